@@ -1,0 +1,165 @@
+"""Densities: what a network's raw outputs mean as a distribution over images.
+
+A *likelihood* is a frozen dataclass, so that a model can hold it as a field. ``n_outputs`` raw
+network outputs for each dimension (pixel and channel) parametrize it, on a last axis of the
+array. ``observe`` turns stored ``uint8`` levels into what the density is over, ``log_prob`` is
+elementwise in nats, and the caller sums.
+"""
+
+import dataclasses
+import math
+from typing import ClassVar, Literal, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, UInt8
+
+from gen_jax import images
+from gen_jax.typing import Array, PRNGKey
+
+Outputs = Float[Array, "*dims n_outputs"]
+Values = Float[Array, "*dims"]
+
+
+class Likelihood(Protocol):
+    """A distribution of one dimension, given ``n_outputs`` raw network outputs."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Raw network outputs a dimension."""
+        ...
+
+    def observe(self, key: PRNGKey, image: UInt8[Array, "*dims"]) -> Array:
+        """Turns levels 0..255 into the values that ``log_prob`` scores; ``key`` draws any noise."""
+        ...
+
+    def log_prob(self, outputs: Outputs, value: Array) -> Values:
+        """Log-density of each dimension, in nats."""
+        ...
+
+    def sample(self, key: PRNGKey, outputs: Outputs) -> UInt8[Array, "*dims"]:
+        """Draws levels 0..255."""
+        ...
+
+    def mean(self, outputs: Outputs) -> Values:
+        """The expected image, as floats in [0, 1]."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Bernoulli:
+    """Binary pixels; the raw output is the logit.
+
+    ``binarization`` says what the density is over: ``"dynamic"`` draws pixels anew at each
+    look with probability level / 255, ``"threshold"`` cuts at level 128. Likelihoods under
+    the two cannot be compared.
+    """
+
+    binarization: Literal["dynamic", "threshold"] = "dynamic"
+    n_outputs: ClassVar[int] = 1
+
+    def observe(self, key: PRNGKey, image: UInt8[Array, "*dims"]) -> Values:
+        if self.binarization == "threshold":
+            return images.binarize_threshold(image)
+        return images.binarize_dynamic(key, image)
+
+    def log_prob(self, outputs: Outputs, value: Values) -> Values:
+        logits = outputs[..., 0].astype(jnp.float32)
+        return value * logits - jax.nn.softplus(logits)
+
+    def sample(self, key: PRNGKey, outputs: Outputs) -> UInt8[Array, "*dims"]:
+        logits = outputs[..., 0].astype(jnp.float32)
+        return jax.random.bernoulli(key, jax.nn.sigmoid(logits)).astype(jnp.uint8) * 255
+
+    def mean(self, outputs: Outputs) -> Values:
+        return jax.nn.sigmoid(outputs[..., 0].astype(jnp.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """Real pixels in [0, 1] after uniform dequantization; raw outputs are mean and log scale.
+
+    The mean goes through a sigmoid (Kingma & Welling 2013, section 5). The log scale is held in
+    ``[min_log_scale, max_log_scale]`` smoothly, so that no constant image can drive the density
+    to infinity. ``log_prob`` is that of the 256 levels (``log 256`` nats a dimension taken off),
+    so that it bounds, and can be compared with, a categorical's.
+    """
+
+    min_log_scale: float = -5.0
+    max_log_scale: float = 1.0
+    n_outputs: ClassVar[int] = 2
+
+    def _moments(self, outputs: Outputs) -> tuple[Values, Values]:
+        outputs = outputs.astype(jnp.float32)
+        width = self.max_log_scale - self.min_log_scale
+        log_scale = self.min_log_scale + width * jax.nn.sigmoid(outputs[..., 1])
+        return jax.nn.sigmoid(outputs[..., 0]), log_scale
+
+    def observe(self, key: PRNGKey, image: UInt8[Array, "*dims"]) -> Values:
+        return images.dequantize(key, image)
+
+    def log_prob(self, outputs: Outputs, value: Values) -> Values:
+        mean, log_scale = self._moments(outputs)
+        return gaussian_log_prob(value, mean, 2.0 * log_scale) - math.log(256.0)
+
+    def sample(self, key: PRNGKey, outputs: Outputs) -> UInt8[Array, "*dims"]:
+        mean, log_scale = self._moments(outputs)
+        return images.to_uint8(mean + jnp.exp(log_scale) * jax.random.normal(key, mean.shape))
+
+    def mean(self, outputs: Outputs) -> Values:
+        return self._moments(outputs)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical:
+    """Integer pixels of ``levels`` values; the raw outputs are logits.
+
+    Levels 0..255 are binned evenly; a sample comes back as the middle of its bin's range
+    stretched to 0..255, so that with 256 levels nothing changes.
+    """
+
+    levels: int = 256
+
+    def __post_init__(self):
+        if not 2 <= self.levels <= 256:
+            raise ValueError(f"levels must lie in 2..256, got {self.levels}")
+
+    @property
+    def n_outputs(self) -> int:
+        return self.levels
+
+    def observe(self, key: PRNGKey, image: UInt8[Array, "*dims"]) -> Array:
+        del key  # nothing to draw
+        return image.astype(jnp.int32) * self.levels // 256
+
+    def log_prob(self, outputs: Outputs, value: Array) -> Values:
+        log_p = jax.nn.log_softmax(outputs.astype(jnp.float32))
+        return jnp.take_along_axis(log_p, value[..., None], axis=-1)[..., 0]
+
+    def sample(self, key: PRNGKey, outputs: Outputs) -> UInt8[Array, "*dims"]:
+        value = jax.random.categorical(key, outputs.astype(jnp.float32))
+        return images.to_uint8(value / (self.levels - 1))
+
+    def mean(self, outputs: Outputs) -> Values:
+        p = jax.nn.softmax(outputs.astype(jnp.float32))
+        return p @ jnp.linspace(0.0, 1.0, self.levels)
+
+
+def gaussian_log_prob(value: Values, mean: Values, log_variance: Values) -> Values:
+    """Log-density of a diagonal Gaussian, elementwise, in nats."""
+    return -0.5 * (
+        math.log(2.0 * math.pi) + log_variance + (value - mean) ** 2 * jnp.exp(-log_variance)
+    )
+
+
+def gaussian_kl(mean: Values, log_variance: Values) -> Values:
+    """KL(N(mean, e^log_variance) || N(0, 1)), elementwise, in nats.
+
+    Kingma & Welling 2013, appendix B.
+    """
+    return 0.5 * (mean**2 + jnp.expm1(log_variance) - log_variance)
+
+
+def bits_per_dim(nll: Array, n_dims: int) -> Array:
+    """Turns nats an image into bits a dimension, over ``n_dims`` dimensions an image."""
+    return nll / (n_dims * math.log(2.0))

@@ -1,0 +1,63 @@
+"""Conversions between stored images and what models compute with."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from gen_jax.typing import Array, PRNGKey
+
+
+def to_float(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
+    """Maps levels 0..255 to floats in [0, 1]."""
+    return image.astype(jnp.float32) / 255.0
+
+
+def to_uint8(image: Float[Array, "..."]) -> UInt8[Array, "..."]:
+    """Maps floats in [0, 1] to the nearest of the levels 0..255; what lies outside is clipped."""
+    return jnp.round(jnp.clip(image, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+
+
+def binarize_threshold(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
+    """Returns 1 where the level is 128 or more, else 0."""
+    return (image >= 128).astype(jnp.float32)
+
+
+def binarize_dynamic(key: PRNGKey, image: UInt8[Array, "..."]) -> Float[Array, "..."]:
+    """Draws each pixel as 1 with probability level / 255 (Salakhutdinov & Murray, 2008).
+
+    A new key gives a new binarization; models trained so overfit far less than on fixed ones.
+    """
+    return (jax.random.uniform(key, image.shape) < to_float(image)).astype(jnp.float32)
+
+
+def dequantize(key: PRNGKey, image: UInt8[Array, "..."]) -> Float[Array, "..."]:
+    """Adds uniform noise of one level's width: floats in [0, 1) whose density bounds the
+    probability of the levels (Theis et al., 2016, section 3.1)."""
+    return (image.astype(jnp.float32) + jax.random.uniform(key, image.shape)) / 256.0
+
+
+def grid(
+    images: UInt8[np.ndarray, "batch height width channels"],
+    columns: int | None = None,
+    *,
+    gap: int = 1,
+    background: int = 128,
+) -> UInt8[np.ndarray, "rows columns channels"]:
+    """Tiles a batch into one image, row by row, ``columns`` a row (default: nearly square)."""
+    images = np.asarray(images)
+    if images.ndim != 4 or len(images) == 0:
+        raise ValueError(f"grid wants images [B, H, W, C] with B > 0, got shape {images.shape}")
+    n, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    tiles = np.full((rows * columns, height + gap, width + gap, channels), background, np.uint8)
+    tiles[:n, gap:, gap:] = images
+    tiles = tiles.reshape(rows, columns, height + gap, width + gap, channels)
+    sheet = tiles.transpose(0, 2, 1, 3, 4).reshape(
+        rows * (height + gap), columns * (width + gap), channels
+    )
+    return np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=background)
+

@@ -1,0 +1,101 @@
+"""The training state, and how everything random in a step derives from it."""
+
+from typing import Any, Self
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Int
+
+from gen_jax.typing import Array, Params, PRNGKey, PRNGKeys
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a step reads and changes; the model and the optimizer ride along as static fields.
+
+    ``jax.jit(train_step, donate_argnums=0)`` needs nothing else. ``step`` counts finished
+    updates; ``model_state`` holds variables that are not parameters (batch statistics);
+    ``ema_params`` is None unless ``ema_decay`` is set.
+    """
+
+    step: Int[Array, ""]
+    params: Params
+    model_state: Any
+    opt_state: optax.OptState
+    ema_params: Params | None
+    key: PRNGKey
+    model: nn.Module = flax.struct.field(pytree_node=False)
+    tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
+    ema_decay: float | None = flax.struct.field(pytree_node=False, default=None)
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        model: nn.Module,
+        tx: optax.GradientTransformation,
+        params: Params,
+        key: PRNGKey,
+        model_state: Any = None,
+        ema_decay: float | None = None,
+    ) -> Self:
+        """Builds the state before the first update. ``key`` seeds every step's randomness."""
+        if ema_decay is not None and not 0.0 <= ema_decay < 1.0:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {ema_decay}")
+        # A copy: a donated state must not hold one buffer twice.
+        ema_params = None if ema_decay is None else jax.tree.map(jnp.copy, params)
+        return cls(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            model_state={} if model_state is None else model_state,
+            opt_state=tx.init(params),
+            ema_params=ema_params,
+            key=key,
+            model=model,
+            tx=tx,
+            ema_decay=ema_decay,
+        )
+
+    @property
+    def eval_params(self) -> Params:
+        """The averaged parameters where there are any, else the parameters."""
+        return self.params if self.ema_params is None else self.ema_params
+
+    def step_keys(self, *names: str) -> dict[str, PRNGKey]:
+        """One key for each named use of randomness in the coming step."""
+        keys = jax.random.split(jax.random.fold_in(self.key, self.step), len(names))
+        return {name: keys[i] for i, name in enumerate(names)}
+
+    def apply_gradients(self, grads: Params, *, model_state: Any = None) -> Self:
+        """Returns the state after one optimizer update with ``grads``."""
+        updates, opt_state = self.tx.update(grads, self.opt_state, self.params)
+        params = optax.apply_updates(self.params, updates)
+        ema_params = self.ema_params
+        if self.ema_decay is not None:
+            ema_params = optax.incremental_update(params, ema_params, 1.0 - self.ema_decay)
+        return self.replace(
+            step=self.step + 1,
+            params=params,
+            opt_state=opt_state,
+            ema_params=ema_params,
+            model_state=self.model_state if model_state is None else model_state,
+        )
+
+
+def example_keys(key: PRNGKey, batch_size: int, axis_name: str | None = None) -> PRNGKeys:
+    """One key for each example of the *global* batch that lives here.
+
+    Noise drawn from them does not depend on how a batch is spread: under ``jax.pmap`` over
+    ``axis_name`` the devices' keys are those that one device would use, and a batch evaluated in
+    chunks of whole batches sees the noise that it would see at once.
+    """
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch_size
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(batch_size))
+
+
+def mean_over_devices(tree: Any, axis_name: str | None) -> Any:
+    """Averages over the pmap axis; the identity under jit, where the mesh already sees all."""
+    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)

@@ -1,0 +1,27 @@
+"""Every test runs strict: no legacy keys, no key used twice, no silent broadcasting of ranks."""
+
+import os
+import pathlib
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import jax
+import pytest
+
+CACHE = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "jax"
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_legacy_prng_key", "error")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """The folder with full MNIST (``mnist.npz`` and a prepared ``tfds/``)."""
+    folder = os.environ.get("GEN_JAX_TEST_DATA")
+    if not folder:
+        pytest.skip("GEN_JAX_TEST_DATA is not set (a folder with mnist.npz and tfds/mnist)")
+    return pathlib.Path(folder).resolve()
