@@ -1,0 +1,132 @@
+"""The options that every experiment shares, and how a command line becomes them."""
+
+import dataclasses
+import difflib
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import jax.numpy as jnp
+import tyro
+
+
+class UsageError(ValueError):
+    """A mistake of the user's on the command line; its text is one line for them to read."""
+
+
+def free(default: Any) -> Any:
+    """A field that does not make a run another run: changing it still resumes the same folder."""
+    return dataclasses.field(default=default, metadata={"identity": False})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What to train on, for how long, and where it goes."""
+
+    dataset: str = "mnist-subset"
+    """mnist-subset (shipped), tfds:NAME, folder:PATH, npz:PATH, or faces-mini."""
+    data_dir: Path | None = free(None)
+    """Where prepared TFDS sets lie."""
+    image_size: int | None = None
+    """Resize and crop images to this side; needed where they differ in size."""
+    channels: Literal[1, 3] | None = None
+    """Make images gray (1) or RGB (3); needed where they differ."""
+    validation_fraction: float = 0.1
+    """Share of the training images held out where the source has no validation split."""
+    skip_bad_images: bool = False
+    """Count and leave out images of a folder that cannot be read, instead of stopping."""
+
+    run_dir: Path | None = free(None)
+    """The run's folder; default runs/EXPERIMENT/PRESET[-DATASET]. The same folder resumes."""
+    steps: int | None = free(None)
+    """Train until this step; another way to say --epochs."""
+    epochs: float | None = free(None)
+    """Train for so many passes over the training images."""
+    batch_size: int = 128
+    """Images a step, over all devices."""
+    learning_rate: float = 1e-3
+    seed: int = 0
+    """Everything random follows from it: initialization, noise, order of the data."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What networks compute in; parameters and losses stay float32."""
+
+    steps_per_dispatch: int = free(50)
+    """At most so many steps in one compiled call."""
+    compile: Literal["jit", "pmap"] = free("jit")
+    """How the step is spread over devices."""
+    evaluations: int = free(8)
+    """How often the run looks at validation data, samples, and saves a checkpoint."""
+    keep: int = free(3)
+    """Checkpoints kept, besides the best."""
+    quiet: bool = free(False)
+    """No progress on the terminal."""
+
+    coordinator: str | None = free(None)
+    """HOST:PORT of process 0, for a run of several processes that no cluster tells of itself."""
+    num_processes: int | None = free(None)
+    process_id: int | None = free(None)
+    distributed: bool = free(False)
+    """Several hosts whose cluster (TPU pod, SLURM, ...) JAX detects by itself."""
+
+    def __post_init__(self):
+        for name in ("batch_size", "steps_per_dispatch", "evaluations", "keep"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
+        for name in ("steps", "epochs", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"--{dashed(name)} must be positive, got {value}")
+
+    @property
+    def compute_dtype(self) -> jnp.dtype:
+        """The dtype that networks compute in."""
+        return jnp.dtype(self.dtype)
+
+    def total_steps(self, n_examples: int) -> int:
+        """The step at which training ends, for a training set of ``n_examples``."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None, "a preset says how long it trains"
+        return max(1, round(self.epochs * n_examples / self.batch_size))
+
+
+C = TypeVar("C")
+
+
+def dashed(name: str) -> str:
+    """A field's name as the command line writes it."""
+    return name.replace("_", "-")
+
+
+def parse(
+    presets: Mapping[str, C],
+    argv: Sequence[str] | None,
+    *,
+    prog: str,
+    description: str | None,
+    default: str = "default",
+) -> tuple[str, C]:
+    """Reads ``[PRESET] [--option value ...]`` and returns the preset's name and the config.
+
+    Raises:
+      UsageError: an unknown preset, or both ``--steps`` and ``--epochs``.
+      SystemExit: ``--help``, or an option that does not exist (with what tyro says of it).
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    name = default
+    if args and not args[0].startswith("-"):
+        name = args.pop(0)
+    if name not in presets:
+        near = difflib.get_close_matches(name, presets, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(f"no preset {name!r}{hint}; there are {', '.join(presets)}")
+    given = {arg.split("=")[0] for arg in args}
+    if {"--steps", "--epochs"} <= given:
+        raise UsageError("--steps and --epochs are two ways to say one thing: give one of them")
+    about = f"{(description or '').strip()}\n\nPresets: {', '.join(presets)} (first argument)."
+    config = tyro.cli(
+        type(presets[name]), default=presets[name], args=args, prog=prog, description=about
+    )
+    return name, config

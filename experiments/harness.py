@@ -1,0 +1,196 @@
+"""A run from command line to report: the one place where data, model, loop and report meet.
+
+An experiment says what is its own (``Experiment``: presets, and how a config becomes a
+``Setup``); everything that all of them share happens here, in reading order in ``run``.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.config import RunConfig, UsageError, parse
+from gen_jax import data, images, reporting, training
+from gen_jax.state import TrainState
+from gen_jax.typing import PRNGKey
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The three parts of an experiment's data."""
+
+    train: data.Dataset
+    validation: data.Dataset
+    test: data.Dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A config made real: the state before the first step, and what is done with a state.
+
+    ``validate(state)`` gives metrics on held-out images during training, ``film(state)`` a batch
+    of uint8 images to watch, ``test(state)`` the numbers of the summary, ``draw(key, state, n)``
+    new images where the model can, and ``pictures(state, run_dir)`` adds to the report.
+    """
+
+    state: TrainState
+    train_step: Callable[..., Any]
+    validate: Callable[[TrainState], Mapping[str, float]]
+    film: Callable[[TrainState], np.ndarray]
+    test: Callable[[TrainState], Mapping[str, float | str]]
+    pictures: Callable[[TrainState, Path], None]
+    draw: Callable[[PRNGKey, TrainState, int], np.ndarray] | None = None
+    best: tuple[str, str] | None = None  # the metric whose best checkpoint is kept, "min" or "max"
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One experiment's name, presets, and ``build(config, splits) -> Setup``."""
+
+    name: str
+    description: str | None
+    presets: Mapping[str, RunConfig]
+    build: Callable[[Any, Splits], Setup]
+
+
+def load_splits(config: RunConfig) -> Splits:
+    """Loads the training, validation and test part of the config's dataset.
+
+    With ``validation_fraction`` 0 every training image trains, and validation looks at the test
+    images: for settings of papers that select nothing on them.
+    """
+
+    def part(split: str) -> data.Dataset:
+        return data.load(
+            config.dataset,
+            split,
+            data_dir=config.data_dir,
+            image_size=config.image_size,
+            channels=config.channels,
+            validation_fraction=config.validation_fraction,
+            seed=config.seed,
+            skip_bad_images=config.skip_bad_images,
+        )
+
+    train, test = part("train"), part("test")
+    validation = part("validation") if config.validation_fraction > 0 else test
+    return Splits(train, validation, test)
+
+
+def default_run_dir(experiment: str, preset: str, config: RunConfig, usual: RunConfig) -> Path:
+    """Names a run by its preset, and by its dataset where that is not the preset's own."""
+    name = preset
+    if config.dataset != usual.dataset:
+        name += "-" + "".join(c if c.isalnum() else "-" for c in config.dataset).strip("-")
+    return Path("runs") / experiment / name
+
+
+def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
+    """Trains, evaluates and reports as the command line says; returns the run's folder.
+
+    Raises ``UsageError``, ``data.DataError`` or ``training.RunError``, each with one line for the
+    user, and ``training.Interrupted`` when a signal ended the run after saving it.
+    """
+    preset, config = parse(
+        experiment.presets,
+        argv,
+        prog=f"python -m experiments.{experiment.name}",
+        description=experiment.description,
+    )
+    join_processes(config)
+    start = time.perf_counter()
+    run_dir = config.run_dir or default_run_dir(
+        experiment.name, preset, config, experiment.presets[preset]
+    )
+    with training.open_run(
+        run_dir, experiment=experiment.name, preset=preset, config=config
+    ) as folder:
+        splits = load_splits(config)
+        steps = config.total_steps(len(splits.train))
+        done = folder.summary()
+        if done is not None and done["steps"] >= steps:
+            say(config, f"Nothing left to do: {run_dir} has its {done['steps']} steps.")
+            say(config, result_line(done, folder.folder))
+            return folder.folder
+        setup = experiment.build(config, splits)
+        batches = data.Batches(splits.train, config.batch_size, seed=config.seed)
+        interval = max(1, steps // config.evaluations)
+        result = training.fit(
+            setup.state,
+            setup.train_step,
+            batches,
+            steps=steps,
+            run=folder,
+            how=config.compile,
+            steps_per_dispatch=config.steps_per_dispatch,
+            evaluate=setup.validate,
+            sample=lambda state: images.grid(setup.film(state)),
+            eval_every=interval,
+            sample_every=interval,
+            checkpoint_every=interval,
+            keep=config.keep,
+            best=setup.best,
+            quiet=config.quiet,
+        )
+        metrics = dict(setup.test(result.state))
+        if jax.process_index() == 0:
+            setup.pictures(result.state, folder.folder)
+        summary = folder.write_summary(
+            dataset=config.dataset,
+            state=result.state,
+            wall_s=time.perf_counter() - start,
+            examples_per_s=result.examples_per_s,
+            metrics=metrics,
+        )
+        if jax.process_index() == 0:
+            reporting.write_report(folder.folder)
+        say(config, result_line(summary, folder.folder))
+    return folder.folder
+
+
+def join_processes(config: RunConfig) -> None:
+    """Joins the processes of a run over several hosts, where the command line asks for it."""
+    if config.coordinator is not None:
+        if config.num_processes is None or config.process_id is None:
+            raise UsageError("--coordinator wants --num-processes and --process-id beside it")
+        jax.distributed.initialize(config.coordinator, config.num_processes, config.process_id)
+    elif config.distributed:
+        jax.distributed.initialize()
+
+
+def say(config: RunConfig, line: str) -> None:
+    """Prints a line to the user: once, however many processes there are, and also with --quiet
+    (what a run came to is its result, not its progress)."""
+    del config
+    if jax.process_index() == 0:
+        print(line, flush=True)
+
+
+def result_line(summary: Mapping[str, Any], run_dir: Path) -> str:
+    """One line: the run's numbers, its speed, and where its report lies."""
+    numbers = "  ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in summary["metrics"].items()
+    )
+    return (
+        f"{summary['experiment']} {summary['preset']}, step {summary['steps']}: {numbers}  "
+        f"({summary['examples_per_s']:,.0f} examples/s, {summary['wall_s']:.0f} s)\n"
+        f"Report: {run_dir / 'report.html'}"
+    )
+
+
+def main(program: Callable[[], Any]) -> None:
+    """Runs a script's ``program``: a user's mistake ends as one line and exit status 2."""
+    try:
+        program()
+    except training.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        raise SystemExit(stop.exit_code) from None
+    except (UsageError, data.DataError, training.RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,202 @@
+"""Charts of a run: pure functions from arrays to matplotlib figures.
+
+Figures are built as objects and never through ``pyplot``, so drawing leaves no global state
+behind. They are drawn dark on white; the page inverts them for readers who prefer a dark screen,
+so every colour map here begins at white.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+
+# Petroff 2021 (2107.02270): ten colours that remain apart under colour-vision deficiencies.
+PALETTE = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
+MARKERS = "osD^vP*X<>"  # a second mark of difference beside colour
+DPI = 200  # twice the page's width of a chart: sharp on dense screens
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.edgecolor": "#8a8f98",
+    "axes.labelcolor": "#333840",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e8eb",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#555b66",
+    "ytick.color": "#555b66",
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
+
+
+def curves(
+    series: Mapping[str, tuple[Sequence[float], ...]],
+    *,
+    x_label: str,
+    y_label: str,
+    log_x: bool = False,
+    log_y: bool = False,
+) -> Figure:
+    """Draws one line for each named series ``(x, y)`` or ``(x, y, error)``.
+
+    An error is drawn as a bar of that height up and down, and its points get markers. Labels
+    carry their unit. Points that are not finite are left out; a series without any is not drawn.
+    """
+    if not series:
+        raise ValueError("curves wants at least one series, got none")
+    figure, axes = _figure(4.8, 3.1)
+    for number, (name, (x, y, *error)) in enumerate(series.items()):
+        xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        if xs.shape != ys.shape or xs.ndim != 1:
+            raise ValueError(f"series {name!r}: x {xs.shape} and y {ys.shape} must be equally long")
+        keep = np.isfinite(xs) & np.isfinite(ys)
+        if not keep.any():
+            continue
+        color = PALETTE[number % len(PALETTE)]
+        if error:
+            axes.errorbar(
+                xs[keep],
+                ys[keep],
+                np.asarray(error[0], np.float64)[keep],
+                label=name,
+                color=color,
+                marker=MARKERS[number % len(MARKERS)],
+                markersize=5,
+                capsize=3,
+            )
+        else:
+            marker = "o" if keep.sum() == 1 else None  # a line of one point shows nothing
+            axes.plot(xs[keep], ys[keep], label=name, color=color, marker=marker)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_xscale("log" if log_x else "linear")
+    axes.set_yscale("log" if log_y else "linear")
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend()
+    return figure
+
+
+def latent_scatter(
+    points: Float[np.ndarray, "n 2"],
+    labels: Int[np.ndarray, " n"],
+    *,
+    class_names: Sequence[str] | None = None,
+    x_label: str = "first latent unit",
+    y_label: str = "second latent unit",
+) -> Figure:
+    """Draws points of a plane coloured by class, with each class's name at its median."""
+    points, labels = np.asarray(points), np.asarray(labels)
+    if points.ndim != 2 or points.shape[1] != 2 or labels.shape != points.shape[:1]:
+        raise ValueError(
+            f"latent_scatter wants points [N, 2] and labels [N], got {points.shape}, {labels.shape}"
+        )
+    figure, axes = _figure(4.8, 4.4)
+    classes = np.unique(labels)
+    for number, label in enumerate(classes):
+        members = points[labels == label]
+        axes.scatter(*members.T, s=5, alpha=0.55, linewidths=0, color=_class_color(number, classes))
+    for number, label in enumerate(classes):  # after all points, so that no name is covered
+        x, y = np.median(points[labels == label], axis=0)
+        axes.annotate(
+            class_names[int(label)] if class_names else str(label),
+            (x, y),
+            ha="center",
+            va="center",
+            weight="bold",
+            bbox={
+                "boxstyle": "round,pad=0.25",
+                "facecolor": "white",
+                "edgecolor": _class_color(number, classes),
+                "alpha": 0.9,
+            },
+        )
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_aspect("equal", adjustable="datalim")
+    return figure
+
+
+def posterior_heat_maps(
+    densities: Float[np.ndarray, "n rows columns"],
+    extent: tuple[float, float, float, float],
+    *,
+    images: np.ndarray | None = None,
+    means: Float[np.ndarray, "n 2"] | None = None,
+    scales: Float[np.ndarray, "n 2"] | None = None,
+) -> Figure:
+    """Draws densities over a two-dimensional latent side by side, each scaled to its own peak.
+
+    ``densities[i, r, c]`` belongs to the second unit's r-th and the first unit's c-th value, both
+    rising; ``extent`` is (first low, first high, second low, second high). ``images`` ``[n, H, W,
+    C]`` uint8, what each density was asked about, stand above them. ``means`` and ``scales`` draw
+    a Gaussian approximation as the ellipse of two standard deviations.
+    """
+    densities = np.asarray(densities)
+    if densities.ndim != 3 or len(densities) == 0:
+        raise ValueError(
+            f"posterior_heat_maps wants densities [N, rows, columns], got {densities.shape}"
+        )
+    n, rows = len(densities), 1 if images is None else 2
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.7 * n + 0.6, 2.3 if rows == 1 else 3.0), layout="constrained")
+        FigureCanvasAgg(figure)
+        ratios = [1.0] if rows == 1 else [0.45, 1.0]
+        grid = figure.subplots(rows, n, squeeze=False, gridspec_kw={"height_ratios": ratios})
+    for number, density in enumerate(densities):
+        axes = grid[-1, number]
+        axes.imshow(density, origin="lower", extent=extent, cmap="Blues", vmin=0.0, aspect="auto")
+        axes.grid(visible=False)
+        axes.set_xlabel("$z_1$")
+        axes.set_ylabel("$z_2$" if number == 0 else "")
+        if means is not None and scales is not None:
+            width, height = 4.0 * np.asarray(scales[number])
+            ellipse = Ellipse(
+                tuple(means[number]), width, height, fill=False, color=PALETTE[2], linewidth=1.2
+            )
+            axes.add_patch(ellipse)
+        if images is not None:
+            image = np.asarray(images[number])
+            gray = image.shape[-1] == 1
+            grid[0, number].imshow(image[..., 0] if gray else image, cmap="gray_r")
+            grid[0, number].set_axis_off()
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """Renders a figure as PNG, without a date or version in it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        return figure, figure.subplots()
+
+
+def _class_color(number: int, classes: np.ndarray) -> str | tuple[float, ...]:
+    if len(classes) <= len(PALETTE):
+        return PALETTE[number]
+    return mpl.colormaps["turbo"](number / (len(classes) - 1))
