@@ -1,41 +1,34 @@
 """Variational autoencoder: bound, likelihood, and what the latent space looks like.
 
-    python -m experiments.vae                        # a 2-D latent, with its manifold
-    python -m experiments.vae --dataset faces-mini   # 100 small faces, every latent traversed
-    python -m experiments.vae paper --dataset tfds:mnist --data-dir DIR --epochs 30
+python -m experiments.vae                        # a 2-D latent, with its manifold
+python -m experiments.vae --dataset faces-mini   # 100 small faces, every latent traversed
+python -m experiments.vae paper --dataset tfds:mnist --data-dir DIR --epochs 30
 """
 
 import dataclasses
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.config import RunConfig, UsageError, free
+from experiments.config import UsageError, dashed, free
 from experiments.harness import Experiment, Setup, Splits, main, run
-from gen_jax import data, distributions, evaluation, images, reporting
-from gen_jax.latent import networks, vae
-from gen_jax.reporting import plots
+from experiments.latent_networks import LatentConfig
+from experiments.latent_pictures import add_pictures
+from gen_jax import data, distributions, evaluation, latent
 from gen_jax.state import TrainState
-from gen_jax.typing import PRNGKey
+from gen_jax.typing import Batch, Metrics, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(LatentConfig):
     """Train and evaluate a variational autoencoder."""
 
     latent_dim: int = 2
-    network: Literal["dense", "conv"] = "dense"
-    hidden: tuple[int, ...] = (200, 200)
-    """Units of each dense layer."""
-    features: tuple[int, ...] = (32, 64)
-    """Channels of each stride-2 convolution."""
     likelihood: Literal["bernoulli", "gaussian", "categorical"] = "bernoulli"
     binarization: Literal["dynamic", "threshold"] = "dynamic"
     """How a Bernoulli likelihood sees gray pixels."""
@@ -49,3 +42,134 @@ class Config(RunConfig):
     """Importance samples an image for the likelihood."""
     nll_images: int | None = free(None)
     """Test images that the likelihood is measured on: the first so many; default all."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("latent_dim", "importance_samples", "nll_samples"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
+
+
+PRESETS = {
+    "smoke": Config(epochs=0.5, hidden=(64,), nll_samples=64, nll_images=100, evaluations=2),
+    "default": Config(epochs=30, hidden=(400, 400)),
+    "paper": Config(
+        dataset="tfds:mnist",
+        latent_dim=50,
+        epochs=3280,
+        batch_size=20,
+        schedule="paper",
+        validation_fraction=0.0,
+        steps_per_dispatch=500,
+        evaluations=10,
+    ),
+}
+
+
+def make_model(config: Config, shape: tuple[int, int, int]) -> latent.VAE:
+    """The network that a config asks for, for images of ``shape``."""
+    likelihoods = {
+        "bernoulli": distributions.Bernoulli(config.binarization),
+        "gaussian": distributions.Gaussian(),
+        "categorical": distributions.Categorical(),
+    }
+    return latent.VAE(
+        image_shape=shape,
+        latent_dim=config.latent_dim,
+        encoder=config.encoder(),
+        decoder=config.decoder(),
+        likelihood=likelihoods[config.likelihood],
+    )
+
+
+def learning_rate(config: Config, n_examples: int) -> optax.Schedule:
+    """The rate by step: constant, or falling in stages of 1, 3, 9, ... epochs."""
+    if config.schedule == "constant":
+        return optax.constant_schedule(config.learning_rate)
+    epochs = np.cumsum([3**i for i in range(7)])
+    boundaries = {round(epoch * n_examples / config.batch_size): 10 ** (-1 / 7) for epoch in epochs}
+    return optax.piecewise_constant_schedule(config.learning_rate, boundaries)
+
+
+def build(config: Config, splits: Splits) -> Setup:
+    """Makes the model, its step, and what is measured and drawn of it."""
+    shape = splits.train.image_shape
+    tx = optax.adam(learning_rate(config, len(splits.train)), eps=1e-4)
+    key_init, key_film, key_test = jax.random.split(jax.random.key(config.seed), 3)
+    state = latent.init(make_model(config, shape), tx, key_init, jnp.zeros((1, *shape), jnp.uint8))
+    k = config.importance_samples if config.importance_samples > 1 else None
+    eval_step = jax.jit(latent.eval_step)
+
+    @functools.partial(jax.jit, static_argnames="n")
+    def draw(key: PRNGKey, state: TrainState, n: int) -> jax.Array:
+        return latent.sample(state.model, state.eval_params, key, n)
+
+    def validate(state: TrainState) -> Mapping[str, float]:
+        batches = data.evaluation_batches(splits.validation, 500)
+        return evaluation.average(eval_step, state, batches)
+
+    return Setup(
+        state=state,
+        train_step=functools.partial(latent.train_step, beta=config.beta, k=k),
+        validate=validate,
+        film=lambda state: np.asarray(draw(key_film, state, 64)),
+        test=lambda state: test_metrics(config, state, splits.test, eval_step, key_test),
+        pictures=functools.partial(add_pictures, test=splits.test),
+        draw=lambda key, state, n: np.asarray(draw(key, state, n)),
+        best=("elbo", "max"),
+    )
+
+
+def test_metrics(
+    config: Config,
+    state: TrainState,
+    test: data.Dataset,
+    eval_step: evaluation.EvalStep,
+    key: PRNGKey,
+) -> Mapping[str, float | str]:
+    """Bound, likelihood by importance samples, and active units on the test images."""
+    bound = evaluation.average(eval_step, state, data.evaluation_batches(test, 500))
+    n = min(len(test), config.nll_images or len(test))
+    nll = negative_log_likelihood(config, state, data.first(test, n), key)
+    mean, _ = latent.encode(
+        state.model, state.eval_params, test.take(np.arange(min(len(test), 5000)))["image"]
+    )
+    metrics: dict[str, float | str] = {f"test/{name}": value for name, value in bound.items()}
+    metrics["test/nll"] = nll
+    metrics["test/bits_per_dim"] = float(
+        distributions.bits_per_dim(nll, int(np.prod(test.image_shape)))
+    )
+    metrics["test/active_units"] = int(evaluation.active_units(np.asarray(mean)).sum())
+    metrics["iwae_k"] = config.nll_samples
+    metrics["nll_images"] = n
+    metrics["likelihood"] = config.likelihood
+    if config.likelihood == "bernoulli":
+        metrics["binarization"] = config.binarization
+    return metrics
+
+
+def negative_log_likelihood(
+    config: Config, state: TrainState, test: data.Dataset, key: PRNGKey
+) -> float:
+    """The mean of -log p(x) over test images, nats, by ``nll_samples`` importance samples each."""
+
+    @jax.jit
+    def eval_step(state: TrainState, batch: Batch) -> Metrics:
+        observe_key, noise_key = jax.random.split(state.key)
+        x = latent.observe(state.model, observe_key, batch["image"])
+        log_weights = functools.partial(latent.log_weights, state.model, state.eval_params)
+        log_likelihood = evaluation.importance_log_likelihood(
+            log_weights, noise_key, x, n_samples=config.nll_samples, chunk=chunk
+        )
+        return {"nll": -log_likelihood}
+
+    # A chunk's decoded images stay in the processor's cache.
+    chunk = next(c for c in (10, 8, 5, 4, 2, 1) if config.nll_samples % c == 0)
+    batches = data.evaluation_batches(test, 100)
+    return evaluation.average(eval_step, state.replace(key=key), batches)["nll"]
+
+
+EXPERIMENT = Experiment("vae", __doc__, PRESETS, build)
+
+if __name__ == "__main__":
+    main(lambda: run(EXPERIMENT))

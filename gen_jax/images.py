@@ -29,8 +29,14 @@ def binarize_dynamic(key: PRNGKey, image: UInt8[Array, "..."]) -> Float[Array, "
     """Draws each pixel as 1 with probability level / 255 (Salakhutdinov & Murray, 2008).
 
     A new key gives a new binarization; models trained so overfit far less than on fixed ones.
+    The probability is exact for levels 0 and 255 and within 2^-17 for the others.
     """
-    return (jax.random.uniform(key, image.shape) < to_float(image)).astype(jnp.float32)
+    # 16 random bits a pixel: the bits are most of the cost, and 32 would be thrown away.
+    words = jax.random.bits(key, ((image.size + 1) // 2,), jnp.uint32)
+    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: image.size]
+    level = image.astype(jnp.int32)
+    threshold = level * 257 + (level >> 7)  # level / 255 * 2^16, rounded
+    return (bits.reshape(image.shape).astype(jnp.int32) < threshold).astype(jnp.float32)
 
 
 def dequantize(key: PRNGKey, image: UInt8[Array, "..."]) -> Float[Array, "..."]:

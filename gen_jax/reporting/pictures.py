@@ -86,7 +86,9 @@ def add_table(
                 f"{len(columns)} columns"
             )
     cells = tuple(tuple(_plain(cell) for cell in row) for row in rows)
-    _add(run_dir, Entry(name=name, title=title, caption=caption, columns=tuple(columns), rows=cells))
+    _add(
+        run_dir, Entry(name=name, title=title, caption=caption, columns=tuple(columns), rows=cells)
+    )
 
 
 def read_entries(run_dir: str | os.PathLike[str]) -> list[Entry]:

@@ -7,6 +7,7 @@ so every colour map here begins at white.
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -31,7 +32,7 @@ PALETTE = (
 )
 MARKERS = "osD^vP*X<>"  # a second mark of difference beside colour
 DPI = 200  # twice the page's width of a chart: sharp on dense screens
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.edgecolor": "#8a8f98",
@@ -44,7 +45,6 @@ STYLE = {
     "grid.linewidth": 0.8,
     "xtick.color": "#555b66",
     "ytick.color": "#555b66",
-    "legend.frameon": False,
     "lines.linewidth": 1.6,
 }
 
@@ -61,10 +61,12 @@ def curves(
 
     An error is drawn as a bar of that height up and down, and its points get markers. Labels
     carry their unit. Points that are not finite are left out; a series without any is not drawn.
+    Raises ``ValueError`` where x and y differ in length, or there is no series.
     """
     if not series:
         raise ValueError("curves wants at least one series, got none")
     figure, axes = _figure(4.8, 3.1)
+    ticks: set[float] = set()
     for number, (name, (x, y, *error)) in enumerate(series.items()):
         xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
         if xs.shape != ys.shape or xs.ndim != 1:
@@ -72,13 +74,14 @@ def curves(
         keep = np.isfinite(xs) & np.isfinite(ys)
         if not keep.any():
             continue
+        ticks |= set(xs[keep].tolist())
         color = PALETTE[number % len(PALETTE)]
         if error:
             axes.errorbar(
                 xs[keep],
                 ys[keep],
                 np.asarray(error[0], np.float64)[keep],
-                label=name,
+                label=_literal(name),
                 color=color,
                 marker=MARKERS[number % len(MARKERS)],
                 markersize=5,
@@ -86,18 +89,21 @@ def curves(
             )
         else:
             marker = "o" if keep.sum() == 1 else None  # a line of one point shows nothing
-            axes.plot(xs[keep], ys[keep], label=name, color=color, marker=marker)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
+            axes.plot(xs[keep], ys[keep], label=_literal(name), color=color, marker=marker)
+    axes.set_xlabel(_literal(x_label))
+    axes.set_ylabel(_literal(y_label))
     axes.set_xscale("log" if log_x else "linear")
     axes.set_yscale("log" if log_y else "linear")
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend()
+    if log_x and len(ticks) <= 6:  # few points: their own values say more than powers of ten
+        axes.set_xticks(sorted(ticks), [f"{tick:,.10g}" for tick in sorted(ticks)])
+        axes.minorticks_off()
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        axes.legend(frameon=False)
     return figure
 
 
 def latent_scatter(
-    points: Float[np.ndarray, "n 2"],
+    points: Float[np.ndarray, "n pair"],
     labels: Int[np.ndarray, " n"],
     *,
     class_names: Sequence[str] | None = None,
@@ -118,7 +124,7 @@ def latent_scatter(
     for number, label in enumerate(classes):  # after all points, so that no name is covered
         x, y = np.median(points[labels == label], axis=0)
         axes.annotate(
-            class_names[int(label)] if class_names else str(label),
+            _literal(class_names[int(label)] if class_names else str(label)),
             (x, y),
             ha="center",
             va="center",
@@ -130,8 +136,8 @@ def latent_scatter(
                 "alpha": 0.9,
             },
         )
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
+    axes.set_xlabel(_literal(x_label))
+    axes.set_ylabel(_literal(y_label))
     axes.set_aspect("equal", adjustable="datalim")
     return figure
 
@@ -141,8 +147,8 @@ def posterior_heat_maps(
     extent: tuple[float, float, float, float],
     *,
     images: np.ndarray | None = None,
-    means: Float[np.ndarray, "n 2"] | None = None,
-    scales: Float[np.ndarray, "n 2"] | None = None,
+    means: Float[np.ndarray, "n pair"] | None = None,
+    scales: Float[np.ndarray, "n pair"] | None = None,
 ) -> Figure:
     """Draws densities over a two-dimensional latent side by side, each scaled to its own peak.
 
@@ -194,6 +200,11 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         return figure, figure.subplots()
+
+
+def _literal(text: str) -> str:
+    """A name as it is: a dollar sign in it begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def _class_color(number: int, classes: np.ndarray) -> str | tuple[float, ...]:

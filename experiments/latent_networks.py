@@ -1,0 +1,32 @@
+"""The encoders and decoders that the autoencoder's and the VAE's command lines choose from."""
+
+import dataclasses
+from typing import Literal
+
+import flax.linen as nn
+
+from experiments.config import RunConfig
+from gen_jax import latent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatentConfig(RunConfig):
+    """What an encoder and its mirrored decoder are made of."""
+
+    network: Literal["dense", "conv"] = "dense"
+    hidden: tuple[int, ...] = (200, 200)
+    """Units of each dense layer."""
+    features: tuple[int, ...] = (32, 64)
+    """Channels of each stride-2 convolution."""
+
+    def encoder(self) -> nn.Module:
+        """The encoder that the options name."""
+        if self.network == "conv":
+            return latent.ConvEncoder(self.features, dtype=self.compute_dtype)
+        return latent.DenseEncoder(self.hidden, dtype=self.compute_dtype)
+
+    def decoder(self) -> nn.Module:
+        """The encoder's mirror."""
+        if self.network == "conv":
+            return latent.ConvDecoder(self.features[::-1], dtype=self.compute_dtype)
+        return latent.DenseDecoder(self.hidden[::-1], dtype=self.compute_dtype)

@@ -1,0 +1,109 @@
+"""What a trained VAE's report shows: reconstructions, the latent plane, and walks through it."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from gen_jax import data, images, latent, reporting
+from gen_jax.reporting import plots
+from gen_jax.state import TrainState
+
+
+@jax.jit
+def encode(state: TrainState, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance of q(z|x)."""
+    return latent.encode(state.model, state.eval_params, image)
+
+
+def add_pictures(state: TrainState, run_dir: Path, *, test: data.Dataset) -> None:
+    """Adds reconstructions, the latent space, and walks through it to the run's report."""
+    model, params = state.model, state.eval_params
+    x = test.take(np.arange(min(len(test), 16)))["image"]
+    mean, _ = encode(state, x)
+    add_reconstructions(x, latent.decode(model, params, mean), run_dir)
+    if model.latent_dim == 2:
+        add_plane(state, test, run_dir)
+    sweep = images.to_uint8(latent.traversals(model, params, mean[0]))
+    reporting.add_picture(
+        run_dir,
+        "traversals",
+        images.grid(flat(sweep), columns=sweep.shape[1]),
+        title="Traversals",
+        caption="Each row moves one latent dimension from −3 to 3, the others as encoded from the "
+        "first test image.",
+    )
+    walks = images.to_uint8(latent.interpolation(model, params, mean[:5], mean[5:10]))
+    reporting.add_picture(
+        run_dir,
+        "interpolations",
+        images.grid(flat(walks), columns=walks.shape[1]),
+        title="Interpolations",
+        caption="Straight lines in the latent space between pairs of encoded test images.",
+    )
+
+
+def add_reconstructions(x: np.ndarray, rebuilt: jax.Array, run_dir: Path) -> None:
+    """Adds up to 16 images (uint8) with what became of each (floats in [0, 1]) below."""
+    half = (len(x) + 1) // 2
+    after = np.asarray(images.to_uint8(rebuilt))
+    rows = [x[:half], after[:half], x[half:], after[half:]]
+    if len(x) % 2:  # the last rows are one short
+        rows = [x, after]
+        half = len(x)
+    reporting.add_picture(
+        run_dir,
+        "reconstructions",
+        images.grid(np.concatenate(rows), columns=half),
+        title="Reconstructions",
+        caption="Rows of test images, each with its reconstruction below.",
+    )
+
+
+def add_plane(state: TrainState, test: data.Dataset, run_dir: Path) -> None:
+    """Adds what only a two-dimensional latent can show: manifold, posterior, and codes."""
+    model, params = state.model, state.eval_params
+    sheet = images.to_uint8(latent.manifold(model, params, 20))
+    # Rows from the top: the second latent falls, as on a plot's axis.
+    sheet = np.asarray(sheet).swapaxes(0, 1)[::-1]
+    reporting.add_picture(
+        run_dir,
+        "manifold",
+        images.grid(flat(sheet), columns=sheet.shape[1], gap=0),
+        title="The learned manifold",
+        caption="Decoded points of the latent plane, at equal steps of the prior's probability "
+        "(through the Gaussian's inverse CDF).",
+    )
+    codes = test.take(np.arange(min(len(test), 5000)))
+    mean, _ = encode(state, codes["image"])
+    if "label" in codes:
+        reporting.add_picture(
+            run_dir,
+            "codes",
+            plots.latent_scatter(np.asarray(mean), codes["label"], class_names=test.class_names),
+            title="Where test images are encoded",
+            caption="Posterior means of test images, coloured by class, which training never saw.",
+        )
+    x = latent.observe(model, jax.random.key(0), codes["image"][:4])
+    density = np.asarray(latent.posterior_grid(model, params, x, limit=4.0, size=120))
+    mean, variance = encode(state, codes["image"][:4])
+    reporting.add_picture(
+        run_dir,
+        "posteriors",
+        plots.posterior_heat_maps(
+            density.swapaxes(1, 2),
+            (-4.0, 4.0, -4.0, 4.0),
+            images=codes["image"][:4],
+            means=np.asarray(mean),
+            scales=np.sqrt(np.asarray(variance)),
+        ),
+        title="Exact posteriors",
+        caption="p(z|x) of four test images, computed on a grid; the ellipse is the encoder's "
+        "q(z|x) at two standard deviations.",
+    )
+
+
+def flat(images_in_rows: np.ndarray | jax.Array) -> np.ndarray:
+    """[rows, columns, H, W, C] -> [rows * columns, H, W, C], on the host."""
+    array = np.asarray(images_in_rows)
+    return array.reshape(-1, *array.shape[2:])

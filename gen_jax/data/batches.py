@@ -1,0 +1,109 @@
+"""Batches as a pure function of the step, and evaluation that sees each example once."""
+
+import collections
+import dataclasses
+import operator
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Int
+
+from gen_jax.data.dataset import Dataset, Examples
+from gen_jax.data.errors import DataError
+from gen_jax.data.permutation import permutation
+
+_EPOCHS = 0  # sets the orders of epochs apart from other uses of a seed
+
+
+class Batches:
+    """Shuffled training batches; any of them can be made at any time, from any thread.
+
+    Example ``i = step * batch_size + j`` of the training stream is at place ``i % N`` of epoch
+    ``i // N``, whose order is a function of (seed, epoch). So a resumed run needs no iterator
+    state, and an epoch that does not end with a batch loses no example.
+
+    Raises ``DataError`` for a batch size below 1 or above the number of examples, or a
+    negative seed.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, *, seed: int):
+        _check_batch_size(batch_size)
+        if batch_size > len(dataset):
+            raise DataError(
+                f"batch size {batch_size} is larger than {dataset.name}'s {dataset.split} split "
+                f"of {len(dataset)} examples; the most is {len(dataset)}"
+            )
+        if seed < 0:
+            raise DataError(f"the seed must be 0 or more, got {seed}")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self._orders: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps after which every example has been seen (the last may begin the next epoch)."""
+        return -(-len(self.dataset) // self.batch_size)
+
+    def batch_at(self, step: int, rows: slice | None = None) -> Examples:
+        """Returns the batch of a step: "image" uint8 [B, H, W, C], and "label" int32 [B] if known.
+
+        ``rows`` picks a part of the batch, and only that part is read.
+        """
+        return self.dataset.take(self.indices_at(step, rows))
+
+    def indices_at(self, step: int, rows: slice | None = None) -> Int[np.ndarray, " rows"]:
+        """Returns which examples of the data set the batch of a step holds."""
+        step = operator.index(step)
+        if step < 0:
+            raise DataError(f"a step must be 0 or more, got {step}")
+        epoch, place = divmod(step * self.batch_size, len(self.dataset))
+        indices = self._order(epoch)[place : place + self.batch_size]
+        if len(indices) < self.batch_size:
+            missing = self.batch_size - len(indices)
+            indices = np.concatenate([indices, self._order(epoch + 1)[:missing]])
+        return indices if rows is None else indices[rows]
+
+    def _order(self, epoch: int) -> Int[np.ndarray, " n"]:
+        with self._lock:
+            if epoch not in self._orders:
+                self._orders[epoch] = permutation(len(self.dataset), self.seed, _EPOCHS, epoch)
+                while len(self._orders) > 2:  # a batch touches at most two epochs
+                    self._orders.popitem(last=False)
+            self._orders.move_to_end(epoch)
+            return self._orders[epoch]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationBatches:
+    """What ``evaluation_batches`` returns; it can be gone through any number of times."""
+
+    dataset: Dataset
+    batch_size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Examples]:
+        last = len(self.dataset) - 1
+        for start in range(0, len(self.dataset), self.batch_size):
+            places = np.arange(start, start + self.batch_size)
+            # Padding repeats the last example: a blank image can be NaN under a normalization,
+            # and a masked NaN is still NaN.
+            yield {**self.dataset.take(np.minimum(places, last)), "mask": places <= last}
+
+
+def evaluation_batches(dataset: Dataset, batch_size: int) -> EvaluationBatches:
+    """Returns batches that hold each example exactly once, in order, all of one shape.
+
+    "mask" bool [B] is False on the padding of the last batch. ``batch_size`` may exceed the set.
+    """
+    _check_batch_size(batch_size)
+    return EvaluationBatches(dataset, batch_size)
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise DataError(f"the batch size must be 1 or more, got {batch_size}")

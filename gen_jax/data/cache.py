@@ -1,0 +1,166 @@
+"""Arrays made once from a source, kept as memory-mapped files and noticed when they are stale.
+
+An entry is a folder of .npy files with a ``cache.json``: the fingerprint of what they were made
+from and the size of each file. It is written under another name and renamed when complete, so an
+entry is whole or absent; one with another fingerprint, or with a file missing or cut short, counts
+as absent.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from gen_jax.data.errors import DataError
+
+FORMAT = 1  # of the entries; part of every fingerprint
+FOLDER = "decoded-by-gen_jax"
+MANIFEST = "cache.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Arrays as they lie on disk, and what else was noted with them."""
+
+    arrays: dict[str, np.ndarray]
+    notes: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """Where one kind of array of one source is kept.
+
+    ``label`` is for people; ``identity`` (the source's place, and how it is decoded) tells entries
+    apart; ``fingerprint`` tells whether an entry still is what the source holds. Entries lie in
+    ``$GEN_JAX_CACHE`` where that is set, else in a folder ``beside`` the source, or where that is
+    not writable in ``$XDG_CACHE_HOME/gen_jax`` (default ``~/.cache/gen_jax``).
+    """
+
+    label: str
+    identity: dict[str, Any]
+    fingerprint: dict[str, Any]
+    beside: pathlib.Path | None = None
+
+    def read(self) -> Entry | None:
+        """Returns the entry if there is a whole one made from this very source."""
+        for folder in self._folders():
+            entry = self._read(folder / self._key)
+            if entry is not None:
+                return entry
+        return None
+
+    def read_or_write(self, fill: Callable[[pathlib.Path], dict[str, Any]]) -> Entry:
+        """Returns the entry; if there is none, ``fill`` makes its files and returns its notes.
+
+        Raises ``DataError`` where they cannot be written.
+        """
+        folders = self._folders()
+        folder = next((place for place in folders if _writable(place)), folders[-1])
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder / f".{self._key}.lock"):
+                entry = self.read()  # another process may have made it meanwhile
+                if entry is None:
+                    self._write(folder, fill)
+                    entry = self._read(folder / self._key)
+        except OSError as error:
+            raise DataError(
+                f"cannot keep the decoded images of {self.label} in {folder}: {error.strerror}; "
+                "set GEN_JAX_CACHE to a writable folder with room"
+            ) from error
+        if entry is None:
+            raise DataError(f"what was written to {folder / self._key} cannot be read back")
+        return entry
+
+    @property
+    def _key(self) -> str:
+        digest = hashlib.sha256(_canonical(self.identity).encode()).hexdigest()[:16]
+        return f"{re.sub(r'[^A-Za-z0-9]+', '-', self.label)[:60].strip('-')}-{digest}"
+
+    @property
+    def _stamp(self) -> dict[str, Any]:
+        stamp = {"format": FORMAT, "identity": self.identity, "source": self.fingerprint}
+        return json.loads(_canonical(stamp))
+
+    def _folders(self) -> list[pathlib.Path]:
+        chosen = os.environ.get("GEN_JAX_CACHE")
+        if chosen:
+            return [pathlib.Path(chosen).expanduser()]
+        home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        beside = [] if self.beside is None else [self.beside / FOLDER]
+        return [*beside, home / "gen_jax"]
+
+    def _read(self, path: pathlib.Path) -> Entry | None:
+        try:
+            manifest = json.loads((path / MANIFEST).read_text())
+            if manifest["stamp"] != self._stamp:
+                return None
+            arrays = {}
+            for file, size in manifest["files"].items():
+                if pathlib.Path(file).name != file or (path / file).stat().st_size != size:
+                    return None
+                arrays[file.removesuffix(".npy")] = np.load(
+                    path / file, mmap_mode="r", allow_pickle=False
+                )
+            return Entry(arrays, manifest["notes"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+            return None  # absent, or not ours: the caller makes it anew
+
+    def _write(self, folder: pathlib.Path, fill: Callable[[pathlib.Path], dict[str, Any]]) -> None:
+        for abandoned in folder.glob(f".{self._key}.partial-*"):  # by a process that was killed
+            shutil.rmtree(abandoned, ignore_errors=True)
+        # Not tempfile.mkdtemp: its folders are closed to other users, a cache beside a set is not.
+        partial = folder / f".{self._key}.partial-{socket.gethostname()}-{os.getpid()}"
+        partial.mkdir()
+        try:
+            notes = fill(partial)
+            files = {path.name: path.stat().st_size for path in sorted(partial.glob("*.npy"))}
+            manifest = {"stamp": self._stamp, "files": files, "notes": notes}
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            for path in partial.iterdir():
+                _flush(path)
+            place = folder / self._key
+            if place.exists():
+                shutil.rmtree(place)
+            partial.rename(place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _writable(folder: pathlib.Path) -> bool:
+    """Whether files can be made in the folder, or the folder itself; root heeds mode bits too."""
+    while not folder.exists():
+        folder = folder.parent
+    return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)
+
+
+def _flush(path: pathlib.Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _locked(path: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes from making the same entry, where the system can lock files."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two processes may both decode; the last rename wins
+        yield
+        return
+    with path.open("w") as file:
+        with contextlib.suppress(OSError):  # some network file systems
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

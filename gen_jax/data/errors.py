@@ -1,0 +1,9 @@
+"""What a user can get wrong about data."""
+
+
+class DataError(ValueError):
+    """A data set cannot be used as asked: one line that says what is wrong and what would be right."""
+
+
+class BadImage(DataError):
+    """One image's bytes cannot be decoded; ``skip_bad_images`` leaves such images out."""

@@ -1,0 +1,15 @@
+"""Seeded orders that stay the same wherever and whenever they are drawn."""
+
+import numpy as np
+from jaxtyping import Int
+
+
+def permutation(n: int, seed: int, *purpose: int) -> Int[np.ndarray, " n"]:
+    """Returns a permutation of ``range(n)`` that is a pure function of the arguments.
+
+    ``purpose`` are non-negative integers that set one use of a seed apart from another.
+    It sorts raw Philox words: NumPy promises those for all time and platforms, but promises no
+    such thing of ``Generator.permutation``.
+    """
+    words = np.random.Philox(np.random.SeedSequence(seed, spawn_key=purpose)).random_raw(n)
+    return np.argsort(words, kind="stable")

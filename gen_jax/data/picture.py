@@ -1,0 +1,106 @@
+"""One encoded picture becomes levels 0..255 of the wanted size and channels."""
+
+import dataclasses
+import io
+
+import numpy as np
+from jaxtyping import UInt8
+
+from gen_jax.data.errors import BadImage, DataError
+
+Levels = UInt8[np.ndarray, "height width channels"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions:
+    """How stored pictures become arrays.
+
+    ``image_size`` (height, width) resizes, keeping proportions and antialiased, until the picture
+    covers that size, and crops to its centre; ``channels`` is 1 for gray, 3 for RGB; None keeps
+    what the pictures have. Decoded sets of more than ``memory_limit`` bytes are decoded on demand.
+    """
+
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    skip_bad_images: bool = False
+    memory_limit: int = 4 * 2**30
+
+    def __post_init__(self):
+        if self.image_size is not None and not all(side > 0 for side in self.image_size):
+            raise DataError(f"image_size must be positive, got {self.image_size}")
+        if self.channels not in (None, 1, 3):
+            raise DataError(f"channels must be 1 (gray) or 3 (RGB), got {self.channels}")
+
+    @property
+    def keeps_format(self) -> bool:
+        return self.image_size is None and self.channels is None
+
+
+def decode(data: bytes, options: ImageOptions, where: str) -> Levels:
+    """Decodes a PNG, JPEG or WebP file's bytes.
+
+    Turned as its EXIF orientation says; laid on white where it is transparent; 16-bit gray keeps
+    its upper byte. Raises ``BadImage``, naming ``where``, for what is damaged, of another kind, or
+    larger than ``PIL.Image.MAX_IMAGE_PIXELS``.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        picture = _open(data)
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit is not None and picture.width * picture.height > limit:
+            raise BadImage(
+                f"it has {picture.width} × {picture.height} pixels, "
+                f"more than PIL.Image.MAX_IMAGE_PIXELS = {limit}"
+            )
+        if options.image_size is not None:
+            # A JPEG decodes at 1/2, 1/4 or 1/8 for little; twice the wanted size loses nothing.
+            side = 2 * max(options.image_size)
+            picture.draft(None, (side, side))
+        return _levels(ImageOps.exif_transpose(picture), options)
+    except BadImage as error:
+        raise BadImage(f"cannot read the image {where}: {error}") from None
+    except Exception as error:  # on damaged bytes the decoders raise a dozen types
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadImage(f"cannot read the image {where}: {reason}") from error
+
+
+def convert(image: Levels, options: ImageOptions) -> Levels:
+    """Resizes, crops and converts levels with one or three channels, as ``decode`` does."""
+    from PIL import Image
+
+    return _levels(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), options)
+
+
+def _open(data: bytes):
+    # Not Image.open: it tries every format it knows, and only warns about a huge picture
+    # (a warning cannot be turned into an error in one thread alone).
+    from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+    file = io.BytesIO(data)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImagePlugin.PngImageFile(file)
+    if data.startswith(b"\xff\xd8\xff"):
+        return JpegImagePlugin.JpegImageFile(file)
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return WebPImagePlugin.WebPImageFile(file)
+    raise BadImage("it is empty" if not data else "it is no PNG, JPEG or WebP")
+
+
+def _levels(picture, options: ImageOptions) -> Levels:
+    from PIL import Image, ImageOps
+
+    channels = options.channels or (1 if picture.mode in ("1", "L", "LA", "I;16") else 3)
+    if picture.mode == "I;16":
+        # Pillow's own conversion clips 16 bits instead of scaling them.
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        raise BadImage("its pixels have 32 bits; 8 or 16 would be right")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    if options.image_size is not None:
+        height, width = options.image_size
+        picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
+    return np.asarray(picture).reshape(picture.height, picture.width, channels)

@@ -1,0 +1,235 @@
+"""The variational autoencoder (Kingma & Welling 2013) and its importance-weighted bound.
+
+    log p(x) >= E_q[log p(x|z)] - KL(q(z|x) || p(z))                   (the ELBO, equation 3)
+    log p(x) >= E_q[log 1/k sum_i p(x, z_i) / q(z_i|x)]                (IWAE, Burda et al. 2015)
+
+with p(z) = N(0, 1) and q(z|x) a diagonal Gaussian. Burda et al. report 86.76 nats on MNIST
+(binarized anew at each look, 50 latents, 2x200 tanh, 5,000 importance samples), and 84.78 when
+trained by the bound with k = 50.
+"""
+
+import math
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Float
+
+from gen_jax.distributions import Bernoulli, Likelihood, gaussian_kl
+from gen_jax.latent.networks import DenseDecoder, DenseEncoder
+from gen_jax.state import TrainState, example_keys, mean_over_devices
+from gen_jax.typing import (
+    Array,
+    Batch,
+    Images,
+    ImageShape,
+    Metrics,
+    Params,
+    PerExample,
+    PRNGKey,
+    PRNGKeys,
+)
+
+# Smooth, so that the gradient never dies; at +-15 float32 still holds e^15 and its square.
+LOG_VARIANCE_BOUND = 15.0
+
+Latents = Float[Array, "batch latent"]
+
+
+class VAE(nn.Module):
+    """A Gaussian q(z|x) over an encoder's features, and p(x|z) over a decoder's outputs."""
+
+    image_shape: ImageShape
+    latent_dim: int
+    encoder: nn.Module = DenseEncoder()
+    decoder: nn.Module = DenseDecoder()
+    likelihood: Likelihood = Bernoulli()
+
+    def setup(self):
+        self.posterior = nn.Dense(2 * self.latent_dim)
+
+    def encode(self, x: Float[Array, "batch height width channels"]) -> tuple[Latents, Latents]:
+        """Mean and log-variance of q(z|x)."""
+        mean, log_variance = jnp.split(self.posterior(self.encoder(x)), 2, axis=-1)
+        log_variance = LOG_VARIANCE_BOUND * jnp.tanh(log_variance / LOG_VARIANCE_BOUND)
+        return mean, log_variance
+
+    def decode(self, z: Latents) -> Float[Array, "batch height width channels n_outputs"]:
+        """The likelihood's raw outputs for each pixel and channel."""
+        height, width, channels = self.image_shape
+        n_outputs = self.likelihood.n_outputs
+        outputs = self.decoder(z, shape=(height, width, channels * n_outputs))
+        return outputs.reshape(-1, height, width, channels, n_outputs)
+
+    def __call__(self, x):
+        return self.decode(self.encode(x)[0])
+
+
+class Bound(NamedTuple):
+    """A lower bound on log p(x) and its terms, nats an image.
+
+    ``reconstruction`` is E_q[log p(x|z)] and ``kl`` is KL(q(z|x) || p(z)), unweighted.
+    """
+
+    value: PerExample
+    reconstruction: PerExample
+    kl: PerExample
+
+
+def init(
+    model: VAE,
+    tx: optax.GradientTransformation,
+    key: PRNGKey,
+    example: Images,
+    *,
+    ema_decay: float | None = None,
+) -> TrainState:
+    """Draws the parameters; ``example`` is a batch of images of the size to be modelled.
+
+    Raises ``ValueError`` where the example's shape is not ``model.image_shape``.
+    """
+    if example.shape[1:] != tuple(model.image_shape):
+        raise ValueError(
+            f"the example's images are {example.shape[1:]}, the model's {model.image_shape}"
+        )
+    params_key, state_key = jax.random.split(key)
+    x = jnp.zeros((1, *model.image_shape), jnp.float32)
+    params = model.init(params_key, x)["params"]
+    return TrainState.create(model=model, tx=tx, params=params, key=state_key, ema_decay=ema_decay)
+
+
+def observe(model: VAE, key: PRNGKey, image: Images, *, axis_name: str | None = None) -> Array:
+    """What the likelihood scores, drawn per example: binary pixels, noisy floats, or levels."""
+    keys = example_keys(key, image.shape[0], axis_name)
+    return jax.vmap(model.likelihood.observe)(keys, image)
+
+
+class _Draws(NamedTuple):
+    """What k samples of q(z|x) say about a batch."""
+
+    mean: Latents
+    log_variance: Latents
+    noise: Float[Array, "k batch latent"]  # z = mean + sqrt(variance) * noise
+    log_weight: Float[Array, "k batch"]  # log p(x, z) / q(z|x)
+    log_likelihood: Float[Array, "k batch"]  # log p(x|z)
+
+
+def _draw(
+    model: VAE, params: Params, keys: PRNGKeys, x: Array, axis_name: str | None = None
+) -> _Draws:
+    """Samples q(z|x) once for each key; an example's noise depends on the key and its place."""
+    mean, log_variance = model.apply(
+        {"params": params}, model.likelihood.as_input(x), method="encode"
+    )
+    shape = (len(keys), *mean.shape)
+    keys = jax.vmap(lambda key: example_keys(key, shape[1], axis_name))(keys)
+    noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, shape[2:])))(keys)
+    z = mean[None] + jnp.exp(0.5 * log_variance)[None] * noise
+    outputs = model.apply({"params": params}, z.reshape(-1, shape[2]), method="decode")
+    outputs = outputs.reshape(*shape[:2], *outputs.shape[1:])
+    values = jnp.broadcast_to(x, outputs.shape[:-1])
+    log_likelihood = model.likelihood.log_prob(outputs, values).sum((-3, -2, -1))
+    # log p(z) - log q(z|x), where the constants and (z - mean)^2 / variance = noise^2 meet.
+    log_ratio = 0.5 * (noise**2 + log_variance[None] - z**2).sum(-1)
+    return _Draws(mean, log_variance, noise, log_likelihood + log_ratio, log_likelihood)
+
+
+def elbo(
+    model: VAE,
+    params: Params,
+    key: PRNGKey,
+    image: Images,
+    *,
+    beta: float = 1.0,
+    n_samples: int = 1,
+    axis_name: str | None = None,
+) -> Bound:
+    """The evidence lower bound with the KL in closed form (section 2.3, estimator B).
+
+    ``beta`` weighs the KL in ``value`` (Higgins et al. 2017); with 1 it bounds log p(x).
+    """
+    observe_key, noise_key = jax.random.split(key)
+    x = observe(model, observe_key, image, axis_name=axis_name)
+    draws = _draw(model, params, jax.random.split(noise_key, n_samples), x, axis_name)
+    reconstruction = draws.log_likelihood.mean(0)
+    kl = gaussian_kl(draws.mean, draws.log_variance).sum(-1)
+    return Bound(reconstruction - beta * kl, reconstruction, kl)
+
+
+def iwae_bound(
+    model: VAE,
+    params: Params,
+    key: PRNGKey,
+    image: Images,
+    *,
+    k: int,
+    axis_name: str | None = None,
+) -> Bound:
+    """The importance-weighted bound from ``k`` samples (Burda et al. 2015, equation 8).
+
+    With k = 1 its expectation is the ELBO's, with the KL sampled; it never falls as k grows.
+    """
+    observe_key, noise_key = jax.random.split(key)
+    x = observe(model, observe_key, image, axis_name=axis_name)
+    draws = _draw(model, params, jax.random.split(noise_key, k), x, axis_name)
+    value = jax.nn.logsumexp(draws.log_weight, axis=0) - math.log(k)
+    kl = gaussian_kl(draws.mean, draws.log_variance).sum(-1)
+    return Bound(value, draws.log_likelihood.mean(0), kl)
+
+
+def log_weights(model: VAE, params: Params, keys: PRNGKeys, x: Array) -> Float[Array, "k batch"]:
+    """log p(x, z) / q(z|x) in nats, for one z ~ q(z|x) a key and example.
+
+    ``x`` is what ``observe`` returns. The mean of the exponentials is an unbiased estimate of
+    p(x); an example's weight for a key does not depend on the other keys, so many can be taken
+    in chunks.
+    """
+    return _draw(model, params, keys, x).log_weight
+
+
+def _bound(model, params, key, image, beta, k, axis_name) -> Bound:
+    if k is None:
+        return elbo(model, params, key, image, beta=beta, axis_name=axis_name)
+    if beta != 1.0:
+        raise ValueError(f"the bound of k samples has no KL to weigh: beta must be 1, got {beta}")
+    return iwae_bound(model, params, key, image, k=k, axis_name=axis_name)
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    beta: float = 1.0,
+    k: int | None = None,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+    """One update by the ELBO, or with ``k`` by the importance-weighted bound of k samples.
+
+    Reads ``batch["image"]``. Metrics, nats an image: ``loss`` (the negative bound),
+    ``reconstruction`` (E_q[log p(x|z)]), ``kl``.
+    """
+    keys = state.step_keys("bound")
+
+    def loss(params: Params) -> tuple[Array, Bound]:
+        bound = _bound(state.model, params, keys["bound"], batch["image"], beta, k, axis_name)
+        return -bound.value.mean(), bound
+
+    (value, bound), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+    metrics = {"loss": value, "reconstruction": bound.reconstruction.mean(), "kl": bound.kl.mean()}
+    grads, metrics = mean_over_devices((grads, metrics), axis_name)
+    return state.apply_gradients(grads), metrics
+
+
+def eval_step(state: TrainState, batch: Batch, *, k: int | None = None) -> Metrics:
+    """Each example's ``elbo``, ``reconstruction`` and ``kl``; with ``k`` also ``iwae``. Nats, [B].
+
+    The noise comes from ``state.key`` and not from the step: one key, one binarization.
+    """
+    image, params = batch["image"], state.eval_params
+    bound = elbo(state.model, params, state.key, image)
+    metrics = {"elbo": bound.value, "reconstruction": bound.reconstruction, "kl": bound.kl}
+    if k is not None:
+        metrics["iwae"] = iwae_bound(state.model, params, state.key, image, k=k).value
+    return metrics

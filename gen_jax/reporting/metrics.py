@@ -1,0 +1,214 @@
+"""What a run measured: its ``metrics.jsonl``, and what each metric's name means to a reader."""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """How a metric is shown: ``label [unit]`` and one sentence for who does not know it."""
+
+    label: str
+    unit: str = ""
+    explanation: str = ""
+    short: str = ""  # for the axis of a chart, where the label is long
+
+
+NATS = "nats an image"
+MEANINGS = {
+    "loss": Meaning("loss", "", "What training minimizes; the mean over a batch."),
+    "nll": Meaning(
+        "negative log-likelihood",
+        NATS,
+        "−log p(x), the mean over the images; lower is better.",
+        "NLL",
+    ),
+    "bits_per_dim": Meaning(
+        "bits a dimension",
+        "bits/dim",
+        "The negative log-likelihood over the number of pixels and channels, in bits; lower is "
+        "better.",
+    ),
+    "elbo": Meaning(
+        "evidence lower bound (ELBO)",
+        NATS,
+        "A lower bound of log p(x): reconstruction minus KL; higher is better.",
+        "ELBO",
+    ),
+    "iwae": Meaning(
+        "importance-weighted bound",
+        NATS,
+        "A lower bound of log p(x) from k importance samples an image (see iwae_k): tighter than "
+        "the ELBO, and it rises to log p(x) with k; higher is better.",
+        "bound",
+    ),
+    "iwae_k": Meaning("importance samples an image (k)"),
+    "nll_images": Meaning("images the likelihood was measured on"),
+    "reconstruction": Meaning(
+        "reconstruction term",
+        NATS,
+        "The mean of log p(x|z) under q(z|x); higher is better.",
+        "log p(x|z)",
+    ),
+    "kl": Meaning(
+        "KL(q(z|x) ‖ p(z))",
+        NATS,
+        "What the latent code says about the image beyond the prior.",
+        "KL",
+    ),
+    "active_units": Meaning(
+        "active latent units",
+        "",
+        "Units whose posterior mean varies over the data (variance above 0.01); the others say "
+        "nothing about the image.",
+    ),
+    "mse": Meaning(
+        "mean squared error",
+        "",
+        "Squared difference of image and reconstruction, pixels in [0, 1]; lower is better.",
+    ),
+    "accuracy": Meaning("accuracy", "", "Share of images given their true class."),
+    "inertia": Meaning(
+        "inertia", "", "Sum of squared distances to the nearest centroid; lower is better."
+    ),
+    "purity": Meaning(
+        "purity", "", "Share of images whose cluster has their class as its most frequent one."
+    ),
+    "nmi": Meaning(
+        "normalized mutual information",
+        "",
+        "What a cluster says about the class, 0 (nothing) to 1 (all), over the mean entropy.",
+    ),
+    "explained_variance_ratio": Meaning(
+        "explained variance", "", "Share of the data's variance that the components keep."
+    ),
+    "examples_per_s": Meaning("examples per second", "examples/s"),
+    "compile_s": Meaning("compiling", "s"),
+}
+BINARIZATIONS = {
+    "dynamic": "Each pixel is drawn anew at every look, 1 with probability level/255.",
+    "threshold": "A pixel is 1 where its level is 128 or more.",
+}
+THIN_SPACE, MINUS = "\u2009", "\u2212"
+LIKELIHOODS = "nll", "elbo", "iwae"  # plotted against time too
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One chart of the page: ``series`` maps a name to its x and y values."""
+
+    section: str  # "curves" or "speed"
+    title: str
+    caption: str
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    x_label: str
+    y_label: str
+    log_y: bool
+
+
+def describe(name: str, metrics: Mapping[str, Any]) -> Meaning:
+    """The meaning of ``split/metric``; ``metrics`` are the run's others, such as its ``iwae_k``."""
+    split, _, base = name.rpartition("/")
+    if base == "binarization":
+        explanation = BINARIZATIONS.get(str(metrics[name]), "")
+        return Meaning(
+            "binarization", "", f"{explanation} Likelihoods under different ones do not compare."
+        )
+    meaning = MEANINGS.get(base)
+    if meaning is None:
+        return Meaning(name.replace("_", " ").replace("/", ", "))
+    label = f"{split} {meaning.label}" if split and split != "speed" else meaning.label
+    return dataclasses.replace(meaning, label=label)
+
+
+def read_rows(path: pathlib.Path) -> list[Row]:
+    """Reads ``metrics.jsonl`` with ``time`` made to run on over restarts.
+
+    Lines that are no JSON object with a ``step`` are skipped: a killed process may leave half a
+    line. A resumed run repeats the steps after its checkpoint; of one step and metric the last
+    value counts. A missing file gives no rows.
+    """
+    if not path.exists():
+        return []
+    merged: dict[int, Row] = {}
+    offset = last = 0.0
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            step, time = int(row["step"]), float(row.get("time", math.nan))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+        if time < last:  # each process counts from its own start
+            offset += last
+        last = last if math.isnan(time) else time
+        merged.setdefault(step, {}).update(row | {"step": step, "time": offset + time})
+    return [merged[step] for step in sorted(merged)]
+
+
+def group_curves(rows: Sequence[Row]) -> list[Curve]:
+    """Gathers logged numbers into charts: one a metric, the splits as its lines.
+
+    What was validated comes first; likelihoods are also drawn against time.
+    """
+    names = {name: None for row in rows for name in row if name not in ("step", "time")}
+    groups: dict[str, dict[str, tuple[list[Row], list[float]]]] = {}
+    for name in names:
+        split, _, base = name.rpartition("/")
+        having = [row for row in rows if isinstance(row.get(name), int | float)]
+        values = [float(row[name]) for row in having]
+        if len(set(values)) > 1:  # a constant, such as the time to compile, is no curve
+            section = "speed" if split == "speed" else "curves"
+            groups.setdefault(f"{section}/{base}", {})[split or base] = (having, values)
+    charts = []
+    for key, splits in groups.items():
+        section, _, base = key.partition("/")
+        meaning = MEANINGS.get(base, Meaning(base.replace("_", " ")))
+        axes = [("step", "step", "training step")]
+        if section == "curves" and base in LIKELIHOODS:
+            axes.append(("time", "time", "training time [s]"))
+        for column, word, x_label in axes:
+            series = {
+                split: ([row[column] for row in having], values)
+                for split, (having, values) in splits.items()
+            }
+            short = meaning.short or meaning.label
+            only = f" ({next(iter(series))})" if len(series) == 1 and section == "curves" else ""
+            charts.append(
+                Curve(
+                    section=section,
+                    title=f"{meaning.label}{only} by {word}",
+                    caption=meaning.explanation if column == "step" else "",
+                    series=series,
+                    x_label=x_label,
+                    y_label=f"{short} [{meaning.unit}]" if meaning.unit else short,
+                    log_y=_wants_log(series),
+                )
+            )
+    return sorted(charts, key=lambda chart: "validation" not in chart.series)
+
+
+def format_value(value: Any) -> str:
+    """A value for a reader: thousands apart, two or three decimals, a dash for nothing."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or (abs(value) >= 1e4 and math.isfinite(value)):
+        text = f"{round(value):,}".replace(",", THIN_SPACE)
+    elif not math.isfinite(value) or (0 < abs(value) < 0.01):
+        text = f"{value:.3g}"
+    else:
+        text = f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+    return text.replace("-", MINUS)
+
+
+def _wants_log(series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> bool:
+    """Whether a linear axis would flatten all but the first points: positive, a wide range."""
+    values = [y for _, ys in series.values() for y in ys if math.isfinite(y)]
+    return bool(values) and min(values) > 0 and max(values) / min(values) > 20

@@ -1,0 +1,304 @@
+"""The run folder: one folder a run, which says what was run, where, and what came of it.
+
+``config.json`` loads back into an equal config; starting the same command on the same folder goes
+on with the run, and another config is refused. In a run of several processes only the first
+writes; all of them must see the folder.
+"""
+
+import dataclasses
+import fcntl
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shlex
+import subprocess
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Self, TypeVar
+
+import jax
+import numpy as np
+
+from gen_jax.training.files import RunError, write_atomically, writing
+from gen_jax.training.logging import params_digest
+from gen_jax.typing import Params
+
+FORMAT = 1
+Config = TypeVar("Config")
+
+
+@dataclasses.dataclass(eq=False)
+class Run:
+    """An open run folder; closing it (or the end of the process) lets others open it."""
+
+    dir: pathlib.Path
+    experiment: str
+    preset: str
+    _lock: typing.IO[str] | None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes."""
+        return jax.process_index() == 0
+
+    def write_environment(self) -> None:
+        """Writes ``environment.json``: versions, devices, commit and command of this process."""
+        if self.writes:
+            write_atomically(self.dir / "environment.json", _json(environment()))
+
+    def write_summary(
+        self,
+        *,
+        dataset: str,
+        params: Params,
+        steps: int,
+        wall_s: float,
+        examples_per_s: float,
+        metrics: Mapping[str, float | int | str],
+    ) -> dict[str, Any]:
+        """Writes ``summary.json`` and returns its content.
+
+        ``n_params`` and ``params_digest`` are taken from ``params``. Metrics are named as in
+        ``test/nll`` (nats an image), with ``binarization`` beside a likelihood.
+        """
+        summary = {
+            "experiment": self.experiment,
+            "preset": self.preset,
+            "dataset": dataset,
+            "steps": int(steps),
+            "n_params": sum(int(np.size(x)) for x in jax.tree.leaves(params)),
+            "params_digest": params_digest(params),
+            "device": device_name(),
+            "jax_version": jax.__version__,
+            "wall_s": float(wall_s),
+            "examples_per_s": float(examples_per_s),
+            "metrics": {k: v if isinstance(v, str | int) else float(v) for k, v in metrics.items()},
+        }
+        if self.writes:
+            write_atomically(self.dir / "summary.json", _json(summary))
+        return summary
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_run(run_dir: str | os.PathLike, *, experiment: str, preset: str, config: Any) -> Run:
+    """Opens a run folder, or makes it.
+
+    ``config`` is a frozen dataclass. Its fields with ``metadata={"identity": False}`` (how long to
+    run, what to print) may differ from one start to the next; the newest are kept. Raises
+    ``RunError`` where the folder holds another run (naming each difference), holds something else,
+    is in use by a live process, or cannot be written.
+    """
+    folder = pathlib.Path(run_dir)
+    content = {"format": FORMAT, "experiment": experiment, "preset": preset}
+    content["config"] = _encode(config)
+    if _decode(type(config), content["config"], "config") != config:
+        raise TypeError(f"{type(config).__name__} does not come back equal from JSON: {config}")
+    if jax.process_index() != 0:
+        return Run(folder, experiment, preset, None)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = _lock(folder)
+    run = Run(folder, experiment, preset, lock)
+    try:
+        if (folder / "config.json").exists():
+            _refuse_another(folder, content, config)
+        elif others := sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")):
+            raise RunError(f"{folder} is not a run folder and not empty (it holds {others[0]})")
+        if not (folder / "environment.json").exists():
+            run.write_environment()
+        write_atomically(folder / "config.json", _json(content))
+    except BaseException:
+        run.close()
+        raise
+    return run
+
+
+def load_config(cls: type[Config], run_dir: str | os.PathLike) -> Config:
+    """Reads a run's config back as a ``cls``, equal to the one it was opened with.
+
+    Raises ``RunError`` where there is none, where a newer version wrote it, and where its fields
+    are not those of ``cls``, naming them.
+    """
+    saved = _read_config(pathlib.Path(run_dir))
+    try:
+        return _decode(cls, saved["config"], "config")
+    except ValueError as error:
+        raise RunError(f"{run_dir}/config.json does not fit {cls.__name__}: {error}") from error
+
+
+def experiment_of(run_dir: str | os.PathLike) -> tuple[str, str]:
+    """The names of the experiment and the preset that a run folder was opened with."""
+    saved = _read_config(pathlib.Path(run_dir))
+    return saved["experiment"], saved["preset"]
+
+
+def device_name() -> str:
+    """What this run computes on: ``"cpu (2 cores)"``, ``"NVIDIA H200"``, ``"8 x TPU v5 lite"``."""
+    kind, count = jax.devices()[0].device_kind, jax.device_count()
+    if jax.default_backend() == "cpu":
+        kind = f"cpu ({os.cpu_count()} cores)"
+    return kind if count == 1 else f"{count} x {kind}"
+
+
+def environment() -> dict[str, Any]:
+    """What a result depends on beside its config."""
+    versions = {}
+    for name in ("gen_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None  # used from a checkout
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "device": device_name(),
+        "device_count": jax.device_count(),
+        "process_count": jax.process_count(),
+        "commit": _commit(),
+        "command": shlex.join(sys.orig_argv),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of this code with ``+`` for changes on top, None outside a git checkout."""
+    code = pathlib.Path(__file__).parents[2]
+    if not (code / ".git").exists():
+        return None  # installed: a repository around it is someone else's
+    git = ["git", "-C", str(code)]
+    try:
+        head, changes = (
+            subprocess.run(git + args, capture_output=True, text=True, timeout=10, check=True)
+            for args in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("+" if changes.stdout else "")
+
+
+def _lock(folder: pathlib.Path) -> typing.IO[str]:
+    """Holds ``.lock`` until closed; the kernel lets go of it when the process dies."""
+    with writing(folder):
+        lock = open(folder / ".lock", "a+")  # noqa: SIM115
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip()
+        lock.close()
+        raise RunError(f"{folder} is in use by a running process (pid {holder})") from None
+    with writing(folder):
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+    return lock
+
+
+def _refuse_another(folder: pathlib.Path, content: dict[str, Any], config: Any) -> None:
+    saved = _read_config(folder)
+    free = {f.name for f in dataclasses.fields(config) if not f.metadata.get("identity", True)}
+    old = _flat({k: v for k, v in saved["config"].items() if k not in free})
+    new = _flat({k: v for k, v in content["config"].items() if k not in free})
+    for name in ("preset", "experiment"):
+        old, new = {name: saved[name], **old}, {name: content[name], **new}
+    missing = "(no such field)"
+    changes = [
+        f"{name}: {_shown(old.get(name, missing))} -> {_shown(new.get(name, missing))}"
+        for name in old | new
+        if name not in old or name not in new or old[name] != new[name]
+    ]
+    if changes:
+        raise RunError(f"{folder} holds another run (old -> new): " + "; ".join(changes))
+
+
+def _read_config(folder: pathlib.Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        saved = json.loads(path.read_text())
+        version = saved["format"]
+        if version == FORMAT and {"experiment", "preset", "config"} <= saved.keys():
+            return saved
+    except OSError as error:
+        raise RunError(f"{folder} is not a run folder: no {path.name} to read") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is damaged: not the JSON of a run's config") from error
+    if isinstance(version, int) and version > FORMAT:
+        raise RunError(
+            f"{path} was written by a newer version of gen_jax (format {version}, this one reads "
+            f"{FORMAT}): update gen_jax to use this run"
+        )
+    raise RunError(f"{path} is damaged: not the JSON of a run's config")
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        flat |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
+    return flat
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [_encode(x) for x in value]
+    return str(value) if isinstance(value, pathlib.PurePath) else value
+
+
+def _decode(hint: Any, value: Any, where: str) -> Any:
+    """Rebuilds what ``_encode`` made, as the field's type says."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _decode(args[0], value, where)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = [a for a in args if a is not type(None)][:1]
+        return _decode(hint, value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} must be an object, got {value!r}")
+        hints = typing.get_type_hints(hint, include_extras=True)
+        names = [f.name for f in dataclasses.fields(hint)]
+        if unknown := sorted(value.keys() - set(names)):
+            raise ValueError(f"unknown field {', '.join(unknown)} in {where}")
+        if missing := [name for name in names if name not in value]:
+            raise ValueError(f"missing field {', '.join(missing)} in {where}")
+        return hint(**{name: _decode(hints[name], value[name], name) for name in names})
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} must be a list, got {value!r}")
+        items = (args[0],) * len(value) if args[1:] == (...,) else args
+        if len(items) != len(value):
+            raise ValueError(f"{where} must have {len(items)} values, got {value!r}")
+        return tuple(_decode(item, x, where) for item, x in zip(items, value, strict=True))
+    if isinstance(hint, type) and issubclass(hint, pathlib.PurePath):
+        return hint(value)
+    wanted = {bool: bool, int: int, float: float | int, str: str}.get(hint, object)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and hint in (int, float)):
+        raise ValueError(f"{where} must be {hint.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,260 @@
+import base64
+import io
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gen_jax import reporting
+from gen_jax.reporting import plots
+
+VOID = {"meta", "img", "br"}
+HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+class Page(HTMLParser):
+    """What a test asks of a page: its tags are balanced, its images, its text, its section ids."""
+
+    def __init__(self, html: str):
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+    def attributes(self, tag, name):
+        return [attrs[name] for seen, attrs in self.tags if seen == tag and name in attrs]
+
+    @property
+    def images(self):
+        prefix = "data:image/png;base64,"
+        sources = self.attributes("img", "src")
+        assert all(source.startswith(prefix) for source in sources)
+        return [
+            Image.open(io.BytesIO(base64.b64decode(source.removeprefix(prefix))))
+            for source in sources
+        ]
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    folder = tmp_path / "vae" / "my-run"
+    (folder / "samples").mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"latent_dim": 2, "optimizer": {"b1": 0.9}}))
+    (folder / "environment.json").write_text(
+        json.dumps({"command": ["python", "-m", "experiments.vae", "a b"], "jax": "0.10.2"})
+    )
+    summary = {
+        "experiment": "vae",
+        "preset": "smoke",
+        "dataset": "mnist-subset",
+        "steps": 300,
+        "n_params": 1234567,
+        "params_digest": "ab" * 32,
+        "device": "cpu",
+        "jax_version": "0.10.2",
+        "wall_s": 12.5,
+        "examples_per_s": 20000.0,
+        "metrics": {"test/nll": 139.23, "test/bits_per_dim": 0.25, "binarization": "dynamic"},
+    }
+    (folder / "summary.json").write_text(json.dumps(summary))
+    rows = [
+        {
+            "step": step,
+            "time": step / 10,
+            "train/loss": 500 / step,
+            "validation/elbo": -float(step),
+            "speed/examples_per_s": 100.0 * step,
+            "speed/compile_s": 2.5,
+        }
+        for step in (100, 200, 300)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for step in (100, 200, 300):
+        image = Image.fromarray(np.full((20, 20), step // 2, np.uint8))
+        image.save(folder / "samples" / f"step_{step:08d}.png")
+    manifold = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    reporting.add_picture(folder, "manifold", manifold, title="Manifold", caption="A plane.")
+    reporting.add_table(folder, "t", ["what", "n"], [["x", 7]], title="Counts", caption="Few.")
+    return folder
+
+
+def read(folder) -> Page:
+    return Page(reporting.write_report(folder).read_text("utf-8"))
+
+
+def test_a_full_run_has_every_section(run_dir):
+    page = read(run_dir)
+    ids = page.attributes("section", "id")
+    assert ids == ["results", "pictures", "samples", "curves", "speed", "made"]
+    assert [href.removeprefix("#") for href in page.attributes("a", "href")] == ids
+    for text in (
+        "139.23",
+        "nats an image",
+        "bits/dim",
+        "drawn anew",  # what dynamic binarization is
+        "1\u2009234\u2009567",
+        "python -m experiments.vae 'a b'",
+        "optimizer.b1",
+        "0.10.2",
+        "Manifold",
+        "A plane.",
+        "Counts",
+        "step 100",
+        "20\u2009000",
+        "ab" * 32,
+    ):
+        assert text in page.text
+    assert "not finished" not in page.text
+
+
+def test_the_page_loads_nothing(run_dir):
+    page = read(run_dir)
+    tags = {tag for tag, _ in page.tags}
+    assert tags.isdisjoint({"script", "link", "iframe", "object", "embed", "base"})
+    for _, attributes in page.tags:
+        for name in ("src", "href", "srcset", "action"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:image/png;base64,", "#"))
+    assert "url(" not in (run_dir / "report.html").read_text("utf-8")
+    assert "@import" not in (run_dir / "report.html").read_text("utf-8")
+
+
+def test_images_are_embedded_whole_and_small_ones_stay_sharp(run_dir):
+    page = read(run_dir)
+    np.testing.assert_array_equal(
+        np.asarray(page.images[0]), np.arange(12, dtype=np.uint8).reshape(3, 4)
+    )
+    _, manifold = next(tag for tag in page.tags if tag[0] == "img")
+    assert manifold["class"] == "pixelated"
+    assert (manifold["width"], manifold["height"]) == ("560", "420")  # 4 x 3, by a whole factor
+    assert all(page.attributes("img", "alt"))
+
+
+def test_it_suits_phones_and_dark_screens(run_dir):
+    page = read(run_dir)
+    assert "width=device-width" in next(
+        a["content"] for t, a in page.tags if a.get("name") == "viewport"
+    )
+    html = (run_dir / "report.html").read_text("utf-8")
+    assert "prefers-color-scheme: dark" in html
+    assert "image-rendering: pixelated" in html
+
+
+def test_an_empty_folder_has_a_page(tmp_path):
+    page = read(tmp_path)
+    assert "This run is not finished" in page.text
+    assert "Nothing has been measured yet." in page.text
+    assert page.attributes("section", "id") == ["results", "made"]
+    assert page.images == []
+
+
+def test_an_unfinished_run_shows_its_last_validation(run_dir):
+    (run_dir / "summary.json").unlink()
+    page = read(run_dir)
+    assert "it last logged step 300" in page.text
+    assert "validation/elbo" in page.text
+    assert "\u2212300.00" in page.text
+    assert "train/loss" not in page.text
+
+
+def test_hostile_text_is_shown_and_not_run(run_dir):
+    hostile = run_dir.parent / HOSTILE.replace("/", "")
+    run_dir.rename(hostile)
+    (hostile / "config.json").write_text(json.dumps({HOSTILE: HOSTILE, "list": [HOSTILE]}))
+    (hostile / "environment.json").write_text(json.dumps({"command": [HOSTILE], "x": HOSTILE}))
+    summary = json.loads((hostile / "summary.json").read_text())
+    summary |= {"experiment": HOSTILE, "device": HOSTILE, "params_digest": HOSTILE}
+    summary["metrics"] = {HOSTILE: 1.0, "test/x": HOSTILE}
+    (hostile / "summary.json").write_text(json.dumps(summary))
+    with (hostile / "metrics.jsonl").open("a") as file:
+        for step in (400, 500):
+            file.write(json.dumps({"step": step, "time": 1.0, f"a/{HOSTILE}": step}) + "\n")
+    blank = np.zeros((2, 2), np.uint8)
+    reporting.add_picture(hostile, "x", blank, title=HOSTILE, caption=HOSTILE)
+    reporting.add_table(hostile, "y", [HOSTILE], [[HOSTILE]], title=HOSTILE, caption=HOSTILE)
+    page = read(hostile)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert page.text.count(HOSTILE) >= 12
+    for _, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes)
+
+
+def test_damaged_files_are_notes_and_the_rest_is_shown(run_dir):
+    (run_dir / "summary.json").write_text('{"experiment": "v')
+    (run_dir / "config.json").write_text("[1]")
+    (run_dir / "samples" / "step_00000200.png").write_bytes(b"\x89PNG broken")
+    (run_dir / "pictures" / "manifold.png").write_bytes(b"")
+    page = read(run_dir)
+    for note in (
+        "summary.json could not be read",
+        "config.json is no JSON object",
+        "samples/step_00000200.png could not be shown",
+        "pictures/manifold.png could not be shown",
+    ):
+        assert note in page.text
+    assert "step 100" in page.text
+    assert "Counts" in page.text
+    (run_dir / "pictures" / "index.json").write_text('[{"name": "../../secret"}]')
+    assert "pictures/index.json could not be read" in read(run_dir).text
+
+
+def test_a_name_cannot_reach_outside_the_pictures(run_dir):
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(run_dir / "secret.png")
+    index = run_dir / "pictures" / "index.json"
+    entries = json.loads(index.read_text())
+    entries[0]["name"] = "../secret"
+    index.write_text(json.dumps(entries))
+    before = len(read(run_dir).images)
+    entries[0]["name"] = "manifold"
+    index.write_text(json.dumps(entries))
+    assert len(read(run_dir).images) == before + 1
+
+
+def test_a_long_film_is_thinned_and_keeps_its_ends(run_dir):
+    for step in range(400, 5100, 100):
+        image = Image.fromarray(np.zeros((4, 4), np.uint8))
+        image.save(run_dir / "samples" / f"step_{step:08d}.png")
+    page = read(run_dir)
+    shown = [alt for alt in page.attributes("img", "alt") if alt.startswith("samples at")]
+    assert len(shown) == 12
+    assert shown[0] == "samples at step 100"
+    assert shown[-1] == "samples at step 5\u2009000"
+    assert "12 of 50" in page.text
+
+
+def test_a_chart_may_be_inverted_and_an_image_is_not(run_dir):
+    figure = plots.curves({"a": ([0, 1], [0, 1])}, x_label="x", y_label="y")
+    reporting.add_picture(run_dir, "manifold", figure, title="Chart", caption="")
+    page = read(run_dir)
+    assert next(a for t, a in page.tags if t == "img")["class"] == "chart"
+    films = [a for t, a in page.tags if t == "img" and a["alt"].startswith("samples at")]
+    assert all(film.get("class") != "chart" for film in films)
+
+
+def test_writing_twice_gives_the_same_page_and_leaves_nothing_else(run_dir):
+    first = reporting.write_report(run_dir).read_bytes()
+    files = set(run_dir.rglob("*"))
+    assert reporting.write_report(run_dir).read_bytes() == first
+    assert set(run_dir.rglob("*")) == files
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no run folder at .*nowhere"):
+        reporting.write_report(tmp_path / "nowhere")
