@@ -5,11 +5,12 @@ An experiment says what is its own (``Experiment``: presets, and how a config be
 """
 
 import dataclasses
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -35,7 +36,8 @@ class Setup:
 
     ``validate(state)`` gives metrics on held-out images during training, ``film(state)`` a batch
     of uint8 images to watch, ``test(state)`` the numbers of the summary, ``draw(key, state, n)``
-    new images where the model can, and ``pictures(state, run_dir)`` adds to the report.
+    new images where the model can, and ``pictures(state, run_dir)`` adds to the report. The
+    checkpoint whose validation metric ``best`` is lowest ("min") or highest is kept.
     """
 
     state: TrainState
@@ -44,8 +46,8 @@ class Setup:
     film: Callable[[TrainState], np.ndarray]
     test: Callable[[TrainState], Mapping[str, float | str]]
     pictures: Callable[[TrainState, Path], None]
+    best: tuple[str, Literal["min", "max"]]
     draw: Callable[[PRNGKey, TrainState, int], np.ndarray] | None = None
-    best: tuple[str, str] | None = None  # the metric whose best checkpoint is kept, "min" or "max"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,48 +111,64 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
     )
     with training.open_run(
         run_dir, experiment=experiment.name, preset=preset, config=config
-    ) as folder:
+    ) as opened:
         splits = load_splits(config)
         steps = config.total_steps(len(splits.train))
-        done = folder.summary()
+        done = read_summary(run_dir)
         if done is not None and done["steps"] >= steps:
-            say(config, f"Nothing left to do: {run_dir} has its {done['steps']} steps.")
-            say(config, result_line(done, folder.folder))
-            return folder.folder
+            say(f"Nothing left to do: {run_dir} has its {done['steps']} steps.")
+            say(result_line(done, run_dir))
+            return run_dir
         setup = experiment.build(config, splits)
-        batches = data.Batches(splits.train, config.batch_size, seed=config.seed)
-        interval = max(1, steps // config.evaluations)
-        result = training.fit(
-            setup.state,
-            setup.train_step,
-            batches,
-            steps=steps,
-            run=folder,
-            how=config.compile,
-            steps_per_dispatch=config.steps_per_dispatch,
-            evaluate=setup.validate,
-            sample=lambda state: images.grid(setup.film(state)),
-            eval_every=interval,
-            sample_every=interval,
-            checkpoint_every=interval,
-            keep=config.keep,
-            best=setup.best,
-            quiet=config.quiet,
-        )
+        result = fit(config, setup, splits.train, steps, opened)
         metrics = dict(setup.test(result.state))
-        if jax.process_index() == 0:
-            setup.pictures(result.state, folder.folder)
-        summary = folder.write_summary(
+        setup.pictures(result.state, run_dir)
+        summary = opened.write_summary(
             dataset=config.dataset,
-            state=result.state,
+            params=result.state.params,
+            steps=result.steps,
             wall_s=time.perf_counter() - start,
             examples_per_s=result.examples_per_s,
             metrics=metrics,
         )
-        if jax.process_index() == 0:
-            reporting.write_report(folder.folder)
-        say(config, result_line(summary, folder.folder))
-    return folder.folder
+        if opened.writes:
+            reporting.write_report(run_dir)
+        say(result_line(summary, run_dir))
+    return run_dir
+
+
+def fit(
+    config: RunConfig, setup: Setup, train: data.Dataset, steps: int, opened: training.Run
+) -> training.FitResult:
+    """Trains as the config says, with the setup's scores and pictures along the way."""
+    metric, mode = setup.best
+    interval = max(1, steps // config.evaluations)
+    return training.fit(
+        setup.state,
+        training.compile_step(
+            setup.train_step, steps_per_dispatch=config.steps_per_dispatch, how=config.compile
+        ),
+        data.Batches(train, config.batch_size, seed=config.seed),
+        steps=steps,
+        run=opened,
+        evaluate=lambda state: {
+            f"validation/{name}": value for name, value in setup.validate(state).items()
+        },
+        sample=lambda state: images.grid(setup.film(state)),
+        eval_every=interval,
+        sample_every=interval,
+        checkpoint_every=interval,
+        keep=config.keep,
+        best=f"validation/{metric}",
+        best_mode=mode,
+        quiet=config.quiet,
+    )
+
+
+def read_summary(run_dir: Path) -> dict[str, Any] | None:
+    """The summary of a run that has ended, else None."""
+    path = run_dir / "summary.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def join_processes(config: RunConfig) -> None:
@@ -163,10 +181,8 @@ def join_processes(config: RunConfig) -> None:
         jax.distributed.initialize()
 
 
-def say(config: RunConfig, line: str) -> None:
-    """Prints a line to the user: once, however many processes there are, and also with --quiet
-    (what a run came to is its result, not its progress)."""
-    del config
+def say(line: str) -> None:
+    """Prints a line to the user: once, however many processes there are."""
     if jax.process_index() == 0:
         print(line, flush=True)
 

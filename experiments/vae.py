@@ -130,7 +130,7 @@ def test_metrics(
     """Bound, likelihood by importance samples, and active units on the test images."""
     bound = evaluation.average(eval_step, state, data.evaluation_batches(test, 500))
     n = min(len(test), config.nll_images or len(test))
-    nll = negative_log_likelihood(config, state, data.first(test, n), key)
+    nll = negative_log_likelihood(config, state, test.select(np.arange(n), "test"), key)
     mean, _ = latent.encode(
         state.model, state.eval_params, test.take(np.arange(min(len(test), 5000)))["image"]
     )

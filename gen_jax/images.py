@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from gen_jax.typing import Array, PRNGKey
 
@@ -31,18 +31,26 @@ def binarize_dynamic(key: PRNGKey, image: UInt8[Array, "..."]) -> Float[Array, "
     A new key gives a new binarization; models trained so overfit far less than on fixed ones.
     The probability is exact for levels 0 and 255 and within 2^-17 for the others.
     """
-    # 16 random bits a pixel: the bits are most of the cost, and 32 would be thrown away.
-    words = jax.random.bits(key, ((image.size + 1) // 2,), jnp.uint32)
-    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: image.size]
     level = image.astype(jnp.int32)
     threshold = level * 257 + (level >> 7)  # level / 255 * 2^16, rounded
-    return (bits.reshape(image.shape).astype(jnp.int32) < threshold).astype(jnp.float32)
+    return (_random_16_bits(key, image.shape) < threshold).astype(jnp.float32)
 
 
 def dequantize(key: PRNGKey, image: UInt8[Array, "..."]) -> Float[Array, "..."]:
     """Adds uniform noise of one level's width: floats in [0, 1) whose density bounds the
     probability of the levels (Theis et al., 2016, section 3.1)."""
-    return (image.astype(jnp.float32) + jax.random.uniform(key, image.shape)) / 256.0
+    # 8 bits of level and 16 of noise are what a float32 holds exactly: no sum is rounded up.
+    noise = _random_16_bits(key, image.shape).astype(jnp.float32) / 65536.0
+    return (image.astype(jnp.float32) + noise) / 256.0
+
+
+def _random_16_bits(key: PRNGKey, shape: tuple[int, ...]) -> Int[Array, "..."]:
+    """Uniform integers below 2^16, two from each random word: drawing the words is most of the
+    cost of binarizing."""
+    n = math.prod(shape)
+    words = jax.random.bits(key, ((n + 1) // 2,), jnp.uint32)
+    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)
+    return halves[:n].reshape(shape).astype(jnp.int32)
 
 
 def grid(
@@ -66,4 +74,3 @@ def grid(
         rows * (height + gap), columns * (width + gap), channels
     )
     return np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=background)
-

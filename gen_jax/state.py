@@ -1,5 +1,6 @@
 """The training state, and how everything random in a step derives from it."""
 
+import dataclasses
 from typing import Any, Self
 
 import flax.linen as nn
@@ -27,7 +28,7 @@ class TrainState:
     opt_state: optax.OptState
     ema_params: Params | None
     key: PRNGKey
-    model: nn.Module = flax.struct.field(pytree_node=False)
+    model: Any = flax.struct.field(pytree_node=False)  # a family knows its own linen module
     tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
     ema_decay: float | None = flax.struct.field(pytree_node=False, default=None)
 
@@ -74,9 +75,10 @@ class TrainState:
         updates, opt_state = self.tx.update(grads, self.opt_state, self.params)
         params = optax.apply_updates(self.params, updates)
         ema_params = self.ema_params
-        if self.ema_decay is not None:
+        if self.ema_decay is not None and ema_params is not None:
             ema_params = optax.incremental_update(params, ema_params, 1.0 - self.ema_decay)
-        return self.replace(
+        return dataclasses.replace(
+            self,
             step=self.step + 1,
             params=params,
             opt_state=opt_state,

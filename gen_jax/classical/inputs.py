@@ -1,7 +1,7 @@
 """What data the classical methods take."""
 
-import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Float
 
 from gen_jax.typing import Array
@@ -18,7 +18,7 @@ def data_matrix(x: Float[Array, "n d"], *, least: int = 1) -> Float[Array, "n d"
         raise ValueError(f"x must be floats [n, d], got {x.dtype} {list(x.shape)}")
     if x.shape[0] < least or x.shape[1] < 1:
         raise ValueError(f"x must have at least {least} rows and a column, got {list(x.shape)}")
-    if not isinstance(x, jax.core.Tracer) and not bool(jnp.isfinite(x).all()):
+    if not isinstance(x, Tracer) and not bool(jnp.isfinite(x).all()):
         bad = int((~jnp.isfinite(x)).any(axis=1).sum())
         raise ValueError(f"x must be finite, got {bad} of {len(x)} rows with NaN or infinity")
     return x

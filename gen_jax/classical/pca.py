@@ -104,7 +104,8 @@ def _fit_randomized(
     g = jax.random.normal(key, (x.shape[1], width), x.dtype)
     q, _ = jnp.linalg.qr(jnp.matmul(centered, g, precision=EXACT))  # [n, width]
 
-    def power(_: int, q: Array) -> Array:
+    def power(i: int, q: Array) -> Array:
+        del i
         # An orthonormal basis after each product, or the small directions drown in rounding.
         back, _ = jnp.linalg.qr(jnp.matmul(centered.T, q, precision=EXACT))
         return jnp.linalg.qr(jnp.matmul(centered, back, precision=EXACT))[0]

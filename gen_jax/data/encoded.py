@@ -10,42 +10,22 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from gen_jax.data import picture
 from gen_jax.data.cache import Cache
-from gen_jax.data.dataset import ArrayDataset, Dataset, Examples
+from gen_jax.data.dataset import ArrayDataset, Dataset
 from gen_jax.data.errors import BadImage, DataError
 from gen_jax.data.picture import ImageOptions
-
-
-class Encoded(NamedTuple):
-    """One stored picture: its file's bytes, its label if any, and what to call it to the user."""
-
-    data: bytes
-    label: int | None
-    where: str
-
-
-class Records(Protocol):
-    """Stored pictures by number; ``read`` is called from several threads at once."""
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None: ...
-
-    def __len__(self) -> int: ...
-
-    def read(self, indices: Sequence[int]) -> list[Encoded]:
-        """Raises ``BadImage`` for a file that cannot be read."""
-        ...
+from gen_jax.data.records import Encoded, Records
+from gen_jax.data.stream import StreamDataset
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a decoded set was made from: see ``Cache`` for ``place``, ``fingerprint``, ``beside``."""
+    """What a decoded set was made from; ``Cache`` says what place and fingerprint are for."""
 
     name: str
     split: str
@@ -80,9 +60,7 @@ def open_encoded(
         shape = _first_shape(origin, records, options)
         if len(records) * int(np.prod(shape)) > options.memory_limit:
             return _open_stream(origin, records, shape, options)
-        entry = cache.read_or_write(
-            functools.partial(_decode_all, origin, records, shape, options)
-        )
+        entry = cache.read_or_write(functools.partial(_decode_all, origin, records, shape, options))
     kept: int = entry.notes["kept"]
     labels = entry.arrays.get("labels")
     names = entry.notes["class_names"]
@@ -94,78 +72,6 @@ def open_encoded(
         class_names=None if names is None else tuple(names),
         skipped=len(entry.arrays["images"]) - kept,
     )
-
-
-class StreamDataset:
-    """Pictures read and decoded when they are asked for, through ``grain.MapDataset``.
-
-    ``map_dataset`` has one element an example, for use with grain's own transformations.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        split: str,
-        records: Records,
-        options: ImageOptions,
-        image_shape: tuple[int, int, int],
-        *,
-        skipped: int = 0,
-        rows: Int[np.ndarray, " m"] | None = None,
-    ):
-        import grain
-
-        self.name = name
-        self.split = split
-        self.image_shape = image_shape
-        self.class_names = records.class_names
-        self.skipped = skipped
-        self._records = records
-        self._options = options
-        self._rows = np.arange(len(records)) if rows is None else rows
-        self._threads = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
-        self.map_dataset = grain.MapDataset.source(_Rows(records, self._rows)).map(self._decode)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def take(self, indices: Int[np.ndarray, " n"]) -> Examples:
-        examples = list(self._threads.map(self.map_dataset.__getitem__, indices.tolist()))
-        if not examples:
-            return {"image": np.empty((0, *self.image_shape), np.uint8)}
-        return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
-
-    def select(self, indices: Int[np.ndarray, " n"], split: str) -> "StreamDataset":
-        return StreamDataset(
-            self.name,
-            split,
-            self._records,
-            self._options,
-            self.image_shape,
-            skipped=self.skipped,
-            rows=self._rows[indices],
-        )
-
-    def _decode(self, encoded: Encoded) -> Examples:
-        image = picture.decode(encoded.data, self._options, encoded.where)
-        _check_shape(encoded.where, image.shape, self.name, self.image_shape)
-        if encoded.label is None:
-            return {"image": image}
-        return {"image": image, "label": np.int32(encoded.label)}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rows:
-    """Records as the random access source that grain wants."""
-
-    records: Records
-    rows: Int[np.ndarray, " m"]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Encoded:
-        return self.records.read([int(self.rows[index])])[0]
 
 
 def _open_stream(
@@ -185,9 +91,7 @@ def _open_stream(
     )
 
 
-def _first_shape(
-    origin: Origin, records: Records, options: ImageOptions
-) -> tuple[int, int, int]:
+def _first_shape(origin: Origin, records: Records, options: ImageOptions) -> tuple[int, int, int]:
     for index in range(len(records)):
         try:
             encoded = records.read([index])[0]
@@ -198,21 +102,6 @@ def _first_shape(
     raise DataError(
         f"{origin.name} has no readable image in its {origin.split} split ({len(records)} tried)"
     )
-
-
-def _check_shape(
-    where: str, shape: tuple[int, ...], reference: str, wanted: tuple[int, ...]
-) -> None:
-    if shape[:2] != wanted[:2]:
-        raise DataError(
-            f"images differ in size: {where} is {shape[0]}×{shape[1]} (height×width), "
-            f"{reference} {wanted[0]}×{wanted[1]}; give an image_size to make them alike"
-        )
-    if shape != wanted:
-        raise DataError(
-            f"images differ in channels: {where} has {shape[2]}, {reference} {wanted[2]}; "
-            "give channels=1 (gray) or channels=3 (RGB) to make them alike"
-        )
 
 
 def _decoded(
@@ -232,7 +121,7 @@ def _decoded(
                 if not options.skip_bad_images:
                     raise
                 continue
-            _check_shape(encoded.where, image.shape, f"the first of {origin.name}", shape)
+            picture.check_alike(encoded.where, image.shape, f"the first of {origin.name}", shape)
             chunk.append((index, encoded, image))
         return chunk
 
@@ -256,13 +145,12 @@ def _decoded(
                     progress.update(size)
             while pending:
                 yield from pending.popleft().result()
+                progress.update(size)
         finally:
             threads.shutdown(cancel_futures=True)
 
 
-def _read(
-    records: Records, indices: range, options: ImageOptions
-) -> Sequence[Encoded | None]:
+def _read(records: Records, indices: range, options: ImageOptions) -> Sequence[Encoded | None]:
     try:
         return records.read(indices)
     except BadImage:

@@ -72,6 +72,22 @@ def convert(image: Levels, options: ImageOptions) -> Levels:
     return _levels(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), options)
 
 
+def check_alike(
+    where: str, shape: tuple[int, ...], reference: str, wanted: tuple[int, ...]
+) -> None:
+    """Raises ``DataError`` unless a picture's shape is that of the reference."""
+    if shape[:2] != wanted[:2]:
+        raise DataError(
+            f"images differ in size: {where} is {shape[0]}×{shape[1]} (height×width), "
+            f"{reference} {wanted[0]}×{wanted[1]}; give an image_size to make them alike"
+        )
+    if shape != wanted:
+        raise DataError(
+            f"images differ in channels: {where} has {shape[2]}, {reference} {wanted[2]}; "
+            "give channels=1 (gray) or channels=3 (RGB) to make them alike"
+        )
+
+
 def _open(data: bytes):
     # Not Image.open: it tries every format it knows, and only warns about a huge picture
     # (a warning cannot be turned into an error in one thread alone).

@@ -41,7 +41,11 @@ def open_split(source: Source, split: str, *, validation_fraction: float, seed: 
     if split not in (*train, *held_out, *source.splits):
         names = dict.fromkeys((*train[:1], *held_out, *source.splits, *train[1:]))
         raise DataError(f"{source.name} has no split {split!r}; it has {', '.join(names)}")
-    needs_parts = {*held_out, *(train[:1] if held_out else ()), *(train if "test" in held_out else ())}
+    needs_parts = {
+        *held_out,
+        *(train[:1] if held_out else ()),
+        *(train if "test" in held_out else ()),
+    }
     if split in needs_parts:
         whole = source.open("train")
         return whole.select(

@@ -1,5 +1,6 @@
 """Averages of per-example metrics, likelihoods by importance sampling, and active latent units."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ def average(
     for i, batch in enumerate(batches):
         key = jax.random.fold_in(state.key, i)
         inputs = {name: value for name, value in batch.items() if name != "mask"}
-        metrics = eval_step(state.replace(key=key), inputs)
+        metrics = eval_step(dataclasses.replace(state, key=key), inputs)
         results.append((metrics, batch.get("mask")))  # read at the end: the device runs ahead
     sums: dict[str, float] = {}
     count = 0

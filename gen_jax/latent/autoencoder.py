@@ -5,6 +5,8 @@
 Its decoder serves the training alone: dropped, the encoder is left as features.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -65,7 +67,8 @@ def init(
 def l2_loss(model: Autoencoder, params: Params, image: Images) -> PerExample:
     """The squared error of each reconstruction, summed over an image in [0, 1]."""
     x = to_float(image)
-    return ((model.apply({"params": params}, x) - x) ** 2).sum((-3, -2, -1))
+    y: Any = model.apply({"params": params}, x)
+    return ((y - x) ** 2).sum((-3, -2, -1))
 
 
 def train_step(
@@ -93,12 +96,14 @@ def encoder_params(params: Params) -> Params:
 
 def encode(model: Autoencoder, params: Params, image: Images) -> Codes:
     """Each image's code; ``params`` may lack the decoder's."""
-    return model.apply({"params": params}, to_float(image), method="encode")
+    code: Any = model.apply({"params": params}, to_float(image), method="encode")
+    return code
 
 
 def decode(model: Autoencoder, params: Params, code: Codes) -> FloatImages:
     """The image of each code, floats in [0, 1]: what lies outside is clipped."""
-    return jnp.clip(model.apply({"params": params}, code, method="decode"), 0.0, 1.0)
+    y: Any = model.apply({"params": params}, code, method="decode")
+    return jnp.clip(y, 0.0, 1.0)
 
 
 def reconstruct(model: Autoencoder, params: Params, image: Images) -> FloatImages:

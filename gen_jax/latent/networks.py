@@ -12,10 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-try:
-    from gen_jax.nn.conv import Conv, ConvTranspose
-except ImportError:  # TEMPORARY
-    from flax.linen import Conv, ConvTranspose
+from gen_jax.nn.conv import Conv, ConvTranspose
 from gen_jax.typing import Array, ImageShape
 
 Activation = Callable[[Array], Array]
@@ -69,7 +66,7 @@ class ConvEncoder(nn.Module):
     ) -> Float[Array, "batch features"]:
         x = image
         for features in self.features:
-            x = self.activation(Conv(features, (4, 4), strides=(2, 2), dtype=self.dtype)(x))
+            x = self.activation(Conv(features, (4, 4), strides=2, dtype=self.dtype)(x))
         return x.reshape(x.shape[0], -1).astype(jnp.float32)
 
 
@@ -95,7 +92,7 @@ class ConvDecoder(nn.Module):
         x = nn.Dense(smallest[0] * smallest[1] * smallest[2], dtype=self.dtype)(z)
         x = self.activation(x).reshape(-1, *smallest)
         for features, (rows, columns) in zip(self.features[1:], sizes[:-1], strict=True):
-            x = ConvTranspose(features, (4, 4), strides=(2, 2), dtype=self.dtype)(x)
+            x = ConvTranspose(features, (4, 4), strides=2, dtype=self.dtype)(x)
             x = self.activation(x[:, :rows, :columns])
-        x = ConvTranspose(outputs, (4, 4), strides=(2, 2), dtype=self.dtype)(x)
+        x = ConvTranspose(outputs, (4, 4), strides=2, dtype=self.dtype)(x)
         return x[:, :height, :width].astype(jnp.float32)

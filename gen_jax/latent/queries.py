@@ -4,6 +4,7 @@ Each takes ``(model, params, ...)``; images come out as floats in [0, 1] unless 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,6 @@ from gen_jax.latent.vae import VAE, Latents
 from gen_jax.state import example_keys
 from gen_jax.typing import Array, Images, Params, PRNGKey
 
-FloatImages = Float[Array, "*grid height width channels"]
-
 
 def encode(model: VAE, params: Params, image: Images) -> tuple[Latents, Latents]:
     """Mean and variance of q(z|x), where the encoder reads the expected binarization.
@@ -24,12 +23,14 @@ def encode(model: VAE, params: Params, image: Images) -> tuple[Latents, Latents]
     ``params`` may lack the decoder's.
     """
     x = model.likelihood.expected_input(image)
-    mean, log_variance = model.apply({"params": params}, x, method="encode")
+    posterior: Any = model.apply({"params": params}, x, method="encode")
+    mean, log_variance = posterior
     return mean, jnp.exp(log_variance)
 
 
 def _outputs(model: VAE, params: Params, z: Latents) -> Array:
-    return model.apply({"params": params}, z, method="decode")
+    outputs: Any = model.apply({"params": params}, z, method="decode")
+    return outputs
 
 
 def decode(

@@ -9,7 +9,7 @@ trained by the bound with k = 50.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -106,6 +106,10 @@ def observe(model: VAE, key: PRNGKey, image: Images, *, axis_name: str | None = 
     return jax.vmap(model.likelihood.observe)(keys, image)
 
 
+def _apply(model: VAE, params: Params, x: Array, method: str) -> Any:
+    return model.apply({"params": params}, x, method=method)
+
+
 class _Draws(NamedTuple):
     """What k samples of q(z|x) say about a batch."""
 
@@ -120,20 +124,29 @@ def _draw(
     model: VAE, params: Params, keys: PRNGKeys, x: Array, axis_name: str | None = None
 ) -> _Draws:
     """Samples q(z|x) once for each key; an example's noise depends on the key and its place."""
-    mean, log_variance = model.apply(
-        {"params": params}, model.likelihood.as_input(x), method="encode"
-    )
+    mean, log_variance = _apply(model, params, model.likelihood.as_input(x), "encode")
     shape = (len(keys), *mean.shape)
     keys = jax.vmap(lambda key: example_keys(key, shape[1], axis_name))(keys)
     noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, shape[2:])))(keys)
     z = mean[None] + jnp.exp(0.5 * log_variance)[None] * noise
-    outputs = model.apply({"params": params}, z.reshape(-1, shape[2]), method="decode")
+    outputs = _apply(model, params, z.reshape(-1, shape[2]), "decode")
     outputs = outputs.reshape(*shape[:2], *outputs.shape[1:])
     values = jnp.broadcast_to(x, outputs.shape[:-1])
     log_likelihood = model.likelihood.log_prob(outputs, values).sum((-3, -2, -1))
     # log p(z) - log q(z|x), where the constants and (z - mean)^2 / variance = noise^2 meet.
     log_ratio = 0.5 * (noise**2 + log_variance[None] - z**2).sum(-1)
     return _Draws(mean, log_variance, noise, log_likelihood + log_ratio, log_likelihood)
+
+
+def _elbo(draws: _Draws, beta: float) -> Bound:
+    reconstruction = draws.log_likelihood.mean(0)
+    kl = gaussian_kl(draws.mean, draws.log_variance).sum(-1)
+    return Bound(reconstruction - beta * kl, reconstruction, kl)
+
+
+def _iwae_bound(draws: _Draws) -> Bound:
+    value = jax.nn.logsumexp(draws.log_weight, axis=0) - math.log(len(draws.log_weight))
+    return _elbo(draws, beta=1.0)._replace(value=value)
 
 
 def elbo(
@@ -152,10 +165,8 @@ def elbo(
     """
     observe_key, noise_key = jax.random.split(key)
     x = observe(model, observe_key, image, axis_name=axis_name)
-    draws = _draw(model, params, jax.random.split(noise_key, n_samples), x, axis_name)
-    reconstruction = draws.log_likelihood.mean(0)
-    kl = gaussian_kl(draws.mean, draws.log_variance).sum(-1)
-    return Bound(reconstruction - beta * kl, reconstruction, kl)
+    keys = jax.random.split(noise_key, n_samples)
+    return _elbo(_draw(model, params, keys, x, axis_name), beta)
 
 
 def iwae_bound(
@@ -173,10 +184,7 @@ def iwae_bound(
     """
     observe_key, noise_key = jax.random.split(key)
     x = observe(model, observe_key, image, axis_name=axis_name)
-    draws = _draw(model, params, jax.random.split(noise_key, k), x, axis_name)
-    value = jax.nn.logsumexp(draws.log_weight, axis=0) - math.log(k)
-    kl = gaussian_kl(draws.mean, draws.log_variance).sum(-1)
-    return Bound(value, draws.log_likelihood.mean(0), kl)
+    return _iwae_bound(_draw(model, params, jax.random.split(noise_key, k), x, axis_name))
 
 
 def log_weights(model: VAE, params: Params, keys: PRNGKeys, x: Array) -> Float[Array, "k batch"]:
@@ -225,11 +233,14 @@ def train_step(
 def eval_step(state: TrainState, batch: Batch, *, k: int | None = None) -> Metrics:
     """Each example's ``elbo``, ``reconstruction`` and ``kl``; with ``k`` also ``iwae``. Nats, [B].
 
-    The noise comes from ``state.key`` and not from the step: one key, one binarization.
+    With ``k`` the terms are means over the same k samples. The noise comes from ``state.key``
+    and not from the step: one key, one binarization.
     """
-    image, params = batch["image"], state.eval_params
-    bound = elbo(state.model, params, state.key, image)
+    observe_key, noise_key = (jax.random.fold_in(state.key, i) for i in range(2))
+    x = observe(state.model, observe_key, batch["image"])
+    draws = _draw(state.model, state.eval_params, jax.random.split(noise_key, k or 1), x)
+    bound = _elbo(draws, beta=1.0)
     metrics = {"elbo": bound.value, "reconstruction": bound.reconstruction, "kl": bound.kl}
     if k is not None:
-        metrics["iwae"] = iwae_bound(state.model, params, state.key, image, k=k).value
+        metrics["iwae"] = _iwae_bound(draws).value
     return metrics

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import pathlib
 import re
@@ -194,9 +195,8 @@ class _KeepBest:
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         del context
         steps = [c.step for c in checkpoints]
-        values = {
-            s: self.metrics[s][self.name] for s in steps if self.name in self.metrics.get(s, {})
-        }
+        values = {s: self.metrics.get(s, {}).get(self.name, math.nan) for s in steps}
+        values = {s: value for s, value in values.items() if math.isfinite(value)}
         pick = min if self.mode == "min" else max
         best = pick(values, key=values.__getitem__) if values else None
         return [s == best for s in steps]
@@ -265,6 +265,8 @@ def _read(path: pathlib.Path, *, only_record: bool = False) -> tuple[Arrays, Rec
         record = dict(content.record)
         version, digest = record["format"], record["digest"]
         arrays = {} if only_record else content.state
+    except MemoryError:
+        raise
     except Exception as error:
         raise _Damaged(_reason(error)) from error
     if isinstance(version, int) and version > FORMAT:
@@ -275,7 +277,7 @@ def _read(path: pathlib.Path, *, only_record: bool = False) -> tuple[Arrays, Rec
 
 
 def _nested(state: Any) -> Arrays:
-    """A state's arrays on the host, as nested dicts; values that a mesh spreads are put together."""
+    """A state's arrays on the host, as nested dicts."""
     tree: Arrays = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         *parents, name = map(path_part, path)
@@ -296,7 +298,7 @@ def _fill(template: Any, arrays: Arrays, where: str) -> Any:
     filled, misfits = [], []
     for path, leaf in leaves:
         key = tuple(map(path_part, path))
-        mine, theirs = to_host(leaf), saved.pop(key, None)
+        mine, theirs = _stored_form(leaf), saved.pop(key, None)
         if theirs is None:
             misfits.append(f"{'/'.join(key)} is missing")
         elif (theirs.shape, theirs.dtype) != (mine.shape, mine.dtype):
@@ -311,6 +313,13 @@ def _fill(template: Any, arrays: Arrays, where: str) -> Any:
         more = f" (and {len(misfits) - 3} more)" if len(misfits) > 3 else ""
         raise RunError(f"{where} is of another model: {'; '.join(misfits[:3])}{more}")
     return jax.tree_util.tree_unflatten(tree, filled)
+
+
+def _stored_form(leaf: Any) -> Any:
+    """Shape and dtype of what a checkpoint holds for a leaf."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.eval_shape(jax.random.key_data, leaf)
+    return leaf
 
 
 def _like(leaf: Any, saved: np.ndarray) -> jax.Array:

@@ -75,7 +75,7 @@ def compile_step(
     if how == "pmap":
         if state_spec is not None or mesh.size != mesh.shape[AXIS]:
             raise ValueError(
-                "pmap replicates the state: state_spec and a model axis want how='jit'"
+                "pmap replicates the state: a model axis wants how='jit'"
             )
         devices = list(mesh.devices.flat)
         local = [d for d in devices if d.process_index == jax.process_index()]

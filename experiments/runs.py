@@ -1,0 +1,40 @@
+"""A finished run, opened again: its config, its model, and its newest good checkpoint."""
+
+import dataclasses
+from pathlib import Path
+
+from experiments import autoencoder, vae
+from experiments.config import RunConfig
+from experiments.harness import Experiment, Setup, load_splits
+from gen_jax import training
+from gen_jax.state import TrainState
+
+EXPERIMENTS = {each.name: each for each in (autoencoder.EXPERIMENT, vae.EXPERIMENT)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Reopened:
+    """A run's parts, with ``state`` as it was saved."""
+
+    experiment: Experiment
+    config: RunConfig
+    setup: Setup
+    state: TrainState
+
+
+def reopen(run_dir: Path, *, step: int | None = None, **changes: object) -> Reopened:
+    """Opens a run folder, with ``changes`` to its config: another dataset to measure on, say.
+
+    Raises ``training.RunError`` where there is no run of a known experiment, or no checkpoint.
+    """
+    name, _ = training.experiment_of(run_dir)
+    if name not in EXPERIMENTS:
+        raise training.RunError(
+            f"{run_dir} is a run of {name!r}; this works for {', '.join(EXPERIMENTS)}"
+        )
+    experiment = EXPERIMENTS[name]
+    saved = training.load_config(type(next(iter(experiment.presets.values()))), run_dir)
+    given = {key: value for key, value in changes.items() if value is not None}
+    config = dataclasses.replace(saved, **given)
+    setup = experiment.build(config, load_splits(config))
+    return Reopened(experiment, config, setup, training.restore(run_dir, setup.state, step=step))

@@ -1,0 +1,124 @@
+"""A folder of picture files."""
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+from gen_jax.data import encoded
+from gen_jax.data.dataset import Dataset
+from gen_jax.data.errors import BadImage, DataError
+from gen_jax.data.picture import ImageOptions
+from gen_jax.data.records import Encoded
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+File = tuple[pathlib.Path, str | None]  # and the name of its class
+
+
+class ImageFolder:
+    """A source of the PNG, JPEG and WebP files of a folder, sorted by path.
+
+    Where the folder holds nothing but subfolders named train, validation (or val) and test, these
+    are its splits. Within a split, subfolders are the classes, sorted by name, with all that lies
+    below them; a split without subfolders has no labels. Hidden files and other kinds are passed
+    over. Raises ``DataError`` where there is no folder, no picture, or pictures both beside and
+    inside of subfolders.
+    """
+
+    def __init__(self, name: str, path: pathlib.Path, options: ImageOptions):
+        if not path.is_dir():
+            raise DataError(f"{name}: there is no folder {path}")
+        self.name = name
+        self._path = path.resolve()
+        self._options = options
+        entries = _visible(self._path)
+        if entries and all(entry.is_dir() and entry.name in SPLITS for entry in entries):
+            self._files: dict[str, list[File]] = {}
+            for entry in entries:
+                self._files.setdefault(SPLITS[entry.name], []).extend(_pictures(name, entry))
+        else:
+            self._files = {"train": _pictures(name, self._path)}
+        files = [file for part in self._files.values() for file in part]
+        if not files:
+            raise DataError(f"{name}: there is no PNG, JPEG or WebP file in {self._path}")
+        labels = {label for _, label in files if label is not None}
+        self._class_names = tuple(sorted(labels)) or None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self._files)
+
+    def open(self, *splits: str) -> Dataset:
+        files = [file for split in splits for file in self._files[split]]
+        if not files:
+            raise DataError(f"{self.name}: there is no picture in its {splits[0]} folder")
+        records = _Files(files, self._class_names)
+        origin = encoded.Origin(
+            self.name, "+".join(splits), self._path, records.fingerprint(self._path), beside=None
+        )
+        return encoded.open_encoded(origin, lambda: records, self._options)
+
+
+class _Files:
+    def __init__(self, files: list[File], class_names: tuple[str, ...] | None):
+        self.class_names = class_names
+        self._files = files
+        self._labels = {name: label for label, name in enumerate(class_names or ())}
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, indices: Sequence[int]) -> list[Encoded]:
+        return [self._read(*self._files[index]) for index in indices]
+
+    def fingerprint(self, root: pathlib.Path) -> dict[str, object]:
+        """Changes when a file or a class comes, goes, or is written again."""
+        lines = [json.dumps(self.class_names)]
+        for path, _ in self._files:
+            try:
+                stat = path.stat()
+            except OSError as error:
+                raise DataError(f"cannot read the image {path}: {error.strerror}") from error
+            lines.append(f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}")
+        return {
+            "files": len(self._files),
+            "sha256": hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest(),
+        }
+
+    def _read(self, path: pathlib.Path, label: str | None) -> Encoded:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BadImage(f"cannot read the image {path}: {error.strerror}") from error
+        return Encoded(data, None if label is None else self._labels[label], str(path))
+
+
+def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _pictures(name: str, folder: pathlib.Path) -> list[File]:
+    """The pictures of one split, each with its class."""
+    direct: list[File] = []
+    classed: list[File] = []
+    for entry in _visible(folder):
+        if entry.is_dir():
+            # Links to folders are not followed below a class: they can form a ring.
+            for parent, folders, files in os.walk(entry):
+                folders[:] = sorted(f for f in folders if not f.startswith("."))
+                paths = (pathlib.Path(parent, file) for file in sorted(files))
+                classed += [(path, entry.name) for path in paths if _is_picture(path)]
+        elif _is_picture(entry):
+            direct.append((entry, None))
+    if direct and classed:
+        raise DataError(
+            f"{name}: pictures lie both beside subfolders ({direct[0][0]}) and inside "
+            f"({classed[0][0]}); either all are in subfolders, which are their labels, or none"
+        )
+    return direct or classed
+
+
+def _is_picture(path: pathlib.Path) -> bool:
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")

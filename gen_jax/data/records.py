@@ -1,0 +1,25 @@
+"""Pictures as a source stores them: encoded, by number."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Encoded(NamedTuple):
+    """One stored picture: its file's bytes, its label if any, and what to call it to the user."""
+
+    data: bytes
+    label: int | None
+    where: str
+
+
+class Records(Protocol):
+    """Stored pictures by number; ``read`` is called from several threads at once."""
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Sequence[int]) -> list[Encoded]:
+        """Raises ``BadImage`` for a file that cannot be read."""
+        ...

@@ -1,0 +1,181 @@
+"""Sets prepared by TensorFlow Datasets, read without TensorFlow."""
+
+import difflib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from gen_jax.data import encoded
+from gen_jax.data.dataset import Dataset
+from gen_jax.data.errors import DataError
+from gen_jax.data.picture import ImageOptions
+from gen_jax.data.records import Encoded
+
+_NAME = re.compile(r"(\w+)(?:/(\w[\w.+-]*))?(?::(\d+\.\d+\.\d+))?")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+class PreparedSet:
+    """A source that is a prepared image set: ``NAME``, ``NAME/CONFIG``, or either with ``:1.2.3``.
+
+    ``data_dir`` is the folder that such sets are prepared in (default ``$TFDS_DATA_DIR`` or
+    ``~/tensorflow_datasets``); the newest version is taken. TFDS itself is only imported to decode,
+    not where a decoded array is at hand. Raises ``DataError`` for an unknown or unprepared set, one
+    not in the ArrayRecord format, and one without 8-bit images.
+    """
+
+    def __init__(self, name: str, data_dir: pathlib.Path | None, options: ImageOptions):
+        self.name = f"tfds:{name}"
+        self._options = options
+        self._set = name
+        self._data_dir = data_dir or default_data_dir()
+        if data_dir is not None and not data_dir.is_dir():
+            raise DataError(f"{self.name}: there is no folder {data_dir} (data_dir)")
+        self._path = self._find()
+        self._info = self._read_info()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(split["name"] for split in self._info["splits"])
+
+    def open(self, *splits: str) -> Dataset:
+        origin = encoded.Origin(
+            self.name, "+".join(splits), self._path.resolve(), self._fingerprint(), self._path
+        )
+        return encoded.open_encoded(origin, lambda: self._records("+".join(splits)), self._options)
+
+    def _find(self) -> pathlib.Path:
+        match = _NAME.fullmatch(self._set)
+        if match is None:
+            raise DataError(
+                f"{self.name} names no set; tfds:NAME, tfds:NAME/CONFIG and tfds:NAME:1.2.3 do"
+            )
+        name, config, version = match.groups()
+        folder = self._data_dir / name / (config or "")
+        versions = {path.name: path for path in _folders(folder) if _is_prepared(path)}
+        if version is None and versions:
+            return versions[max(versions, key=lambda text: [int(part) for part in text.split(".")])]
+        if version in versions:
+            return versions[version]
+        configs = [path.name for path in _folders(folder) if any(map(_is_prepared, _folders(path)))]
+        if config is None and configs:
+            raise DataError(
+                f"{self.name} is prepared as {', '.join(configs)}; "
+                f"say which, as in tfds:{name}/{configs[0]}"
+            )
+        if versions:
+            raise DataError(f"{self.name} is prepared in the versions {', '.join(versions)} only")
+        raise DataError(self._not_prepared(name))
+
+    def _not_prepared(self, name: str) -> str:
+        import tensorflow_datasets as tfds
+
+        known = {*tfds.list_builders(with_community_datasets=False), *prepared(self._data_dir)}
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=3)
+            hint = f"; near names: {', '.join(f'tfds:{n}' for n in near)}" if near else ""
+            return f"tfds:{name} is unknown to TFDS {tfds.__version__}{hint}"
+        return f"{self.name} is not prepared in {self._data_dir}; {self._how_to_prepare()}"
+
+    def _how_to_prepare(self) -> str:
+        return (
+            "preparing an image set wants TensorFlow, once: pip install tensorflow && "
+            'python -c "import tensorflow_datasets as tfds; '
+            f"tfds.data_source('{self._set}', data_dir='{self._data_dir}')\""
+        )
+
+    def _read_info(self) -> dict[str, Any]:
+        path = self._path / "dataset_info.json"
+        try:
+            info = json.loads(path.read_text())
+            kind = info.get("fileFormat", "tfrecord")
+            names = [split["name"] for split in info["splits"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{self.name}: {path} is damaged ({error})") from error
+        if kind != "array_record":
+            raise DataError(
+                f"{self.name} is prepared in {self._path} as {kind}, which only TensorFlow reads; "
+                f"remove it and prepare it as array_record; {self._how_to_prepare()}"
+            )
+        if not names:
+            raise DataError(f"{self.name}: {path} names no split")
+        return info
+
+    def _fingerprint(self) -> dict[str, Any]:
+        files = (path for path in self._path.iterdir() if path.is_file())
+        return {"info": self._info, "files": {f.name: f.stat().st_size for f in sorted(files)}}
+
+    def _records(self, split: str) -> "_Records":
+        import tensorflow_datasets as tfds
+
+        builder = tfds.builder_from_directory(self._path)
+        features: Any = builder.info.features
+        images = [key for key in features if isinstance(features[key], tfds.features.Image)]
+        image = "image" if "image" in images else images[0] if len(images) == 1 else None
+        if image is None or features[image].dtype != "uint8":
+            raise DataError(
+                f"{self.name} has no feature with one 8-bit image: {', '.join(features)} are "
+                f"{', '.join(type(features[key]).__name__ for key in features)}"
+            )
+        has_labels = isinstance(features.get("label"), tfds.features.ClassLabel)
+        names = tuple(map(features["label"].int2str, range(features["label"].num_classes)))
+        # The pictures stay encoded here: all sources are decoded alike, and in parallel.
+        undecoded = {key: tfds.decode.SkipDecoding() for key in images}
+        source = builder.as_data_source(split, decoders=undecoded)
+        return _Records(f"{self.name} {split}", source, image, names if has_labels else None)
+
+
+class _Records:
+    def __init__(self, name: str, source: Any, image: str, class_names: tuple[str, ...] | None):
+        self.class_names = class_names
+        self._name = name
+        self._source = source
+        self._image = image
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, indices: Sequence[int]) -> list[Encoded]:
+        try:
+            records = self._source.__getitems__(list(indices))  # much faster than one by one
+        except Exception as error:  # the reader is C++, and its errors of many types
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"{self._name}: records {indices[0]} to {indices[-1]} are damaged ({reason})"
+            ) from error
+        labelled = self.class_names is not None
+        return [
+            Encoded(
+                record[self._image],
+                int(record["label"]) if labelled else None,
+                f"{self._name} record {index}",
+            )
+            for index, record in zip(indices, records, strict=True)
+        ]
+
+
+def default_data_dir() -> pathlib.Path:
+    """Where TFDS prepares sets unless told otherwise."""
+    return pathlib.Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def prepared(data_dir: pathlib.Path) -> list[str]:
+    """Names of the sets that are prepared in a folder."""
+    return [
+        path.name
+        for path in _folders(data_dir)
+        if any(
+            _is_prepared(deep) or any(map(_is_prepared, _folders(deep))) for deep in _folders(path)
+        )
+    ]
+
+
+def _folders(path: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+
+
+def _is_prepared(path: pathlib.Path) -> bool:
+    return bool(_VERSION.fullmatch(path.name)) and (path / "dataset_info.json").is_file()

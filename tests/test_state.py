@@ -1,0 +1,100 @@
+import functools
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gen_jax.state import TrainState, example_keys, mean_over_devices
+
+PARAMS = {"w": jnp.array([1.0, 2.0]), "b": jnp.array(3.0)}
+GRADS = {"w": jnp.array([1.0, -1.0]), "b": jnp.array(2.0)}
+
+
+def make(**options) -> TrainState:
+    return TrainState.create(
+        model=nn.Dense(1),
+        tx=optax.sgd(0.5),
+        params=jax.tree.map(jnp.copy, PARAMS),
+        key=jax.random.key(0),
+        **options,
+    )
+
+
+def test_an_update_moves_the_parameters_and_counts():
+    state = make().apply_gradients(GRADS)
+    assert state.step.dtype == jnp.int32
+    assert int(state.step) == 1
+    chex.assert_trees_all_close(state.params, {"w": jnp.array([0.5, 2.5]), "b": jnp.array(2.0)})
+    assert state.ema_params is None
+    assert state.eval_params is state.params
+
+
+def test_the_average_follows_its_recursion():
+    state = make(ema_decay=0.9)
+    expected = jax.tree.map(np.asarray, PARAMS)
+    for _ in range(3):
+        state = state.apply_gradients(GRADS)
+        expected = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * np.asarray(p), expected, state.params)
+    chex.assert_trees_all_close(state.ema_params, expected, rtol=1e-6)
+    assert state.eval_params is state.ema_params
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
+def test_a_decay_that_averages_nothing_is_refused(decay):
+    with pytest.raises(ValueError, match=rf"ema_decay must lie in \[0, 1\), got {decay}"):
+        make(ema_decay=decay)
+
+
+def test_model_state_is_kept_unless_given():
+    state = make(model_state={"batch_stats": jnp.zeros(2)})
+    assert state.apply_gradients(GRADS).model_state is state.model_state
+    new = {"batch_stats": jnp.ones(2)}
+    assert state.apply_gradients(GRADS, model_state=new).model_state is new
+
+
+def test_a_donated_state_is_updated_in_one_trace():
+    @functools.partial(jax.jit, donate_argnums=0)
+    @chex.assert_max_traces(n=1)
+    def step(state: TrainState) -> TrainState:
+        return state.apply_gradients(GRADS)
+
+    state = make(ema_decay=0.5)  # the average must not share the parameters' buffers
+    for _ in range(3):
+        state = step(state)
+    assert int(state.step) == 3
+
+
+def test_step_keys_differ_by_name_and_step_and_can_be_drawn_again():
+    def words(state: TrainState) -> list[tuple[int, ...]]:
+        keys = state.step_keys("noise", "dropout")
+        return [tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys.values()]
+
+    state = make()
+    following = state.apply_gradients(GRADS)
+    assert list(state.step_keys("noise", "dropout")) == ["noise", "dropout"]
+    assert words(state) == words(state)
+    assert len({*words(state), *words(following)}) == 4
+
+
+def test_example_keys_do_not_depend_on_how_the_batch_is_spread():
+    key = jax.random.key(0)
+    whole = jax.random.key_data(example_keys(key, 12))
+    assert len(np.unique(whole, axis=0)) == 12
+
+    def local(_):
+        return jax.random.key_data(example_keys(key, 4, "data"))
+
+    spread = jax.vmap(local, axis_name="data")(jnp.arange(3))
+    np.testing.assert_array_equal(spread.reshape(whole.shape), whole)
+    np.testing.assert_array_equal(jax.random.key_data(example_keys(key, 5)), whole[:5])
+
+
+def test_mean_over_devices_averages_only_over_a_named_axis():
+    values = jnp.arange(4.0)
+    averaged = jax.vmap(lambda x: mean_over_devices({"x": x}, "data"), axis_name="data")(values)
+    np.testing.assert_array_equal(averaged["x"], jnp.full(4, 1.5))
+    assert mean_over_devices(values, None) is values

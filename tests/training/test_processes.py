@@ -1,0 +1,137 @@
+"""Several processes, and processes that are killed."""
+
+import json
+import random
+import re
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+import toy
+
+from gen_jax import training
+
+
+def finish(process, code: int = 0) -> tuple[str, str]:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    return out, err
+
+
+def digest(out: str) -> str:
+    found = re.search(r"digest ([0-9a-f]{64})", out)
+    assert found, out
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(start, tmp_path_factory) -> str:
+    """The digest of 300 steps in one go."""
+    out, _ = finish(start(tmp_path_factory.mktemp("one") / "run", "--steps", 300))
+    return digest(out)
+
+
+@pytest.mark.slow
+def test_killed_ten_times_gives_the_uninterrupted_digest(start, tmp_path, uninterrupted):
+    moments = random.Random(7)
+    run, kills, reached = tmp_path / "run", 0, []
+    while True:
+        process = start(run, "--steps", 300, "--delay-s", 0.01)
+        if kills == 10:
+            break
+        if kills % 5 != 4:  # every fifth dies while it starts up
+            assert process.stdout.readline() == "training\n", process.stderr.read()
+        time.sleep(moments.uniform(0.0, 1.2))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+        kills += 1
+        reached.append(max(training.saved_metrics(run), default=0))
+    out, _ = finish(process)
+    assert digest(out) == uninterrupted
+    assert len(set(reached)) > 3, f"the kills hit too few moments of the run: {reached}"
+    assert not list((run / "checkpoints").glob("*tmp*"))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [row["step"] for row in rows]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_saves_first_and_goes_on_exactly(
+    start, tmp_path, uninterrupted, signum, code
+):
+    run = tmp_path / "run"
+    process = start(run, "--steps", 300, "--delay-s", 0.01, "--checkpoint-every", 1000)
+    assert process.stdout.readline() == "training\n"
+    while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_text():
+        time.sleep(0.01)
+    process.send_signal(signum)
+    _, err = finish(process, code)
+    said = re.fullmatch(r"saved step (\d+) in (.*); the same command goes on from there", err.strip())
+    assert said, err
+    assert said[2] == str(run)
+    assert 0 < int(said[1]) < 300
+    assert list(training.saved_metrics(run)) == [int(said[1])]
+    out, err = finish(start(run, "--steps", 300))
+    assert digest(out) == uninterrupted
+    assert f"from {said[1]}" in out
+    assert f"going on from step {said[1]} in {run}" in err
+
+
+def test_a_second_ctrl_c_ends_at_once(start, tmp_path):
+    process = start(tmp_path / "run", "--steps", 300, "--delay-s", 30)
+    assert process.stdout.readline() == "training\n"
+    time.sleep(1.0)  # it now waits half a minute for its first batch
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGINT
+
+
+def test_a_folder_in_use_is_refused(start, tmp_path):
+    run = tmp_path / "run"
+    first = start(run, "--steps", 300, "--delay-s", 0.05)
+    while not (run / "config.json").exists():
+        time.sleep(0.01)
+    with pytest.raises(training.RunError, match=rf"in use by a running process \(pid {first.pid}\)"):
+        toy.train(run, 300)
+    first.kill()
+    first.communicate()
+    toy.train(run, 1)  # what the kernel let go of
+
+
+def test_debug_nans_goes_on_from_the_last_good_checkpoint_and_finds_the_operation(start, tmp_path):
+    command = (tmp_path / "run", "--steps", 40, "--bad-step", 26)
+    _, err = finish(start(*command), 1)
+    said = err.strip().splitlines()[-1]
+    assert said.startswith("loss is nan after step 26; the last good checkpoint is that of step 20")
+    assert "JAX_DEBUG_NANS=True" in said
+    assert sorted(training.saved_metrics(tmp_path / "run")) == [10, 20]
+    _, err = finish(start(*command, JAX_DEBUG_NANS="True"), 1)
+    assert "going on from step 20" in err
+    assert "FloatingPointError: invalid value (nan) encountered in log" in err
+    assert "loss += jnp.log(" in err, "the traceback does not lead to the line"
+
+
+@pytest.mark.parametrize("how", ["jit", "pmap"])
+def test_two_processes_agree_with_one_device(start, tmp_path, how):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = tmp_path / "two"
+    command = (run, "--steps", 20, "--how", how, "--port", port)
+    pair = [start(*command, "--process", i, devices=2) for i in range(2)]
+    digests = {digest(finish(process)[0]) for process in pair}
+    assert len(digests) == 1
+    one = toy.train(tmp_path / "one", 20)
+    two = training.restore(run, toy.make_state())
+    toy.assert_close(two, one.state)
+    assert digests == {training.params_digest(two)}
+    assert json.loads((run / "environment.json").read_text())["process_count"] == 2
+    rows = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [7, 14, 20], "both wrote, or none"
+    assert np.isfinite([row["train/loss"] for row in rows]).all()

@@ -1,0 +1,118 @@
+"""A tiny model that uses all that a training state can hold, and batches for it."""
+
+import dataclasses
+import functools
+import time
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gen_jax import training
+from gen_jax.state import TrainState, example_keys, mean_over_devices
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    learning_rate: float = 1e-2
+    widths: tuple[int, ...] = (16,)
+    steps: int = dataclasses.field(default=10, metadata={"identity": False})
+
+
+class Net(nn.Module):
+    """Denoises: dropout and noise by example, and a running mean as model state."""
+
+    width: int = 16
+
+    @nn.compact
+    def __call__(self, x, keys, axis_name=None):
+        mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(x.shape[-1:]))
+        batch_mean = mean_over_devices(x.mean(0), axis_name)
+        mean.value = 0.9 * mean.value + 0.1 * batch_mean
+        noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(keys)
+        h = nn.tanh(nn.Dense(self.width)(x + 0.1 * noise - mean.value[None]))
+        return nn.Dense(x.shape[-1])(h)
+
+
+def make_state(seed: int = 0, width: int = 16) -> TrainState:
+    init, noise, key = jax.random.split(jax.random.key(seed), 3)
+    model = Net(width)
+    variables = model.init(init, jnp.zeros((1, 6)), jax.random.split(noise, 1))
+    return TrainState.create(
+        model=model,
+        tx=optax.adamw(optax.cosine_decay_schedule(1e-2, 1000)),
+        params=variables["params"],
+        model_state={"batch_stats": variables["batch_stats"]},
+        key=key,
+        ema_decay=0.99,
+    )
+
+
+def train_step(state, batch, *, axis_name=None, bad_step=None):
+    """``bad_step``: the update (from 1) whose loss becomes a logarithm of minus one."""
+    keys = state.step_keys("noise", "dropout")
+    x = batch["image"].astype(jnp.float32) / 255.0
+    n = x.shape[0]
+    noise = example_keys(keys["noise"], n, axis_name)
+    dropout = example_keys(keys["dropout"], n, axis_name)
+    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 0.9, x.shape[1:]))(dropout)
+
+    def loss_fn(params):
+        variables = {"params": params, **state.model_state}
+        y, changed = state.model.apply(
+            variables, x * keep, noise, axis_name, mutable=["batch_stats"]
+        )
+        loss = jnp.square(y - x).mean()
+        if bad_step is not None:
+            loss += jnp.log(jnp.where(state.step + 1 == bad_step, -1.0, 1.0))
+        return loss, changed
+
+    (loss, changed), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    loss, grads = mean_over_devices((loss, grads), axis_name)
+    metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+    return state.apply_gradients(grads, model_state=changed), metrics
+
+
+class Batches:
+    """Random images, a pure function of (seed, step); ``delay_s`` makes kills land somewhere."""
+
+    def __init__(self, batch_size: int = 8, seed: int = 0, delay_s: float = 0.0):
+        self.batch_size = batch_size
+        self.asked: list[tuple[int, slice | None]] = []
+        self._seed, self._delay_s = seed, delay_s
+
+    def batch_at(self, step: int, rows: slice | None = None) -> dict[str, np.ndarray]:
+        self.asked.append((step, rows))
+        time.sleep(self._delay_s)
+        rng = np.random.default_rng((self._seed, step))
+        image = rng.integers(0, 256, (self.batch_size, 6), dtype=np.uint8)
+        return {"image": image[rows or slice(None)]}
+
+
+@functools.cache
+def compiled(devices: int = 1, how: str = "jit", k: int = 3) -> training.CompiledStep:
+    mesh = training.make_mesh(jax.devices()[:devices])
+    return training.compile_step(train_step, mesh, steps_per_dispatch=k, how=how)
+
+
+def train(run_dir, steps: int, *, step=None, **options) -> training.FitResult:
+    """``fit`` on a run folder, as an experiment does it."""
+    config = Config(steps=steps)
+    with training.open_run(run_dir, experiment="toy", preset="smoke", config=config) as run:
+        return training.fit(
+            make_state(), step or compiled(), Batches(), steps=steps, run=run, quiet=True, **options
+        )
+
+
+def assert_close(actual, expected) -> None:
+    """Two states agree up to the order of float32 sums; what counts or draws agrees exactly."""
+    jax.tree.map(_leaf_close, actual, expected)
+
+
+def _leaf_close(actual, expected) -> None:
+    if jnp.issubdtype(expected.dtype, jnp.floating):
+        np.testing.assert_allclose(actual, expected, rtol=2e-4, atol=2e-6)
+    else:
+        assert training.params_digest(actual) == training.params_digest(expected)

@@ -1,0 +1,60 @@
+"""Trains the toy model on a run folder, as a script that can be killed and started again.
+
+Prints ``training`` when the loop is about to begin, and at the end the digest of the whole state.
+"""
+
+import argparse
+import functools
+import sys
+
+import jax
+import toy
+
+from gen_jax import training
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run_dir")
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--how", default="jit")
+    parser.add_argument("--steps-per-dispatch", type=int, default=3)
+    parser.add_argument("--checkpoint-every", type=int, default=10)
+    parser.add_argument("--delay-s", type=float, default=0.0)
+    parser.add_argument("--bad-step", type=int)
+    parser.add_argument("--process", type=int)
+    parser.add_argument("--port", type=int)
+    options = parser.parse_args()
+    if options.process is not None:
+        jax.distributed.initialize(f"127.0.0.1:{options.port}", 2, options.process)
+    step = training.compile_step(
+        functools.partial(toy.train_step, bad_step=options.bad_step),
+        steps_per_dispatch=options.steps_per_dispatch,
+        how=options.how,
+    )
+    state, batches = toy.make_state(), toy.Batches(delay_s=options.delay_s)
+    print("training", flush=True)
+    try:
+        config = toy.Config(steps=options.steps)
+        with training.open_run(
+            options.run_dir, experiment="toy", preset="smoke", config=config
+        ) as run:
+            result = training.fit(
+                state,
+                step,
+                batches,
+                steps=options.steps,
+                run=run,
+                checkpoint_every=options.checkpoint_every,
+                log_every=7,
+            )
+    except training.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.exit_code)
+    except training.RunError as error:
+        sys.exit(str(error))
+    print(f"digest {training.params_digest(result.state)} from {result.first_step}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
