@@ -15,7 +15,7 @@ import optax
 
 from experiments.config import UsageError
 from experiments.harness import Experiment, Setup, Splits, main, run
-from experiments.latent_networks import LatentConfig
+from experiments.latent_networks import LatentConfig, mean_image
 from experiments.latent_pictures import add_reconstructions
 from gen_jax import data, evaluation, images
 from gen_jax.latent import Autoencoder, autoencoder
@@ -47,7 +47,8 @@ def build(config: Config, splits: Splits) -> Setup:
     model = Autoencoder(shape, config.code_dim, config.encoder(), config.decoder())
     key = jax.random.key(config.seed)
     tx = optax.adam(config.learning_rate)
-    state = autoencoder.init(model, tx, key, jnp.zeros((1, *shape), jnp.uint8))
+    example = jnp.zeros((1, *shape), jnp.uint8)
+    state = autoencoder.init(model, tx, key, example, mean_image=mean_image(splits.train))
     eval_step = jax.jit(autoencoder.eval_step)
     watched = splits.validation.take(np.arange(min(len(splits.validation), 32)))["image"]
 

@@ -6,6 +6,7 @@ An experiment says what is its own (``Experiment``: presets, and how a config be
 
 import dataclasses
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -142,7 +143,7 @@ def fit(
 ) -> training.FitResult:
     """Trains as the config says, with the setup's scores and pictures along the way."""
     metric, mode = setup.best
-    interval = max(1, steps // config.evaluations)
+    interval = math.ceil(steps / config.evaluations)
     return training.fit(
         setup.state,
         training.compile_step(

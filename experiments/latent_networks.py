@@ -4,9 +4,10 @@ import dataclasses
 from typing import Literal
 
 import flax.linen as nn
+import numpy as np
 
 from experiments.config import RunConfig
-from gen_jax import latent
+from gen_jax import data, latent
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,3 +31,9 @@ class LatentConfig(RunConfig):
         if self.network == "conv":
             return latent.ConvDecoder(self.features[::-1], dtype=self.compute_dtype)
         return latent.DenseDecoder(self.hidden[::-1], dtype=self.compute_dtype)
+
+
+def mean_image(dataset: data.Dataset, *, at_most: int = 10_000) -> np.ndarray:
+    """The mean of the first images, [H, W, C] in [0, 1]: where a decoder's bias starts."""
+    image = dataset.take(np.arange(min(len(dataset), at_most)))["image"]
+    return image.mean(0, dtype=np.float64).astype(np.float32) / 255.0

@@ -85,15 +85,16 @@ def add_plane(state: TrainState, test: data.Dataset, run_dir: Path) -> None:
             caption="Posterior means of test images, coloured by class, which training never saw.",
         )
     x = latent.observe(model, jax.random.key(0), codes["image"][:4])
-    density = np.asarray(latent.posterior_grid(model, params, x, limit=4.0, size=120))
-    mean, variance = encode(state, codes["image"][:4])
+    seen = np.asarray(images.to_uint8(model.likelihood.as_input(x)))
+    density = np.asarray(latent.posterior_grid(model, params, x, limit=3.0, size=150))
+    mean, variance = encode(state, seen)
     reporting.add_picture(
         run_dir,
         "posteriors",
         plots.posterior_heat_maps(
             density.swapaxes(1, 2),
-            (-4.0, 4.0, -4.0, 4.0),
-            images=codes["image"][:4],
+            (-3.0, 3.0, -3.0, 3.0),
+            images=seen,
             means=np.asarray(mean),
             scales=np.sqrt(np.asarray(variance)),
         ),

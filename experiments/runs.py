@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from experiments import autoencoder, vae
-from experiments.config import RunConfig
+from experiments.config import RunConfig, UsageError, dashed
 from experiments.harness import Experiment, Setup, load_splits
 from gen_jax import training
 from gen_jax.state import TrainState
@@ -35,6 +35,9 @@ def reopen(run_dir: Path, *, step: int | None = None, **changes: object) -> Reop
     experiment = EXPERIMENTS[name]
     saved = training.load_config(type(next(iter(experiment.presets.values()))), run_dir)
     given = {key: value for key, value in changes.items() if value is not None}
+    for key in given:
+        if not hasattr(saved, key):
+            raise UsageError(f"--{dashed(key)} means nothing to a run of {name!r}")
     config = dataclasses.replace(saved, **given)
     setup = experiment.build(config, load_splits(config))
     return Reopened(experiment, config, setup, training.restore(run_dir, setup.state, step=step))

@@ -17,7 +17,7 @@ import optax
 
 from experiments.config import UsageError, dashed, free
 from experiments.harness import Experiment, Setup, Splits, main, run
-from experiments.latent_networks import LatentConfig
+from experiments.latent_networks import LatentConfig, mean_image
 from experiments.latent_pictures import add_pictures
 from gen_jax import data, distributions, evaluation, latent
 from gen_jax.state import TrainState
@@ -52,7 +52,7 @@ class Config(LatentConfig):
 
 PRESETS = {
     "smoke": Config(epochs=0.5, hidden=(64,), nll_samples=64, nll_images=100, evaluations=2),
-    "default": Config(epochs=30, hidden=(400, 400)),
+    "default": Config(epochs=30, hidden=(256, 256), nll_samples=1000),
     "paper": Config(
         dataset="tfds:mnist",
         latent_dim=50,
@@ -96,7 +96,13 @@ def build(config: Config, splits: Splits) -> Setup:
     shape = splits.train.image_shape
     tx = optax.adam(learning_rate(config, len(splits.train)), eps=1e-4)
     key_init, key_film, key_test = jax.random.split(jax.random.key(config.seed), 3)
-    state = latent.init(make_model(config, shape), tx, key_init, jnp.zeros((1, *shape), jnp.uint8))
+    state = latent.init(
+        make_model(config, shape),
+        tx,
+        key_init,
+        jnp.zeros((1, *shape), jnp.uint8),
+        mean_image=mean_image(splits.train),
+    )
     k = config.importance_samples if config.importance_samples > 1 else None
     eval_step = jax.jit(latent.eval_step)
 
@@ -105,7 +111,7 @@ def build(config: Config, splits: Splits) -> Setup:
         return latent.sample(state.model, state.eval_params, key, n)
 
     def validate(state: TrainState) -> Mapping[str, float]:
-        batches = data.evaluation_batches(splits.validation, 500)
+        batches = data.evaluation_batches(splits.validation, min(500, len(splits.validation)))
         return evaluation.average(eval_step, state, batches)
 
     return Setup(
@@ -128,7 +134,7 @@ def test_metrics(
     key: PRNGKey,
 ) -> Mapping[str, float | str]:
     """Bound, likelihood by importance samples, and active units on the test images."""
-    bound = evaluation.average(eval_step, state, data.evaluation_batches(test, 500))
+    bound = evaluation.average(eval_step, state, data.evaluation_batches(test, min(500, len(test))))
     n = min(len(test), config.nll_images or len(test))
     nll = negative_log_likelihood(config, state, test.select(np.arange(n), "test"), key)
     mean, _ = latent.encode(
@@ -165,7 +171,7 @@ def negative_log_likelihood(
 
     # A chunk's decoded images stay in the processor's cache.
     chunk = next(c for c in (10, 8, 5, 4, 2, 1) if config.nll_samples % c == 0)
-    batches = data.evaluation_batches(test, 100)
+    batches = data.evaluation_batches(test, min(100, len(test)))
     return evaluation.average(eval_step, state.replace(key=key), batches)["nll"]
 
 

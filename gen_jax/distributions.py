@@ -41,6 +41,10 @@ class Likelihood(Protocol):
         """The expectation of ``as_input(observe(key, image))``: an image read without noise."""
         ...
 
+    def outputs_of_mean(self, mean: Values) -> Outputs:
+        """Raw outputs with the given expectation (floats in [0, 1]), to start a network from."""
+        ...
+
     def log_prob(self, outputs: Outputs, value: Array) -> Values:
         """Log-density of each dimension, in nats."""
         ...
@@ -81,6 +85,9 @@ class Bernoulli:
         if self.binarization == "threshold":
             return images.binarize_threshold(image)
         return images.to_float(image)
+
+    def outputs_of_mean(self, mean: Values) -> Outputs:
+        return _logit(mean)[..., None]
 
     def log_prob(self, outputs: Outputs, value: Values) -> Values:
         return _bernoulli_log_prob(outputs[..., 0].astype(jnp.float32), value)
@@ -139,6 +146,9 @@ class Gaussian:
     def expected_input(self, image: UInt8[Array, "*dims"]) -> Values:
         return (image.astype(jnp.float32) + 0.5) / 256.0
 
+    def outputs_of_mean(self, mean: Values) -> Outputs:
+        return jnp.stack([_logit(mean), jnp.zeros_like(mean)], axis=-1)
+
     def log_prob(self, outputs: Outputs, value: Values) -> Values:
         mean, log_scale = self._moments(outputs)
         return gaussian_log_prob(value, mean, 2.0 * log_scale) - math.log(256.0)
@@ -179,6 +189,11 @@ class Categorical:
     def expected_input(self, image: UInt8[Array, "*dims"]) -> Values:
         return self.as_input(image.astype(jnp.int32) * self.levels // 256)
 
+    def outputs_of_mean(self, mean: Values) -> Outputs:
+        # A bell of standard deviation 1/8 about the mean; near 0 and 1 its own mean lies inward.
+        k = jnp.linspace(0.0, 1.0, self.levels)
+        return -32.0 * (k - mean[..., None]) ** 2
+
     def log_prob(self, outputs: Outputs, value: Array) -> Values:
         log_p = jax.nn.log_softmax(outputs.astype(jnp.float32))
         return jnp.take_along_axis(log_p, value[..., None], axis=-1)[..., 0]
@@ -190,6 +205,12 @@ class Categorical:
     def mean(self, outputs: Outputs) -> Values:
         p = jax.nn.softmax(outputs.astype(jnp.float32))
         return p @ jnp.linspace(0.0, 1.0, self.levels)
+
+
+def _logit(mean: Values) -> Values:
+    """The inverse of the sigmoid, with 0 and 1 kept at a finite distance (Burda et al. 2015's)."""
+    mean = jnp.clip(mean, 1e-3, 1.0 - 1e-3)
+    return jnp.log(mean) - jnp.log1p(-mean)
 
 
 def gaussian_log_prob(value: Values, mean: Values, log_variance: Values) -> Values:

@@ -10,8 +10,8 @@ import pytest
 
 from gen_jax.state import TrainState, example_keys, mean_over_devices
 
-PARAMS = {"w": jnp.array([1.0, 2.0]), "b": jnp.array(3.0)}
-GRADS = {"w": jnp.array([1.0, -1.0]), "b": jnp.array(2.0)}
+PARAMS = {"w": jnp.array([1.0, 2.0]), "b": jnp.array([3.0])}
+GRADS = {"w": jnp.array([1.0, -1.0]), "b": jnp.array([2.0])}
 
 
 def make(**options) -> TrainState:
@@ -28,7 +28,7 @@ def test_an_update_moves_the_parameters_and_counts():
     state = make().apply_gradients(GRADS)
     assert state.step.dtype == jnp.int32
     assert int(state.step) == 1
-    chex.assert_trees_all_close(state.params, {"w": jnp.array([0.5, 2.5]), "b": jnp.array(2.0)})
+    chex.assert_trees_all_close(state.params, {"w": jnp.array([0.5, 2.5]), "b": jnp.array([2.0])})
     assert state.ema_params is None
     assert state.eval_params is state.params
 

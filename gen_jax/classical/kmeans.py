@@ -41,9 +41,9 @@ def fit(
 ) -> Clustering:
     """Finds ``k`` centroids of the rows of ``x``: the best of several restarts.
 
-    A restart stops once the centroids' squared movement, summed, is at most ``tolerance`` times
-    the mean variance of a column (0: once nothing moves), or after ``max_iterations``. A centroid
-    that no row is nearest to moves to the row farthest from its own centroid.
+    A restart stops once no row changes its centroid, once the centroids' squared movement, summed,
+    is at most ``tolerance`` times the mean variance of a column, or after ``max_iterations``. A
+    centroid that no row is nearest to moves to the row farthest from its own centroid.
 
     Raises ``ValueError`` unless 1 <= k <= n and x is finite (checked outside of transformations).
     """
@@ -57,7 +57,7 @@ def fit(
         )
     if tolerance < 0:
         raise ValueError(f"tolerance must be 0 or more, got {tolerance}")
-    return _fit(key, x, tolerance, k=k, restarts=restarts, max_iterations=max_iterations)
+    return _fit(key, x, tolerance, max_iterations, k=k, restarts=restarts)
 
 
 def predict(centroids: Float[Array, "k d"], x: Float[Array, "n d"]) -> Int[Array, " n"]:
@@ -70,9 +70,9 @@ def transform(centroids: Float[Array, "k d"], x: Float[Array, "n d"]) -> Float[A
     return jnp.sqrt(_squared_distances(x, centroids))
 
 
-@functools.partial(jax.jit, static_argnames=("k", "restarts", "max_iterations"))
+@functools.partial(jax.jit, static_argnames=("k", "restarts"))
 def _fit(
-    key: PRNGKey, x: Array, tolerance: float, *, k: int, restarts: int, max_iterations: int
+    key: PRNGKey, x: Array, tolerance: float, max_iterations: int, *, k: int, restarts: int
 ) -> Clustering:
     center = x.mean(axis=0)
     x = x - center[None]  # shorter rows, so smaller errors in the differences of their squares
@@ -95,16 +95,16 @@ def _plus_plus(key: PRNGKey, x: Array, norms: Array, k: int) -> Float[Array, "k 
     paper).
     """
     n, trials = x.shape[0], 2 + int(math.log(k))
-    key_first, key_rest = jax.random.split(key)
-    first = x[jax.random.randint(key_first, (), 0, n)]
+    places = jax.random.uniform(key, (k, trials), x.dtype)  # at once: it compiles faster
+    first = x[(places[0, 0] * n).astype(jnp.int32)]
     nearest = _from_norms(x, norms, first[None])[:, 0]  # [n] squared distances
 
     def add(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         centroids, nearest = carry
         mass = jnp.cumsum(nearest)
-        places = mass[-1] * jax.random.uniform(jax.random.fold_in(key_rest, i), (trials,), x.dtype)
-        # side="right": a row of no mass is never drawn.
-        rows = jnp.minimum(jnp.searchsorted(mass, places, side="right"), n - 1)
+        # "<=": a row of no mass is never drawn.
+        rows = jnp.sum(mass[None, :] <= mass[-1] * places[i][:, None], axis=1)
+        rows = jnp.minimum(rows, n - 1)
         left = jnp.minimum(nearest[:, None], _from_norms(x, norms, x[rows]))  # [n, trials]
         best = jnp.argmin(left.sum(axis=0))
         return centroids.at[i].set(x[rows[best]]), left[:, best]
@@ -116,28 +116,38 @@ def _plus_plus(key: PRNGKey, x: Array, norms: Array, k: int) -> Float[Array, "k 
 def _lloyd(
     x: Array, norms: Array, start: Array, threshold: Array, max_iterations: int
 ) -> Clustering:
-    def going(carry: tuple[Array, Array, Array]) -> Array:
-        _, moved, iteration = carry
+    def going(carry: tuple[Array, Array, Array, Array]) -> Array:
+        _, _, moved, iteration = carry
         return (moved > threshold) & (iteration < max_iterations)
 
-    def iterate(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        centroids, _, iteration = carry
-        updated = _update(x, norms, centroids)
-        return updated, jnp.sum((updated - centroids) ** 2), iteration + 1
+    def iterate(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        centroids, before, _, iteration = carry
+        updated, assignments = _update(x, norms, centroids)
+        # At a fixed point rounding may still move centroids a little, but no assignment changes.
+        moved = jnp.sum((updated - centroids) ** 2) * jnp.any(assignments != before)
+        return updated, assignments, moved, iteration + 1
 
-    before = (start, jnp.asarray(jnp.inf, x.dtype), jnp.zeros((), jnp.int32))
-    centroids, _, n_iterations = jax.lax.while_loop(going, iterate, before)
+    nobody = jnp.full(x.shape[0], -1, jnp.int32)
+    far = jnp.asarray(jnp.inf, x.dtype)
+    first = (start, nobody, far, jnp.zeros((), jnp.int32))
+    centroids, _, _, n_iterations = jax.lax.while_loop(going, iterate, first)
     assignments = jnp.argmin(_from_norms(x, norms, centroids), axis=1).astype(jnp.int32)
     inertia = jnp.sum((x - centroids[assignments]) ** 2)  # directly: exact where rows coincide
     return Clustering(centroids, assignments, inertia, n_iterations)
 
 
-def _update(x: Array, norms: Array, centroids: Array) -> Float[Array, "k d"]:
-    """Moves each centroid to the mean of its rows; one without rows to one of the farthest rows."""
+def _update(
+    x: Array, norms: Array, centroids: Array
+) -> tuple[Float[Array, "k d"], Int[Array, " n"]]:
+    """Moves each centroid to the mean of its rows; one without rows to one of the farthest rows.
+
+    Returns the moved centroids, and the rows' assignments to those before.
+    """
     k = centroids.shape[0]
     distances = _from_norms(x, norms, centroids)  # [n, k]
+    assignments = jnp.argmin(distances, axis=1).astype(jnp.int32)
     # A product with the indicator matrix: a scatter is many times slower on every device.
-    members = jax.nn.one_hot(jnp.argmin(distances, axis=1), k, dtype=x.dtype)  # [n, k]
+    members = jax.nn.one_hot(assignments, k, dtype=x.dtype)  # [n, k]
     counts = members.sum(axis=0)
     sums = jnp.matmul(members.T, x, precision=EXACT)
     means = sums / jnp.maximum(counts, 1.0)[:, None]
@@ -148,7 +158,7 @@ def _update(x: Array, norms: Array, centroids: Array) -> Float[Array, "k d"]:
     # Rows that coincide with a centroid, up to rounding, give an empty one nowhere to go.
     apart = far[rank] > 100.0 * jnp.finfo(x.dtype).eps * norms.max()
     reseeded = jnp.where(apart[:, None], x[rows[rank]], centroids)
-    return jnp.where(empty[:, None], reseeded, means)
+    return jnp.where(empty[:, None], reseeded, means), assignments
 
 
 def _from_norms(x: Array, norms: Array, centroids: Array) -> Float[Array, "n k"]:

@@ -37,15 +37,16 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """Where one kind of array of one source is kept.
+    """Where one kind of array of one source is kept; ``name`` is for people who look there.
 
-    ``label`` is for people; ``identity`` (the source's place, and how it is decoded) tells entries
-    apart; ``fingerprint`` tells whether an entry still is what the source holds. Entries lie in
+    ``identity`` (which split, decoded how) tells the entries of one source, at ``place``, apart;
+    ``fingerprint`` tells whether an entry still is what the source holds. Entries lie under
     ``$GEN_JAX_CACHE`` where that is set, else in a folder ``beside`` the source, or where that is
-    not writable in ``$XDG_CACHE_HOME/gen_jax`` (default ``~/.cache/gen_jax``).
+    not writable under ``$XDG_CACHE_HOME/gen_jax`` (default ``~/.cache/gen_jax``).
     """
 
-    label: str
+    name: str
+    place: pathlib.Path
     identity: dict[str, Any]
     fingerprint: dict[str, Any]
     beside: pathlib.Path | None = None
@@ -74,7 +75,7 @@ class Cache:
                     entry = self._read(folder / self._key)
         except OSError as error:
             raise DataError(
-                f"cannot keep the decoded images of {self.label} in {folder}: {error.strerror}; "
+                f"cannot keep decoded images of {self.place} in {folder}: {error.strerror}; "
                 "set GEN_JAX_CACHE to a writable folder with room"
             ) from error
         if entry is None:
@@ -83,8 +84,7 @@ class Cache:
 
     @property
     def _key(self) -> str:
-        digest = hashlib.sha256(_canonical(self.identity).encode()).hexdigest()[:16]
-        return f"{re.sub(r'[^A-Za-z0-9]+', '-', self.label)[:60].strip('-')}-{digest}"
+        return _named(self.name, _canonical(self.identity))
 
     @property
     def _stamp(self) -> dict[str, Any]:
@@ -92,12 +92,14 @@ class Cache:
         return json.loads(_canonical(stamp))
 
     def _folders(self) -> list[pathlib.Path]:
+        # Not part of an entry: a source that moves takes along what lies beside it.
+        own = _named(str(self.place), str(self.place))
         chosen = os.environ.get("GEN_JAX_CACHE")
         if chosen:
-            return [pathlib.Path(chosen).expanduser()]
+            return [pathlib.Path(chosen).expanduser() / own]
         home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         beside = [] if self.beside is None else [self.beside / FOLDER]
-        return [*beside, home / "gen_jax"]
+        return [*beside, home / "gen_jax" / own]
 
     def _read(self, path: pathlib.Path) -> Entry | None:
         try:
@@ -138,6 +140,12 @@ class Cache:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def _named(readable: str, content: str) -> str:
+    """A file name for ``content`` that people can tell, too."""
+    digest = hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16]
+    return f"{re.sub('[^A-Za-z0-9]+', '-', readable)[-60:].strip('-')}-{digest}"
 
 
 def _writable(folder: pathlib.Path) -> bool:

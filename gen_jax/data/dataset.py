@@ -43,8 +43,8 @@ class Dataset(Protocol):
         """Returns the examples at ``indices``: "image", and "label" where known."""
         ...
 
-    def select(self, indices: Int[np.ndarray, " n"], split: str) -> Self:
-        """Returns the data set of the examples at ``indices``, in that order."""
+    def select(self, indices: Int[np.ndarray, " n"] | None, split: str) -> Self:
+        """Returns the data set of the examples at ``indices`` (None: all), named ``split``."""
         ...
 
 
@@ -111,7 +111,10 @@ class ArrayDataset:
             examples["label"] = np.take(self._labels, rows)
         return examples
 
-    def select(self, indices: Int[np.ndarray, " n"], split: str) -> "ArrayDataset":
+    def select(self, indices: Int[np.ndarray, " n"] | None, split: str) -> "ArrayDataset":
+        rows = self._rows
+        if indices is not None:
+            rows = indices if rows is None else rows[indices]
         return ArrayDataset(
             self.name,
             split,
@@ -119,5 +122,5 @@ class ArrayDataset:
             self._labels,
             class_names=self.class_names,
             skipped=self.skipped,
-            rows=indices if self._rows is None else self._rows[indices],
+            rows=rows,
         )

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from gen_jax.data.cache import Cache
 from gen_jax.data.dataset import ArrayDataset, Dataset
 from gen_jax.data.errors import BadImage, DataError
 from gen_jax.data.picture import ImageOptions
-from gen_jax.data.records import Encoded, Records
+from gen_jax.data.records import Records
 from gen_jax.data.stream import StreamDataset
 
 
@@ -36,13 +36,12 @@ class Origin:
     def cache(self, kind: str, options: ImageOptions) -> Cache:
         identity = {
             "kind": kind,
-            "place": str(self.place),
             "split": self.split,
             "image_size": options.image_size,
             "channels": options.channels,
             "skip_bad_images": options.skip_bad_images,
         }
-        return Cache(f"{self.name} {self.split}", identity, self.fingerprint, self.beside)
+        return Cache(self.split, self.place, identity, self.fingerprint, self.beside)
 
 
 def open_encoded(
@@ -106,15 +105,16 @@ def _first_shape(origin: Origin, records: Records, options: ImageOptions) -> tup
 
 def _decoded(
     origin: Origin, records: Records, shape: tuple[int, int, int], options: ImageOptions
-) -> Iterator[tuple[int, Encoded, np.ndarray]]:
-    """Decodes all records on all cores, in order, without the bad ones where they are skipped."""
+) -> Iterator[tuple[int, int | None, np.ndarray]]:
+    """Decodes all records on all cores: number, label and image of each, in order.
+
+    Bad ones are left out where they are to be skipped.
+    """
     import tqdm
 
-    def decode(indices: range) -> list[tuple[int, Encoded, np.ndarray]]:
+    def decode(indices: range) -> list[tuple[int, int | None, np.ndarray]]:
         chunk = []
-        for index, encoded in zip(indices, _read(records, indices, options), strict=True):
-            if encoded is None:
-                continue
+        for index, encoded in zip(indices, records.read(indices), strict=True):
             try:
                 image = picture.decode(encoded.data, options, encoded.where)
             except BadImage:
@@ -122,11 +122,11 @@ def _decoded(
                     raise
                 continue
             picture.check_alike(encoded.where, image.shape, f"the first of {origin.name}", shape)
-            chunk.append((index, encoded, image))
+            chunk.append((index, encoded.label, image))
         return chunk
 
     size = max(1, min(256, 2**24 // int(np.prod(shape))))  # of a chunk: at most 16 MiB of images
-    chunks = [range(i, min(i + size, len(records))) for i in range(0, len(records), size)]
+    starts = range(0, len(records), size)
     workers = os.cpu_count() or 1
     progress = tqdm.tqdm(
         total=len(records),
@@ -138,31 +138,15 @@ def _decoded(
     pending: collections.deque[concurrent.futures.Future] = collections.deque()
     with progress, concurrent.futures.ThreadPoolExecutor(workers) as threads:
         try:
-            for indices in chunks:
+            for start in starts:
+                indices = range(start, min(start + size, len(records)))
                 pending.append(threads.submit(decode, indices))
-                if len(pending) > 2 * workers:
+                # A few chunks ahead keep the cores busy; all at once would fill the memory.
+                while len(pending) > 2 * workers or (pending and start == starts[-1]):
                     yield from pending.popleft().result()
                     progress.update(size)
-            while pending:
-                yield from pending.popleft().result()
-                progress.update(size)
         finally:
             threads.shutdown(cancel_futures=True)
-
-
-def _read(records: Records, indices: range, options: ImageOptions) -> Sequence[Encoded | None]:
-    try:
-        return records.read(indices)
-    except BadImage:
-        if not options.skip_bad_images:
-            raise
-    one_by_one = []
-    for index in indices:
-        try:
-            one_by_one.extend(records.read([index]))
-        except BadImage:
-            one_by_one.append(None)
-    return one_by_one
 
 
 def _decode_all(
@@ -174,21 +158,24 @@ def _decode_all(
 ) -> dict[str, Any]:
     """Writes images.npy and labels.npy; rows of skipped pictures are left over at their ends."""
     n = len(records)
-    labels: list[int | None] = []
+    labels: list[int] = []
+    kept = 0
     # Written, not memory-mapped: a full disk is then an error, not a bus error.
     with (folder / "images.npy").open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (n, *shape)}
         np.lib.format.write_array_header_1_0(file, header)
         end = file.tell() + n * int(np.prod(shape))
-        for _, encoded, image in _decoded(origin, records, shape, options):
+        for _, label, image in _decoded(origin, records, shape, options):
             file.write(np.ascontiguousarray(image).data)
-            labels.append(encoded.label)
+            kept += 1
+            if label is not None:
+                labels.append(label)
         file.truncate(end)
-    if None not in labels:
+    if len(labels) == kept:
         padded = np.zeros(n, np.int32)
         padded[: len(labels)] = labels
         np.save(folder / "labels.npy", padded, allow_pickle=False)
-    return {"kept": len(labels), "class_names": records.class_names}
+    return {"kept": kept, "class_names": records.class_names}
 
 
 def _note_readable(

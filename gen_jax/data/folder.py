@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from gen_jax.data import encoded
 from gen_jax.data.dataset import Dataset
-from gen_jax.data.errors import BadImage, DataError
+from gen_jax.data.errors import DataError
 from gen_jax.data.picture import ImageOptions
 from gen_jax.data.records import Encoded
 
@@ -54,7 +54,10 @@ class ImageFolder:
         files = [file for split in splits for file in self._files[split]]
         if not files:
             raise DataError(f"{self.name}: there is no picture in its {splits[0]} folder")
-        records = _Files(files, self._class_names)
+        labelled = {label is not None for _, label in files}
+        if len(labelled) > 1:
+            raise DataError(f"{self.name}: only some of {', '.join(splits)} have subfolders")
+        records = _Files(files, self._class_names if labelled == {True} else None)
         origin = encoded.Origin(
             self.name, "+".join(splits), self._path, records.fingerprint(self._path), beside=None
         )
@@ -65,34 +68,31 @@ class _Files:
     def __init__(self, files: list[File], class_names: tuple[str, ...] | None):
         self.class_names = class_names
         self._files = files
-        self._labels = {name: label for label, name in enumerate(class_names or ())}
+        self._labels: dict[str | None, int] = {
+            name: label for label, name in enumerate(class_names or ())
+        }
 
     def __len__(self) -> int:
         return len(self._files)
 
     def read(self, indices: Sequence[int]) -> list[Encoded]:
-        return [self._read(*self._files[index]) for index in indices]
+        files = [self._files[index] for index in indices]
+        return [Encoded(path, self._labels.get(label), str(path)) for path, label in files]
 
     def fingerprint(self, root: pathlib.Path) -> dict[str, object]:
         """Changes when a file or a class comes, goes, or is written again."""
         lines = [json.dumps(self.class_names)]
         for path, _ in self._files:
+            name = path.relative_to(root)
             try:
                 stat = path.stat()
-            except OSError as error:
-                raise DataError(f"cannot read the image {path}: {error.strerror}") from error
-            lines.append(f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}")
+                lines.append(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
+            except OSError:  # a broken link, say: decoding will name it, or skip it
+                lines.append(f"{name}\0unreadable")
         return {
             "files": len(self._files),
             "sha256": hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest(),
         }
-
-    def _read(self, path: pathlib.Path, label: str | None) -> Encoded:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise BadImage(f"cannot read the image {path}: {error.strerror}") from error
-        return Encoded(data, None if label is None else self._labels[label], str(path))
 
 
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -80,7 +80,7 @@ def _unknown(spec: str, data_dir: pathlib.Path | None) -> str:
     kind, _, rest = spec.partition(":")
     names = ["mnist-subset", "faces-mini"]
     names += [f"tfds:{name}" for name in tfds.prepared(data_dir or tfds.default_data_dir())]
-    if _path(spec).exists():
+    if spec and _path(spec).exists():
         names = [f"folder:{spec}" if _path(spec).is_dir() else f"npz:{spec}"]
         near = names
     elif rest:

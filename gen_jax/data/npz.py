@@ -91,11 +91,10 @@ class NpzFile:
         self, arrays: Any, prefix: str
     ) -> tuple[UInt8[np.ndarray, "n height width channels"], Int[np.ndarray, " n"] | None]:
         key = f"{prefix}images"
-        images = self._array(arrays, key)
-        if images.ndim == 3:
-            images = images[..., None]
+        stored = self._array(arrays, key)
+        images = stored[..., None] if stored.ndim == 3 else stored
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-            raise DataError(f"{self.name}: {key} is {images.dtype} {list(images.shape)}; {WANTED}")
+            raise DataError(f"{self.name}: {key} is {stored.dtype} {list(stored.shape)}; {WANTED}")
         if len(images) == 0:
             raise DataError(f"{self.name}: {key} holds no image")
         if f"{prefix}labels" not in self._keys:

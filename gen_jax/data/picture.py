@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import pathlib
 
 import numpy as np
 from jaxtyping import UInt8
@@ -36,8 +37,8 @@ class ImageOptions:
         return self.image_size is None and self.channels is None
 
 
-def decode(data: bytes, options: ImageOptions, where: str) -> Levels:
-    """Decodes a PNG, JPEG or WebP file's bytes.
+def decode(data: bytes | pathlib.Path, options: ImageOptions, where: str) -> Levels:
+    """Decodes a PNG, JPEG or WebP file, or its bytes.
 
     Turned as its EXIF orientation says; laid on white where it is transparent; 16-bit gray keeps
     its upper byte. Raises ``BadImage``, naming ``where``, for what is damaged, of another kind, or
@@ -46,7 +47,7 @@ def decode(data: bytes, options: ImageOptions, where: str) -> Levels:
     from PIL import Image, ImageOps
 
     try:
-        picture = _open(data)
+        picture = _open(data if isinstance(data, bytes) else data.read_bytes())
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and picture.width * picture.height > limit:
             raise BadImage(
@@ -60,6 +61,8 @@ def decode(data: bytes, options: ImageOptions, where: str) -> Levels:
         return _levels(ImageOps.exif_transpose(picture), options)
     except BadImage as error:
         raise BadImage(f"cannot read the image {where}: {error}") from None
+    except OSError as error:
+        raise BadImage(f"cannot read the image {where}: {error.strerror or error}") from error
     except Exception as error:  # on damaged bytes the decoders raise a dozen types
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadImage(f"cannot read the image {where}: {reason}") from error

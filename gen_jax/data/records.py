@@ -1,13 +1,14 @@
 """Pictures as a source stores them: encoded, by number."""
 
+import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 
 class Encoded(NamedTuple):
-    """One stored picture: its file's bytes, its label if any, and what to call it to the user."""
+    """One stored picture: its file or the bytes of one, and what to call it to the user."""
 
-    data: bytes
+    data: bytes | pathlib.Path
     label: int | None
     where: str
 
@@ -20,6 +21,4 @@ class Records(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: Sequence[int]) -> list[Encoded]:
-        """Raises ``BadImage`` for a file that cannot be read."""
-        ...
+    def read(self, indices: Sequence[int]) -> list[Encoded]: ...

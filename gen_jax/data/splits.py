@@ -41,18 +41,16 @@ def open_split(source: Source, split: str, *, validation_fraction: float, seed: 
     if split not in (*train, *held_out, *source.splits):
         names = dict.fromkeys((*train[:1], *held_out, *source.splits, *train[1:]))
         raise DataError(f"{source.name} has no split {split!r}; it has {', '.join(names)}")
-    needs_parts = {
-        *held_out,
-        *(train[:1] if held_out else ()),
-        *(train if "test" in held_out else ()),
-    }
-    if split in needs_parts:
+    # All of "train" is train+validation, unless a test part comes off it too.
+    parts = {*held_out, *train[: len(held_out)]}
+    if split in parts:
         whole = source.open("train")
         return whole.select(
             _part(source.name, len(whole), split, held_out, validation_fraction, seed), split
         )
     if split == "train+validation":
-        return source.open(*(name for name in ("train", "validation") if name in source.splits))
+        both = [name for name in ("train", "validation") if name in source.splits]
+        return source.open(*both).select(None, split)
     return source.open(split)
 
 

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import os
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -47,12 +48,12 @@ class StreamDataset:
         return len(self._rows)
 
     def take(self, indices: Int[np.ndarray, " n"]) -> Examples:
-        examples = list(self._threads.map(self.map_dataset.__getitem__, indices.tolist()))
+        examples: list[Examples] = list(self._threads.map(self._fetch, indices.tolist()))
         if not examples:
             return {"image": np.empty((0, *self.image_shape), np.uint8)}
         return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
-    def select(self, indices: Int[np.ndarray, " n"], split: str) -> "StreamDataset":
+    def select(self, indices: Int[np.ndarray, " n"] | None, split: str) -> "StreamDataset":
         return StreamDataset(
             self.name,
             split,
@@ -60,15 +61,18 @@ class StreamDataset:
             self._options,
             self.image_shape,
             skipped=self.skipped,
-            rows=self._rows[indices],
+            rows=self._rows if indices is None else self._rows[indices],
         )
+
+    def _fetch(self, index: int) -> Any:
+        return self.map_dataset[index]
 
     def _decode(self, encoded: Encoded) -> Examples:
         image = picture.decode(encoded.data, self._options, encoded.where)
         picture.check_alike(encoded.where, image.shape, self.name, self.image_shape)
         if encoded.label is None:
             return {"image": image}
-        return {"image": image, "label": np.int32(encoded.label)}
+        return {"image": image, "label": np.asarray(encoded.label, np.int32)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gen_jax.data import encoded
 from gen_jax.data.dataset import Dataset
 from gen_jax.data.errors import DataError
@@ -105,27 +107,33 @@ class PreparedSet:
         return info
 
     def _fingerprint(self) -> dict[str, Any]:
-        files = (path for path in self._path.iterdir() if path.is_file())
-        return {"info": self._info, "files": {f.name: f.stat().st_size for f in sorted(files)}}
+        files = sorted(path for path in self._path.iterdir() if path.is_file())
+        stats = [(path.name, path.stat()) for path in files]
+        return {
+            "info": self._info,
+            "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
+        }
 
     def _records(self, split: str) -> "_Records":
         import tensorflow_datasets as tfds
 
-        builder = tfds.builder_from_directory(self._path)
-        features: Any = builder.info.features
+        builder: Any = tfds.builder_from_directory(self._path)
+        features: dict[str, Any] = dict(builder.info.features.items())
         images = [key for key in features if isinstance(features[key], tfds.features.Image)]
         image = "image" if "image" in images else images[0] if len(images) == 1 else None
-        if image is None or features[image].dtype != "uint8":
+        if image is None or features[image].np_dtype != np.uint8:
             raise DataError(
                 f"{self.name} has no feature with one 8-bit image: {', '.join(features)} are "
                 f"{', '.join(type(features[key]).__name__ for key in features)}"
             )
-        has_labels = isinstance(features.get("label"), tfds.features.ClassLabel)
-        names = tuple(map(features["label"].int2str, range(features["label"].num_classes)))
+        label = features.get("label")
+        names = None
+        if isinstance(label, tfds.features.ClassLabel):
+            names = tuple(label.names)
         # The pictures stay encoded here: all sources are decoded alike, and in parallel.
         undecoded = {key: tfds.decode.SkipDecoding() for key in images}
-        source = builder.as_data_source(split, decoders=undecoded)
-        return _Records(f"{self.name} {split}", source, image, names if has_labels else None)
+        source = builder.as_data_source(split=split, decoders=undecoded)
+        return _Records(f"{self.name} {split}", source, image, names)
 
 
 class _Records:
@@ -140,21 +148,18 @@ class _Records:
 
     def read(self, indices: Sequence[int]) -> list[Encoded]:
         try:
-            records = self._source.__getitems__(list(indices))  # much faster than one by one
+            # Much faster than one by one.
+            records = self._source.__getitems__(list(indices))
+            return [self._encoded(*pair) for pair in zip(indices, records, strict=True)]
         except Exception as error:  # the reader is C++, and its errors of many types
             reason = " ".join(str(error).split())
             raise DataError(
                 f"{self._name}: records {indices[0]} to {indices[-1]} are damaged ({reason})"
             ) from error
-        labelled = self.class_names is not None
-        return [
-            Encoded(
-                record[self._image],
-                int(record["label"]) if labelled else None,
-                f"{self._name} record {index}",
-            )
-            for index, record in zip(indices, records, strict=True)
-        ]
+
+    def _encoded(self, index: int, record: dict[str, Any]) -> Encoded:
+        label = None if self.class_names is None else int(record["label"])
+        return Encoded(record[self._image], label, f"{self._name} record {index}")
 
 
 def default_data_dir() -> pathlib.Path:
@@ -164,13 +169,13 @@ def default_data_dir() -> pathlib.Path:
 
 def prepared(data_dir: pathlib.Path) -> list[str]:
     """Names of the sets that are prepared in a folder."""
-    return [
-        path.name
-        for path in _folders(data_dir)
-        if any(
-            _is_prepared(deep) or any(map(_is_prepared, _folders(deep))) for deep in _folders(path)
+
+    def holds_set(path: pathlib.Path, depth: int) -> bool:
+        return _is_prepared(path) or (
+            depth > 0 and any(holds_set(deeper, depth - 1) for deeper in _folders(path))
         )
-    ]
+
+    return [path.name for path in _folders(data_dir) if holds_set(path, 2)]
 
 
 def _folders(path: pathlib.Path) -> list[pathlib.Path]:

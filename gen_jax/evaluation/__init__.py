@@ -1,5 +1,11 @@
 """Measures of models and samples; every one is handed functions or arrays and knows no family."""
 
+from gen_jax.evaluation.clustering import normalized_mutual_information, purity
+from gen_jax.evaluation.features import (
+    balanced_subsets,
+    few_label_accuracy,
+    fit_probe,
+)
 from gen_jax.evaluation.likelihood import (
     EvalStep,
     active_units,

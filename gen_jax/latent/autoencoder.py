@@ -49,11 +49,13 @@ def init(
     key: PRNGKey,
     example: Images,
     *,
+    mean_image: Float[Array, "height width channels"] | None = None,
     ema_decay: float | None = None,
 ) -> TrainState:
     """Draws the parameters; ``example`` is a batch of images of the size to be modelled.
 
-    Raises ``ValueError`` where the example's shape is not ``model.image_shape``.
+    ``mean_image`` (floats in [0, 1]) starts the decoder's bias at the data's mean. Raises
+    ``ValueError`` where the example's shape is not ``model.image_shape``.
     """
     if example.shape[1:] != tuple(model.image_shape):
         raise ValueError(
@@ -61,6 +63,8 @@ def init(
         )
     params_key, state_key = jax.random.split(key)
     params = model.init(params_key, jnp.zeros((1, *model.image_shape)))["params"]
+    if mean_image is not None:
+        params["decoder"]["bias"] = jnp.asarray(mean_image, jnp.float32)
     return TrainState.create(model=model, tx=tx, params=params, key=state_key, ema_decay=ema_decay)
 
 

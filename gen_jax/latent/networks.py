@@ -2,9 +2,11 @@
 
 An encoder turns float images ``[B, H, W, C]`` into features ``[B, F]``; a decoder is called as
 ``decoder(z, shape=(H, W, C_out))``. Parameters are float32, ``dtype`` is what the network
-computes in, and what comes out is float32 again, so that heads and losses never see less.
+computes in, and what comes out is float32 again, so that heads and losses never see less. A
+decoder's ``bias`` has an element for each output of the image: a start from the mean image.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -48,9 +50,9 @@ class DenseDecoder(nn.Module):
     ) -> Float[Array, "batch height width outputs"]:
         for width in self.hidden:
             z = self.activation(nn.Dense(width, dtype=self.dtype)(z))
-        height, width, outputs = shape
-        z = nn.Dense(height * width * outputs, dtype=self.dtype)(z)
-        return z.reshape(-1, height, width, outputs).astype(jnp.float32)
+        x = nn.Dense(math.prod(shape), use_bias=False, dtype=self.dtype)(z)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        return x.reshape(-1, *shape).astype(jnp.float32) + bias[None]
 
 
 class ConvEncoder(nn.Module):
@@ -94,5 +96,6 @@ class ConvDecoder(nn.Module):
         for features, (rows, columns) in zip(self.features[1:], sizes[:-1], strict=True):
             x = ConvTranspose(features, (4, 4), strides=2, dtype=self.dtype)(x)
             x = self.activation(x[:, :rows, :columns])
-        x = ConvTranspose(outputs, (4, 4), strides=2, dtype=self.dtype)(x)
-        return x[:, :height, :width].astype(jnp.float32)
+        x = ConvTranspose(outputs, (4, 4), strides=2, use_bias=False, dtype=self.dtype)(x)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        return x[:, :height, :width].astype(jnp.float32) + bias[None]

@@ -84,9 +84,14 @@ def init(
     key: PRNGKey,
     example: Images,
     *,
+    mean_image: Float[Array, "height width channels"] | None = None,
     ema_decay: float | None = None,
 ) -> TrainState:
     """Draws the parameters; ``example`` is a batch of images of the size to be modelled.
+
+    ``mean_image`` (floats in [0, 1]) starts the decoder's bias at the data's mean, as Burda et
+    al. did. Without it the latents learn what all images share before the bias does, and part of
+    the prior is lost to it: on MNIST a corner of a two-dimensional manifold shows inverted digits.
 
     Raises ``ValueError`` where the example's shape is not ``model.image_shape``.
     """
@@ -97,6 +102,9 @@ def init(
     params_key, state_key = jax.random.split(key)
     x = jnp.zeros((1, *model.image_shape), jnp.float32)
     params = model.init(params_key, x)["params"]
+    if mean_image is not None:
+        bias = model.likelihood.outputs_of_mean(jnp.asarray(mean_image, jnp.float32))
+        params["decoder"]["bias"] = bias.reshape(params["decoder"]["bias"].shape)
     return TrainState.create(model=model, tx=tx, params=params, key=state_key, ema_decay=ema_decay)
 
 

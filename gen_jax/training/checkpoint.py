@@ -95,6 +95,7 @@ class Checkpoints:
         if _is_writer():
             with writing(folder):
                 folder.mkdir(exist_ok=True)
+            self._pool.submit(_orbax)  # imported while the step compiles
 
     def restore_newest(self, template: Any) -> tuple[Any, Record] | None:
         """The newest good checkpoint as a state like ``template``, and its record; None at first.

@@ -8,7 +8,8 @@ compiled code, and so gives the same bits.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, Protocol
 
 import jax
@@ -199,7 +200,8 @@ class CompiledStep:
 
         Each metric comes back with one value a step, of which the first ``n`` count.
         """
-        state, metrics = self._run(state, batches, np.int32(n))
+        with _debugging():
+            state, metrics = self._run(state, batches, np.int32(n))
         if self.how == "pmap":
             metrics = {name: x.addressable_shards[0].data[0] for name, x in metrics.items()}
         return state, metrics
@@ -241,6 +243,21 @@ def _repeat(step: Step, length: int) -> Callable[[State, Any, Array], tuple[Stat
         return carry
 
     return repeat
+
+
+@contextmanager
+def _debugging() -> Iterator[None]:
+    """Sets ``jax_debug_nans`` and ``jax_debug_infs`` again, for this thread, where they are set.
+
+    JAX forgets them for a thread that has left one of its own ``with debug_nans(False)`` blocks,
+    as happens when it traces a gradient through a jitted function (jax 0.10.2 and 0.12.0.1).
+    """
+    with ExitStack() as stack:
+        if jax.config.jax_debug_nans:
+            stack.enter_context(jax.debug_nans(True))
+        if jax.config.jax_debug_infs:
+            stack.enter_context(jax.debug_infs(True))
+        yield
 
 
 def _stack(

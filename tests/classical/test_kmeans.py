@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,17 +79,11 @@ def test_inertia_is_as_low_as_scikit_learns(digits):
     assert float(ours.inertia) <= 1.01 * reference.inertia_
 
 
-def test_more_restarts_are_never_worse(digits):
-    x, key = digits[:300], jax.random.key(3)
-    singles = [
-        float(kmeans.fit(single, x, 8, restarts=1).inertia) for single in jax.random.split(key, 4)
-    ]
-    # fit splits its key once for the restarts, and a single restart splits its own again.
-    fits = jax.vmap(lambda k: kmeans.fit(k, jnp.asarray(x), 8, restarts=1).inertia)
-    np.testing.assert_allclose(fits(jax.random.split(key, 4)), singles, rtol=1e-5)
-    ten = kmeans.fit(key, x, 8, restarts=10).inertia
-    one = kmeans.fit(key, x, 8, restarts=1).inertia
-    assert float(ten) <= float(one)
+def test_restarts_give_the_best_of_them(digits):
+    x = digits[:300]
+    one = float(kmeans.fit(jax.random.key(3), x, 8, restarts=1).inertia)
+    ten = float(kmeans.fit(jax.random.key(3), x, 8, restarts=10).inertia)
+    assert ten < one
 
 
 def test_inertia_never_rises(digits):
@@ -120,7 +112,7 @@ def test_a_larger_tolerance_stops_no_later(digits):
         return int(fitted.n_iterations)
 
     assert iterations(1e6) == 1
-    assert iterations(1.0) <= iterations(1e-3) <= iterations(0.0)
+    assert iterations(1.0) <= iterations(1e-3) <= iterations(0.0) < 300
 
 
 def test_one_centroid_is_the_mean(digits):
@@ -182,7 +174,8 @@ def test_identical_rows_are_no_trouble():
 def test_empty_centroids_go_to_the_farthest_rows():
     x = jnp.asarray([[0.0], [1.0], [2.0], [50.0], [90.0]])
     start = jnp.asarray([[1.0], [1e3], [-1e3]])  # every row is nearest to the first
-    updated = kmeans._update(x, jnp.sum(x**2, axis=1), start)
+    updated, assignments = kmeans._update(x, jnp.sum(x**2, axis=1), start)
+    assert np.asarray(assignments).tolist() == [0] * 5
     assert float(updated[0, 0]) == pytest.approx(x.mean())
     assert [float(c) for c in updated[1:, 0]] == [90.0, 50.0]
     assert np.isfinite(np.asarray(lloyd(x, start).centroids)).all()
@@ -195,16 +188,19 @@ def test_a_start_in_one_point_still_finds_all_groups(blobs):
 
 
 def test_jit_and_vmap_change_nothing(blobs):
-    keys = jax.random.split(jax.random.key(0), 3)
-    fit = functools.partial(kmeans.fit, k=5, restarts=2)
-    alone = [fit(key, blobs).inertia for key in keys]
     x = jnp.asarray(blobs)
-    np.testing.assert_allclose(jax.vmap(lambda key: fit(key, x).inertia)(keys), alone, rtol=1e-5)
-    jitted = jax.jit(fit)(keys[0], x)
-    np.testing.assert_allclose(jitted.inertia, alone[0], rtol=1e-6)
-    many = jnp.stack([x, 2.0 * x])
-    both = jax.vmap(lambda x: fit(keys[1], x).inertia)(many)
-    np.testing.assert_allclose(both[1], 4.0 * both[0], rtol=1e-4)
+
+    def keys():  # made anew: a key is used once
+        return jax.random.split(jax.random.key(0), 3)
+
+    def fit(key, x):
+        return kmeans.fit(key, x, 5, restarts=2).inertia
+
+    alone = [fit(key, x) for key in keys()]
+    np.testing.assert_allclose(jax.vmap(fit, (0, None))(keys(), x), alone, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(fit)(keys()[0], x), alone[0], rtol=1e-5)
+    both = jax.vmap(fit, (None, 0))(keys()[1], jnp.stack([x, 2.0 * x]))
+    np.testing.assert_allclose(both, [alone[1], 4.0 * alone[1]], rtol=1e-4)
 
 
 def test_one_key_gives_one_result(digits):

@@ -20,6 +20,13 @@ def finish(process, code: int = 0) -> tuple[str, str]:
     return out, err
 
 
+def until(process, said: str) -> None:
+    for line in process.stdout:
+        if line.strip() == said:
+            return
+    raise AssertionError(process.stderr.read())
+
+
 def digest(out: str) -> str:
     found = re.search(r"digest ([0-9a-f]{64})", out)
     assert found, out
@@ -28,8 +35,8 @@ def digest(out: str) -> str:
 
 @pytest.fixture(scope="module")
 def uninterrupted(start, tmp_path_factory) -> str:
-    """The digest of 300 steps in one go."""
-    out, _ = finish(start(tmp_path_factory.mktemp("one") / "run", "--steps", 300))
+    """The digest of 900 steps in one go."""
+    out, _ = finish(start(tmp_path_factory.mktemp("one") / "run", "--steps", 900))
     return digest(out)
 
 
@@ -38,12 +45,15 @@ def test_killed_ten_times_gives_the_uninterrupted_digest(start, tmp_path, uninte
     moments = random.Random(7)
     run, kills, reached = tmp_path / "run", 0, []
     while True:
-        process = start(run, "--steps", 300, "--delay-s", 0.01)
+        delay_s = 0.02 if kills < 10 else 0.0
+        process = start(run, "--steps", 900, "--delay-s", delay_s)
         if kills == 10:
             break
-        if kills % 5 != 4:  # every fifth dies while it starts up
-            assert process.stdout.readline() == "training\n", process.stderr.read()
-        time.sleep(moments.uniform(0.0, 1.2))
+        if kills % 5 == 4:
+            time.sleep(moments.uniform(0.0, 2.0))  # while it starts up
+        else:
+            until(process, "under way")
+            time.sleep(moments.uniform(0.0, 2.0))
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
@@ -63,26 +73,24 @@ def test_a_stopped_run_saves_first_and_goes_on_exactly(
     start, tmp_path, uninterrupted, signum, code
 ):
     run = tmp_path / "run"
-    process = start(run, "--steps", 300, "--delay-s", 0.01, "--checkpoint-every", 1000)
-    assert process.stdout.readline() == "training\n"
-    while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_text():
-        time.sleep(0.01)
+    process = start(run, "--steps", 900, "--delay-s", 0.02, "--checkpoint-every", 1000)
+    until(process, "under way")
     process.send_signal(signum)
     _, err = finish(process, code)
     said = re.fullmatch(r"saved step (\d+) in (.*); the same command goes on from there", err.strip())
     assert said, err
     assert said[2] == str(run)
-    assert 0 < int(said[1]) < 300
+    assert 0 < int(said[1]) < 900
     assert list(training.saved_metrics(run)) == [int(said[1])]
-    out, err = finish(start(run, "--steps", 300))
+    out, err = finish(start(run, "--steps", 900))
     assert digest(out) == uninterrupted
     assert f"from {said[1]}" in out
     assert f"going on from step {said[1]} in {run}" in err
 
 
 def test_a_second_ctrl_c_ends_at_once(start, tmp_path):
-    process = start(tmp_path / "run", "--steps", 300, "--delay-s", 30)
-    assert process.stdout.readline() == "training\n"
+    process = start(tmp_path / "run", "--steps", 900, "--delay-s", 30)
+    until(process, "starting")
     time.sleep(1.0)  # it now waits half a minute for its first batch
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
@@ -94,25 +102,25 @@ def test_a_second_ctrl_c_ends_at_once(start, tmp_path):
 
 def test_a_folder_in_use_is_refused(start, tmp_path):
     run = tmp_path / "run"
-    first = start(run, "--steps", 300, "--delay-s", 0.05)
+    first = start(run, "--steps", 900, "--delay-s", 0.05)
     while not (run / "config.json").exists():
         time.sleep(0.01)
     with pytest.raises(training.RunError, match=rf"in use by a running process \(pid {first.pid}\)"):
-        toy.train(run, 300)
+        toy.train(run, 600)
     first.kill()
     first.communicate()
     toy.train(run, 1)  # what the kernel let go of
 
 
 def test_debug_nans_goes_on_from_the_last_good_checkpoint_and_finds_the_operation(start, tmp_path):
-    command = (tmp_path / "run", "--steps", 40, "--bad-step", 26)
+    command = (tmp_path / "run", "--steps", 60, "--bad-step", 46)
     _, err = finish(start(*command), 1)
     said = err.strip().splitlines()[-1]
-    assert said.startswith("loss is nan after step 26; the last good checkpoint is that of step 20")
+    assert said.startswith("loss is nan after step 46; the last good checkpoint is that of step 40")
     assert "JAX_DEBUG_NANS=True" in said
-    assert sorted(training.saved_metrics(tmp_path / "run")) == [10, 20]
+    assert sorted(training.saved_metrics(tmp_path / "run")) == [20, 40]
     _, err = finish(start(*command, JAX_DEBUG_NANS="True"), 1)
-    assert "going on from step 20" in err
+    assert "going on from step 40" in err
     assert "FloatingPointError: invalid value (nan) encountered in log" in err
     assert "loss += jnp.log(" in err, "the traceback does not lead to the line"
 

@@ -21,6 +21,10 @@ class Config:
     steps: int = dataclasses.field(default=10, metadata={"identity": False})
 
 
+# One object, since a state's static fields decide what is compiled again.
+OPTIMIZER = optax.adamw(optax.cosine_decay_schedule(1e-2, 1000))
+
+
 class Net(nn.Module):
     """Denoises: dropout and noise by example, and a running mean as model state."""
 
@@ -37,12 +41,17 @@ class Net(nn.Module):
 
 
 def make_state(seed: int = 0, width: int = 16) -> TrainState:
-    init, noise, key = jax.random.split(jax.random.key(seed), 3)
+    return _make_state(jax.random.key(seed), width)
+
+
+@functools.partial(jax.jit, static_argnums=1)  # one compilation for the processes that are killed
+def _make_state(key: jax.Array, width: int) -> TrainState:
+    init, noise, key = jax.random.split(key, 3)
     model = Net(width)
     variables = model.init(init, jnp.zeros((1, 6)), jax.random.split(noise, 1))
     return TrainState.create(
         model=model,
-        tx=optax.adamw(optax.cosine_decay_schedule(1e-2, 1000)),
+        tx=OPTIMIZER,
         params=variables["params"],
         model_state={"batch_stats": variables["batch_stats"]},
         key=key,

@@ -1,6 +1,7 @@
 """Trains the toy model on a run folder, as a script that can be killed and started again.
 
-Prints ``training`` when the loop is about to begin, and at the end the digest of the whole state.
+Prints ``starting`` before the loop, ``under way`` when the compiled step runs, and at the end the
+digest of the whole state.
 """
 
 import argparse
@@ -13,13 +14,20 @@ import toy
 from gen_jax import training
 
 
+class Announcing(toy.Batches):
+    def batch_at(self, step, rows=None):
+        batch = super().batch_at(step, rows)
+        if len(self.asked) == 7:  # the third dispatch's: the first one is compiled
+            print("under way", flush=True)
+        return batch
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run_dir")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--how", default="jit")
-    parser.add_argument("--steps-per-dispatch", type=int, default=3)
-    parser.add_argument("--checkpoint-every", type=int, default=10)
+    parser.add_argument("--checkpoint-every", type=int, default=20)
     parser.add_argument("--delay-s", type=float, default=0.0)
     parser.add_argument("--bad-step", type=int)
     parser.add_argument("--process", type=int)
@@ -29,11 +37,11 @@ def main() -> None:
         jax.distributed.initialize(f"127.0.0.1:{options.port}", 2, options.process)
     step = training.compile_step(
         functools.partial(toy.train_step, bad_step=options.bad_step),
-        steps_per_dispatch=options.steps_per_dispatch,
+        steps_per_dispatch=3,
         how=options.how,
     )
-    state, batches = toy.make_state(), toy.Batches(delay_s=options.delay_s)
-    print("training", flush=True)
+    state, batches = toy.make_state(), Announcing(delay_s=options.delay_s)
+    print("starting", flush=True)
     try:
         config = toy.Config(steps=options.steps)
         with training.open_run(

@@ -1,0 +1,143 @@
+"""Image arrays from .npz files."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from gen_jax import data
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(**arrays: np.ndarray) -> str:
+        np.savez_compressed(tmp_path / "set.npz", **arrays)
+        return f"npz:{tmp_path / 'set.npz'}"
+
+    return write
+
+
+def images(n: int = 20, *, seed: int = 0, shape: tuple[int, ...] = (5, 4)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, *shape), np.uint8)
+
+
+def test_named_splits(write):
+    train, test = images(20), images(7, seed=1)
+    spec = write(
+        train_images=train,
+        train_labels=np.arange(20, dtype=np.uint8),
+        test_images=test,
+        test_labels=np.arange(7),
+    )
+    whole = data.load(spec, "train+validation")
+    np.testing.assert_array_equal(whole.images[..., 0], train)
+    assert whole.labels.dtype == np.int32
+    assert whole.name == spec
+    np.testing.assert_array_equal(data.load(spec, "test").images[..., 0], test)
+    parts = [data.load(spec, split) for split in ("train", "validation")]
+    for part in parts:
+        np.testing.assert_array_equal(part.images[..., 0], train[part.labels])
+    assert sorted(np.concatenate([part.labels for part in parts]).tolist()) == list(range(20))
+
+
+def test_a_validation_split_of_its_own(write):
+    train, validation = images(9, shape=(5, 4, 3)), images(3, seed=1, shape=(5, 4, 3))
+    spec = write(train_images=train, validation_images=validation)
+    np.testing.assert_array_equal(data.load(spec, "train").images, train)
+    np.testing.assert_array_equal(data.load(spec, "validation").images, validation)
+    both = data.load(spec, "train+validation")
+    np.testing.assert_array_equal(both.images, np.concatenate([train, validation]))
+    assert both.labels is None
+    assert both.split == "train+validation"
+
+
+def test_one_plain_set_is_split_in_three(write):
+    spec = write(images=images(20), labels=np.arange(20))
+    labels = [data.load(spec, split).labels for split in ("train", "validation", "test")]
+    assert [len(part) for part in labels] == [16, 2, 2]
+    assert sorted(np.concatenate(labels).tolist()) == list(range(20))
+
+
+def test_size_and_channels_are_converted(write):
+    spec = write(images=images(20))
+    dataset = data.load(spec, "train", image_size=8, channels=3)
+    assert dataset.image_shape == (8, 8, 3)
+    assert dataset.images.shape == (16, 8, 8, 3)
+    assert (np.ptp(dataset.images.astype(int), axis=-1) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "found"),
+    [
+        ({"x_train": images(), "y_train": images()}, "holds x_train, y_train"),
+        ({}, "holds no arrays"),
+        ({"images": images() / 255.0}, r"images is float64 \[20, 5, 4\]"),
+        ({"images": images(shape=(5,))}, r"images is uint8 \[20, 5\]"),
+        ({"images": images(shape=(5, 4, 2))}, r"images is uint8 \[20, 5, 4, 2\]"),
+        (
+            {"images": images(), "labels": np.zeros(20)},
+            r"labels is float64 \[20\] beside 20 images",
+        ),
+        (
+            {"images": images(), "labels": np.zeros(19, int)},
+            r"labels is int64 \[19\] beside 20 images",
+        ),
+    ],
+)
+def test_wrong_keys_types_and_shapes(write, arrays, found):
+    wanted = (
+        r"; wanted images \(uint8 \[N, H, W\] or \[N, H, W, C\] with C of 1 or 3\), with labels"
+    )
+    with pytest.raises(data.DataError, match=f"^npz:.*{found}{wanted}") as error:
+        data.load(write(**arrays), "train")
+    assert "\n" not in str(error.value)
+
+
+def test_splits_of_other_sizes(write):
+    spec = write(train_images=images(9), validation_images=images(9, shape=(6, 4)))
+    with pytest.raises(data.DataError, match=r"differ in size: .* validation is 6×4 .* train 5×4"):
+        data.load(spec, "train+validation")
+
+
+def test_an_empty_array(write):
+    with pytest.raises(data.DataError, match=r"npz: images holds no image$"):
+        data.load(write(images=images(0)), "train")
+
+
+def test_objects_are_not_unpickled(write):
+    spec = write(images=np.array([{"a": 1}, None], object))
+    with pytest.raises(data.DataError, match=r"images is no plain array \(Object arrays"):
+        data.load(spec, "train")
+
+
+def test_damaged_and_missing_files(tmp_path, write):
+    with pytest.raises(data.DataError, match=r"^npz:\S+: there is no file \S+gone.npz$"):
+        data.load(f"npz:{tmp_path / 'gone.npz'}", "train")
+    path = tmp_path / "set.npz"
+    write(images=images(200))
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 255
+    for content in (b"", b"no archive", whole[: len(whole) // 2], bytes(flipped)):
+        path.write_bytes(content)
+        with pytest.raises(data.DataError, match=r"^npz:\S+ cannot be read \(.+\); an .npz file"):
+            data.load(f"npz:{path}", "train")
+    np.save(path.with_suffix(".npy"), images())
+    with pytest.raises(data.DataError, match="cannot be read"):
+        data.load(f"npz:{path.with_suffix('.npy')}", "train")
+
+
+def test_a_small_archive_of_a_huge_array_is_refused_unread(tmp_path):
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        header = io.BytesIO()
+        shape = (100_000, 28, 28)
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": "|u1", "fortran_order": False, "shape": shape}
+        )
+        archive.writestr("images.npy", header.getvalue() + bytes(int(np.prod(shape))))
+    with pytest.raises(
+        data.DataError, match=r"images takes 784001\d\d bytes of memory, more than memory_limit=10"
+    ):
+        data.load(f"npz:{path}", "train", memory_limit=10 * 2**20)

@@ -1,0 +1,180 @@
+"""Sets that TFDS prepared, read without TensorFlow and decoded once."""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+from gen_jax import data
+
+
+@pytest.fixture
+def images(picture, encode):
+    return [encode(picture(index)) for index in range(20)]
+
+
+def test_a_prepared_set_is_read_in_its_order(images, picture, prepare_set):
+    data_dir = prepare_set("small", {"train": images[:15], "test": images[15:]})
+    whole = data.load("tfds:small", "train+validation", data_dir=data_dir)
+    np.testing.assert_array_equal(whole.images, np.stack([picture(i) for i in range(15)]))
+    assert whole.labels.tolist() == [i % 2 for i in range(15)]
+    assert whole.class_names == ("even", "odd")
+    assert "tensorflow" not in sys.modules
+    test = data.load("tfds:small", "test", data_dir=data_dir)
+    np.testing.assert_array_equal(test.images, np.stack([picture(i) for i in range(15, 20)]))
+
+
+def test_a_validation_split_of_its_own(images, picture, prepare_set):
+    data_dir = prepare_set("small", {"train": images[:9], "validation": images[9:12]})
+    assert len(data.load("tfds:small", "train", data_dir=data_dir)) == 9
+    validation = data.load("tfds:small", "validation", data_dir=data_dir)
+    np.testing.assert_array_equal(validation.images[0], picture(9))
+    both = data.load("tfds:small", "train+validation", data_dir=data_dir)
+    np.testing.assert_array_equal(both.images[9], picture(9))
+    assert len(both) == 12
+
+
+def test_sets_without_labels_with_configs_and_versions(images, prepare_set):
+    data_dir = prepare_set("small/one", {"trainA": images[:4]}, class_names=None)
+    prepare_set("small/two", {"trainA": images[:5]}, class_names=None)
+    dataset = data.load("tfds:small/two:1.0.0", "trainA", data_dir=data_dir)
+    assert len(dataset) == 5
+    assert dataset.labels is None
+    with pytest.raises(
+        data.DataError,
+        match=r"^tfds:small is prepared as one, two; say which, as in tfds:small/one$",
+    ):
+        data.load("tfds:small", "trainA", data_dir=data_dir)
+    with pytest.raises(data.DataError, match=r"is prepared in the versions 1\.0\.0 only$"):
+        data.load("tfds:small/one:2.0.0", "trainA", data_dir=data_dir)
+
+
+def test_later_opens_neither_import_tfds_nor_decode(images, prepare_set, monkeypatch):
+    data_dir = prepare_set("small", {"train": images})
+    first = data.load("tfds:small", "train", data_dir=data_dir)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # an import would fail
+    again = data.load("tfds:small", "train", data_dir=data_dir)
+    np.testing.assert_array_equal(again.images, first.images)
+    np.testing.assert_array_equal(again.labels, first.labels)
+    assert again.class_names == ("even", "odd")
+    with pytest.raises(ImportError):
+        data.load("tfds:small", "train", data_dir=data_dir, image_size=4)
+
+
+def test_the_array_is_kept_beside_the_set(images, prepare_set, monkeypatch, tmp_path):
+    monkeypatch.delenv("GEN_JAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    data_dir = prepare_set("small", {"train": images})
+    data.load("tfds:small", "train", data_dir=data_dir)
+    assert list((data_dir / "small" / "1.0.0").rglob("images.npy"))
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_set_prepared_again_is_decoded_anew(images, picture, prepare_set):
+    data_dir = prepare_set("small", {"train": images[:10]})
+    data.load("tfds:small", "train", data_dir=data_dir)
+    data_dir.rename(data_dir.with_name("old"))
+    prepare_set("small", {"train": images[10:]})
+    dataset = data.load(
+        "tfds:small", "train+validation", data_dir=data_dir, validation_fraction=0.2
+    )
+    assert {image.tobytes() for image in dataset.images} <= {
+        picture(index).tobytes() for index in range(10, 20)
+    }
+
+
+def test_a_damaged_picture_is_named_or_skipped(images, prepare_set):
+    images[3] = images[3][:40]
+    data_dir = prepare_set("small", {"train": images, "test": images[:2]})
+    with pytest.raises(
+        data.DataError, match=r"^cannot read the image tfds:small train record 3: \S"
+    ):
+        data.load("tfds:small", "train", data_dir=data_dir)
+    dataset = data.load("tfds:small", "train", data_dir=data_dir, skip_bad_images=True)
+    assert dataset.skipped == 1
+
+
+def test_damaged_records_are_an_error(images, prepare_set):
+    data_dir = prepare_set("small", {"train": images})
+    (path,) = (data_dir / "small" / "1.0.0").glob("*array_record*")
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], b"\0" * len(content)):
+        path.write_bytes(damaged)
+        with pytest.raises(data.DataError, match=r"^tfds:small.* damaged"):
+            data.load("tfds:small", "train", data_dir=data_dir)
+
+
+def test_damaged_metadata_is_an_error(images, prepare_set):
+    data_dir = prepare_set("small", {"train": images})
+    path = data_dir / "small" / "1.0.0" / "dataset_info.json"
+    path.write_text(path.read_text()[:30])
+    with pytest.raises(data.DataError, match=r"^tfds:small: \S+/dataset_info\.json is damaged"):
+        data.load("tfds:small", "train", data_dir=data_dir)
+
+
+def test_a_set_that_is_not_prepared(tmp_path):
+    with pytest.raises(data.DataError) as error:
+        data.load("tfds:fashion_mnist", "train", data_dir=tmp_path)
+    message = str(error.value)
+    assert message.startswith(f"tfds:fashion_mnist is not prepared in {tmp_path}; ")
+    assert "wants TensorFlow, once: pip install tensorflow && python -c " in message
+    assert f"tfds.data_source('fashion_mnist', data_dir='{tmp_path}')" in message
+    assert "\n" not in message
+
+
+def test_an_unknown_set_and_its_near_names(images, prepare_set):
+    data_dir = prepare_set("my_flowers", {"train": images})
+    with pytest.raises(
+        data.DataError, match=r"^tfds:mnits is unknown to TFDS \S+; near names: tfds:mnist\b"
+    ):
+        data.load("tfds:mnits", "train", data_dir=data_dir)
+    with pytest.raises(data.DataError, match=r"near names: tfds:my_flowers\b"):
+        data.load("tfds:my_flower", "train", data_dir=data_dir)
+    with pytest.raises(data.DataError, match=r"^tfds:qqqqqq is unknown to TFDS \S+$"):
+        data.load("tfds:qqqqqq", "train", data_dir=data_dir)
+
+
+@pytest.mark.parametrize("name", ["../secret", "a/../b", "a/..", "/etc", "mnist:latest", "a b"])
+def test_names_that_lead_elsewhere(tmp_path, name):
+    with pytest.raises(data.DataError, match="names no set; tfds:NAME, tfds:NAME/CONFIG and"):
+        data.load(f"tfds:{name}", "train", data_dir=tmp_path)
+
+
+def test_a_set_prepared_for_tensorflow_only(images, prepare_set):
+    data_dir = prepare_set("small", {"train": images}, file_format="tfrecord")
+    with pytest.raises(
+        data.DataError, match=r"as tfrecord, which only TensorFlow reads; remove it and prepare it"
+    ):
+        data.load("tfds:small", "train", data_dir=data_dir)
+
+
+def test_a_set_without_images(images, prepare_set):
+    data_dir = prepare_set("small", {"train": images})
+    path = data_dir / "small" / "1.0.0" / "features.json"
+    features = json.loads(path.read_text())
+    del features["featuresDict"]["features"]["image"]
+    path.write_text(json.dumps(features))
+    with pytest.raises(
+        data.DataError,
+        match=r"^tfds:small has no feature with one 8-bit image: label are ClassLabel$",
+    ):
+        data.load("tfds:small", "train", data_dir=data_dir)
+
+
+def test_a_missing_data_dir(tmp_path):
+    with pytest.raises(
+        data.DataError, match=r"^tfds:mnist: there is no folder \S+/gone \(data_dir\)"
+    ):
+        data.load("tfds:mnist", "train", data_dir=tmp_path / "gone")
+
+
+def test_full_mnist_is_that_of_the_npz(shared_data: pathlib.Path):
+    for split, n in (("train+validation", 60_000), ("test", 10_000)):
+        prepared = data.load("tfds:mnist", split, data_dir=shared_data / "tfds")
+        plain = data.load(f"npz:{shared_data / 'mnist.npz'}", split)
+        assert len(prepared) == len(plain) == n
+        np.testing.assert_array_equal(prepared.images, plain.images)
+        np.testing.assert_array_equal(prepared.labels, plain.labels)
+    assert prepared.class_names == tuple("0123456789")

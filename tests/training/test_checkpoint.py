@@ -1,0 +1,235 @@
+"""Checkpoints come back bit for bit, or say what is wrong with them."""
+
+import errno
+import json
+import logging
+import pathlib
+import re
+import shutil
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from gen_jax import training
+from gen_jax.training import checkpoint
+from gen_jax.training.checkpoint import Checkpoints
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with checkpoints of steps 4, 8 and 10, and its result. Copy it before damaging it."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    return run, toy.train(run, 10, checkpoint_every=4)
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> pathlib.Path:
+    return pathlib.Path(shutil.copytree(trained[0], tmp_path / "run"))
+
+
+def save(folder: pathlib.Path, step: int, state, metrics=None, **options) -> None:
+    saves = Checkpoints(folder, **options)
+    saves.save(step, state, metrics or {}, {})
+    saves.wait()
+    saves.close()
+
+
+def test_every_dtype_comes_back_bit_for_bit(tmp_path):
+    strange = np.array([0x7FC00001, 0x80000000, 0x00000001, 0xFF800000], np.uint32)
+    state = {
+        "params": {"w": jnp.asarray(strange.view(np.float32)), "half": jnp.ones(3, jnp.bfloat16)},
+        "flags": (jnp.array([True, False]), jnp.zeros((), jnp.int32)),
+        "key": jax.random.key(3),
+        "keys": jax.random.split(jax.random.key(4), 5),
+        "nothing": None,
+        "empty": {},
+    }
+    (tmp_path / "checkpoints").mkdir()
+    save(tmp_path / "checkpoints", 1, state)
+    template = jax.tree.map(lambda x: x, state)
+    back = training.restore(tmp_path, template)
+    assert jax.tree.structure(back) == jax.tree.structure(state)
+    assert training.params_digest(back) == training.params_digest(state)
+    assert back["key"].dtype == state["key"].dtype
+    assert back["params"]["w"].tobytes() == strange.tobytes()
+    arrays = training.restore(tmp_path)
+    assert type(arrays["params"]["w"]) is np.ndarray
+    assert arrays["params"]["w"].tobytes() == strange.tobytes()
+    np.testing.assert_array_equal(arrays["key"], jax.random.key_data(state["key"]))
+
+
+def test_restore_gives_the_state_or_its_arrays(trained):
+    run, result = trained
+    state = training.restore(run, toy.make_state(seed=5))
+    assert training.params_digest(state) == training.params_digest(result.state)
+    shapes = jax.eval_shape(toy.make_state)
+    assert training.params_digest(training.restore(run, shapes)) == training.params_digest(state)
+    arrays = training.restore(run)
+    assert training.params_digest(arrays["params"]) == training.params_digest(result.state.params)
+    assert training.restore(run, step=8)["step"] == 8
+    assert sorted(training.saved_metrics(run)) == [4, 8, 10]
+    with pytest.raises(training.RunError, match=r"no checkpoint of step 7 in .* \(there is 10, 8, 4\)"):
+        training.restore(run, step=7)
+    with pytest.raises(training.RunError, match="no checkpoint in "):
+        training.restore(run.parent)
+
+
+def truncate(path: pathlib.Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: pathlib.Path) -> None:
+    content = bytearray(path.read_bytes())
+    for i in range(0, len(content), 7):
+        content[i] ^= 0x55
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, pathlib.Path.unlink])
+def test_damage_to_any_file_is_noticed_or_harmless(trained, tmp_path, damage, caplog):
+    run, result = trained
+    newest = run / "checkpoints" / "10"
+    files = [p.relative_to(run) for p in newest.rglob("*") if p.is_file() and p.stat().st_size]
+    assert len(files) >= 6
+    noticed = 0
+    for i, name in enumerate(files):
+        copy = pathlib.Path(shutil.copytree(run, tmp_path / str(i)))
+        damage(copy / name)
+        caplog.clear()
+        state = training.restore(copy, toy.make_state())
+        lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+        if int(state.step) == 10:
+            assert training.params_digest(state) == training.params_digest(result.state), name
+            assert not lines
+            continue
+        noticed += 1
+        assert int(state.step) == 8
+        assert len(lines) == 1
+        assert re.fullmatch(
+            r"checkpoint 10 in .*/checkpoints is damaged \(.+\): going on from that of step 8",
+            lines[0],
+        ), lines[0]
+    assert noticed >= 4, "the damage went where nothing is read"
+
+
+def test_a_run_goes_on_exactly_from_the_checkpoint_before_a_damaged_one(run, trained, caplog):
+    flip(next((run / "checkpoints" / "10" / "state").glob("ocdbt.process_0/d/*")))
+    result = toy.train(run, 10, checkpoint_every=4)
+    assert result.first_step == 8
+    assert training.params_digest(result.state) == training.params_digest(trained[1].state)
+    assert "checkpoint 10" in caplog.text
+    assert (run / "checkpoints" / "damaged_10").is_dir()
+    caplog.clear()
+    assert int(training.restore(run)["step"]) == 10
+    assert toy.train(run, 10).first_step == 10
+    assert not caplog.text
+
+
+def test_no_good_checkpoint_is_an_error_and_nothing_is_moved(run):
+    for step in (4, 8, 10):
+        shutil.rmtree(run / "checkpoints" / str(step) / "state")
+    message = r"checkpoint 10 in .* is damaged .*checkpoint 4 in .*: no good checkpoint is left"
+    with pytest.raises(training.RunError, match=message):
+        training.restore(run)
+    with pytest.raises(training.RunError, match=message):
+        toy.train(run, 20)
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["10", "4", "8"]
+
+
+def test_another_model_is_named(run):
+    message = (
+        r"checkpoint 10 in .* is of another model: "
+        r"params/Dense_0/bias is float32 \[16\] there, float32 \[17\] here; .*\(and 13 more\)"
+    )
+    with pytest.raises(training.RunError, match=message):
+        training.restore(run, toy.make_state(width=17))
+    with pytest.raises(training.RunError, match="ema_params/Dense_0/bias is not in this one"):
+        training.restore(run, toy.make_state().replace(ema_params=None))
+    assert (run / "checkpoints" / "10").is_dir(), "it is not damaged"
+
+
+def test_a_newer_format_is_not_damage(run, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 0)
+    with pytest.raises(training.RunError, match="written by a newer version of gen_jax: update it"):
+        training.restore(run)
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", 3), ("max", 6)])
+def test_the_last_and_the_best_are_kept_also_by_a_second_process(tmp_path, mode, best):
+    values = {1: 5.0, 2: 4.0, 3: 1.0, 4: float("nan"), 5: 6.0, 6: 9.0, 7: 2.0, 8: 3.0, 9: 3.0}
+    options = {"keep": 2, "best": "validation/elbo", "best_mode": mode}
+    for steps in ([1, 2, 3, 4, 5], [6, 7, 8, 9]):
+        saves = Checkpoints(tmp_path, **options)
+        saves.restore_newest({"x": jnp.zeros(2)})
+        for step in steps:
+            saves.save(step, {"x": jnp.zeros(2)}, {"validation/elbo": values[step]}, {})
+        saves.wait()
+        saves.close()
+    kept = sorted(int(p.name) for p in tmp_path.iterdir())
+    assert kept == [best, 8, 9]
+
+
+def test_the_best_metric_must_be_among_the_scores(tmp_path):
+    saves = Checkpoints(tmp_path, best="validation/elbow")
+    with pytest.raises(ValueError, match="no metric 'validation/elbow' .*: validation/elbo"):
+        saves.save(1, {"x": jnp.zeros(2)}, {"validation/elbo": 1.0}, {})
+    saves.close()
+
+
+def test_what_an_interrupted_save_left_is_cleaned_up(run):
+    left = run / "checkpoints" / "12.orbax-checkpoint-tmp"
+    shutil.copytree(run / "checkpoints" / "10", left)
+    assert int(training.restore(run)["step"]) == 10
+    toy.train(run, 12)
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["10", "12", "8"]
+
+
+def test_orbax_says_nothing(tmp_path, capfd, caplog):
+    with caplog.at_level(logging.DEBUG):
+        toy.train(tmp_path / "run", 4, checkpoint_every=2)
+        training.restore(tmp_path / "run")
+    assert capfd.readouterr() == ("", "")
+    assert not [r for r in caplog.records if r.name == "absl"]
+
+
+def test_a_full_disk_in_the_thread_is_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "params_digest", full)
+    message = r"^cannot save step 2 in .*/checkpoints: No space left on device$"
+    with pytest.raises(training.RunError, match=message):
+        toy.train(tmp_path / "run", 10, checkpoint_every=2)
+
+
+def test_a_disk_that_fills_up_leaves_the_checkpoints_before(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"mounting a small disk is not permitted here: {error}")
+    try:
+        run = disk / "run"
+        first = toy.train(run, 2)
+        filler = disk / "filler"
+        with open(filler, "wb") as file, pytest.raises(OSError, match="No space left"):  # noqa: PT012
+            while True:
+                file.write(bytes(1024))
+                file.flush()
+        with pytest.raises(training.RunError, match="No space left on device") as stopped:
+            toy.train(run, 10, checkpoint_every=2)
+        assert "\n" not in str(stopped.value)
+        state = training.restore(run, toy.make_state())
+        assert training.params_digest(state) == training.params_digest(first.state)
+        filler.unlink()
+        result = toy.train(run, 10)
+        assert result.first_step == 2
+        assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 10
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
