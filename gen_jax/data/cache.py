@@ -68,10 +68,10 @@ class Cache:
         folder = next((place for place in folders if _writable(place)), folders[-1])
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder / f".{self._key}.lock"):
+            with _locked(folder / f".{self._key}.lock") as alone:
                 entry = self.read()  # another process may have made it meanwhile
                 if entry is None:
-                    self._write(folder, fill)
+                    self._write(folder, fill, alone)
                     entry = self._read(folder / self._key)
         except OSError as error:
             raise DataError(
@@ -117,9 +117,12 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
             return None  # absent, or not ours: the caller makes it anew
 
-    def _write(self, folder: pathlib.Path, fill: Callable[[pathlib.Path], dict[str, Any]]) -> None:
-        for abandoned in folder.glob(f".{self._key}.partial-*"):  # by a process that was killed
-            shutil.rmtree(abandoned, ignore_errors=True)
+    def _write(
+        self, folder: pathlib.Path, fill: Callable[[pathlib.Path], dict[str, Any]], alone: bool
+    ) -> None:
+        if alone:  # then what is there was left by a process that was killed
+            for abandoned in folder.glob(f".{self._key}.partial-*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
         # Not tempfile.mkdtemp: its folders are closed to other users, a cache beside a set is not.
         partial = folder / f".{self._key}.partial-{socket.gethostname()}-{os.getpid()}"
         partial.mkdir()
@@ -131,9 +134,14 @@ class Cache:
             for path in partial.iterdir():
                 _flush(path)
             place = folder / self._key
-            if place.exists():
-                shutil.rmtree(place)
-            partial.rename(place)
+            if self._read(place) is not None:  # without a lock, another may have been faster
+                return
+            shutil.rmtree(place, ignore_errors=True)
+            try:
+                partial.rename(place)
+            except OSError:
+                if self._read(place) is None:
+                    raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -161,14 +169,20 @@ def _flush(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes from making the same entry, where the system can lock files."""
+def _locked(path: pathlib.Path) -> Iterator[bool]:
+    """Keeps other processes from making the same entry; False where files cannot be locked.
+
+    Without a lock several may make it at once, and one of them puts it in place.
+    """
     try:
         import fcntl
-    except ImportError:  # Windows: two processes may both decode; the last rename wins
-        yield
+    except ImportError:  # Windows
+        yield False
         return
     with path.open("w") as file:
-        with contextlib.suppress(OSError):  # some network file systems
+        try:
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            alone = True
+        except OSError:  # some network file systems
+            alone = False
+        yield alone

@@ -51,8 +51,13 @@ def load(
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
     options = ImageOptions(image_size, channels, skip_bad_images, memory_limit)
-    with _source(spec, None if data_dir is None else _path(data_dir), options) as source:
-        return splits.open_split(source, split, validation_fraction=validation_fraction, seed=seed)
+    try:
+        with _source(spec, None if data_dir is None else _path(data_dir), options) as source:
+            return splits.open_split(
+                source, split, validation_fraction=validation_fraction, seed=seed
+            )
+    except OSError as error:  # no permission, say
+        raise DataError(f"{spec} cannot be read: {error}") from error
 
 
 @contextlib.contextmanager
@@ -86,7 +91,7 @@ def _unknown(spec: str, data_dir: pathlib.Path | None) -> str:
     elif rest:
         near = [f"{k}:{rest}" for k in difflib.get_close_matches(kind, ["tfds", "folder", "npz"])]
     else:
-        tails = {name: name for name in names} | {name.partition(":")[2]: name for name in names}
+        tails = {name.partition(":")[2] or name: name for name in names}
         near = [tails[tail] for tail in difflib.get_close_matches(spec, tails, cutoff=0.5)]
     hint = f" (near names: {', '.join(dict.fromkeys(near))})" if near else ""
     return (

@@ -17,7 +17,9 @@ class Records(Protocol):
     """Stored pictures by number; ``read`` is called from several threads at once."""
 
     @property
-    def class_names(self) -> tuple[str, ...] | None: ...
+    def class_names(self) -> tuple[str, ...] | None:
+        """None where there are no labels."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -50,7 +50,10 @@ class StreamDataset:
     def take(self, indices: Int[np.ndarray, " n"]) -> Examples:
         examples: list[Examples] = list(self._threads.map(self._fetch, indices.tolist()))
         if not examples:
-            return {"image": np.empty((0, *self.image_shape), np.uint8)}
+            nothing = {"image": np.empty((0, *self.image_shape), np.uint8)}
+            return (
+                nothing if self.class_names is None else nothing | {"label": np.empty(0, np.int32)}
+            )
         return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
     def select(self, indices: Int[np.ndarray, " n"] | None, split: str) -> "StreamDataset":

@@ -92,7 +92,7 @@ class PreparedSet:
     def _read_info(self) -> dict[str, Any]:
         path = self._path / "dataset_info.json"
         try:
-            info = json.loads(path.read_text())
+            info = json.loads(path.read_text(encoding="utf-8"))
             kind = info.get("fileFormat", "tfrecord")
             names = [split["name"] for split in info["splits"]]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

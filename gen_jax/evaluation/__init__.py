@@ -13,4 +13,14 @@ from gen_jax.evaluation.likelihood import (
     importance_log_likelihood,
 )
 
-__all__ = ["EvalStep", "active_units", "average", "importance_log_likelihood"]
+__all__ = [
+    "EvalStep",
+    "active_units",
+    "average",
+    "balanced_subsets",
+    "few_label_accuracy",
+    "fit_probe",
+    "importance_log_likelihood",
+    "normalized_mutual_information",
+    "purity",
+]

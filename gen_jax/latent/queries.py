@@ -117,15 +117,15 @@ def linear(start: Latents, end: Latents, t: Float[Array, ""]) -> Latents:
 def spherical(start: Latents, end: Latents, t: Float[Array, ""]) -> Latents:
     """The path along a great circle (White 2016), on which a Gaussian's norms stay typical.
 
-    Lengths are interpolated linearly; parallel latents go straight.
+    Latents that span no plane (parallel, opposite, or zero) are joined by the straight path.
     """
-    lengths = [jnp.linalg.norm(z, axis=-1, keepdims=True) for z in (start, end)]
-    cosine = (start * end).sum(-1, keepdims=True) / jnp.maximum(lengths[0] * lengths[1], 1e-12)
-    angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
-    parallel = jnp.sin(angle) < 1e-4
-    sine = jnp.where(parallel, 1.0, jnp.sin(angle))
+    lengths = jnp.linalg.norm(start, axis=-1) * jnp.linalg.norm(end, axis=-1)
+    cosine = (start * end).sum(-1) / jnp.maximum(lengths, 1e-12)
+    angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))[..., None]
+    straight = (jnp.sin(angle) < 1e-4) | (lengths == 0.0)[..., None]
+    sine = jnp.where(straight, 1.0, jnp.sin(angle))
     arc = (jnp.sin((1.0 - t) * angle) * start + jnp.sin(t * angle) * end) / sine
-    return jnp.where(parallel, linear(start, end, t), arc)
+    return jnp.where(straight, linear(start, end, t), arc)
 
 
 def interpolation(

@@ -23,10 +23,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.training.files import RunError, writing
+from gen_jax.training.files import RunError, write_atomically, writing
 from gen_jax.training.logging import params_digest, path_part, to_host
 
 FORMAT = 1
+SEAL = "files.json"  # in a checkpoint: the SHA-256 of each of its files
 Arrays = dict[str, Any]  # nested dicts of NumPy arrays
 Record = dict[str, Any]
 _logger = logging.getLogger(__name__)
@@ -39,10 +40,10 @@ class _Damaged(Exception):
 def restore(run_dir: str | os.PathLike, template: Any = None, *, step: int | None = None) -> Any:
     """Reads a run's newest good checkpoint, or that of ``step``.
 
-    Into a state shaped like ``template`` (a training state of the same model, trained or not), bit
-    for bit; without a template as nested dicts of NumPy arrays. A damaged checkpoint is reported
-    by a logged warning and the one before it taken. Raises ``RunError`` where there is no good
-    one, or where it is another model's (naming the difference).
+    Into a state shaped like ``template`` (a training state of the same model, or its shapes by
+    ``jax.eval_shape``), bit for bit; without a template as nested dicts of NumPy arrays. A damaged
+    checkpoint is reported by a logged warning and the one before it taken. Raises ``RunError``
+    where there is no good one, or where it is another model's (naming the difference).
     """
     folder = pathlib.Path(run_dir) / "checkpoints"
     steps = _steps(folder)
@@ -155,18 +156,22 @@ class Checkpoints:
     def _save(
         self, step: int, state: Any, metrics: dict[str, float], progress: dict[str, float]
     ) -> None:
-        arrays = _nested(state)
-        record = {"format": FORMAT, "step": step, "metrics": metrics, "progress": progress}
-        record["digest"] = _digest(arrays, record)
-        self._policy.metrics[step] = metrics
         try:
+            arrays = _nested(state)
+            record = {"format": FORMAT, "step": step, "metrics": metrics, "progress": progress}
+            record["digest"] = _digest(arrays, record)
             ocp = _orbax()
             if self._manager is None:
                 self._manager = self._open_manager(ocp)
+            self._policy.metrics[step] = metrics
             saved = ocp.args.Composite(
                 state=ocp.args.PyTreeSave(arrays), record=ocp.args.JsonSave(record)
             )
             self._manager.save(step, args=saved, force=True)
+            seal = json.dumps(_file_digests(self.folder / str(step)), indent=2)
+            write_atomically(self.folder / str(step) / SEAL, seal)
+        except RunError:
+            raise
         except Exception as error:
             raise RunError(f"cannot save step {step} in {self.folder}: {_reason(error)}") from error
         self.last_step = step
@@ -254,6 +259,7 @@ def _newest_good(
 
 def _read(path: pathlib.Path, *, only_record: bool = False) -> tuple[Arrays, Record]:
     """A checkpoint's content, checked. Raises ``_Damaged``, or ``RunError`` for a newer format."""
+    _check_files(path)
     ocp = _orbax()
     wanted: dict[str, Any] = {"record": ocp.args.JsonRestore()}
     if not only_record:
@@ -275,6 +281,35 @@ def _read(path: pathlib.Path, *, only_record: bool = False) -> tuple[Arrays, Rec
     if not only_record and _digest(arrays, record) != digest:
         raise _Damaged("its content is not what was saved")
     return arrays, record
+
+
+def _check_files(path: pathlib.Path) -> None:
+    """Compares a checkpoint's files with their seal, before TensorStore meets a damaged one.
+
+    (It would report that, and go on to print errors of its threads.) A process killed between the
+    end of a save and its seal leaves none; then the content's digest decides alone.
+    """
+    seal = path / SEAL
+    try:
+        if not seal.exists():
+            return
+        sealed, found = json.loads(seal.read_bytes()), _file_digests(path)
+    except (OSError, ValueError) as error:
+        raise _Damaged(_reason(error)) from error
+    for name in sorted(sealed.keys() | found.keys()):
+        if sealed.get(name) != found.get(name):
+            what = "is missing" if name not in found else "is not what was saved"
+            raise _Damaged(f"{name} {what}")
+
+
+def _file_digests(path: pathlib.Path) -> dict[str, str]:
+    files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith((SEAL, "."))]
+    digests = {}
+    for file in files:
+        with open(file, "rb") as content:
+            name = file.relative_to(path).as_posix()
+            digests[name] = hashlib.file_digest(content, "sha256").hexdigest()
+    return digests
 
 
 def _nested(state: Any) -> Arrays:
@@ -326,7 +361,8 @@ def _stored_form(leaf: Any) -> Any:
 def _like(leaf: Any, saved: np.ndarray) -> jax.Array:
     array = jnp.array(saved)  # a copy: a donated buffer must be JAX's own
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+        impl = jax.random.key_impl(leaf) if isinstance(leaf, jax.Array) else None
+        return jax.random.wrap_key_data(array, impl=impl)
     return array
 
 

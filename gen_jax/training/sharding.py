@@ -75,9 +75,7 @@ def compile_step(
     donate = () if jax.config.jax_debug_nans or jax.config.jax_debug_infs else (0,)
     if how == "pmap":
         if state_spec is not None or mesh.size != mesh.shape[AXIS]:
-            raise ValueError(
-                "pmap replicates the state: a model axis wants how='jit'"
-            )
+            raise ValueError("pmap replicates the state: a model axis wants how='jit'")
         devices = list(mesh.devices.flat)
         local = [d for d in devices if d.process_index == jax.process_index()]
         run = jax.pmap(

@@ -18,6 +18,23 @@ def cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pa
     return folder
 
 
+@pytest.fixture(scope="session")
+def mnist_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("mnist")
+
+
+@pytest.fixture
+def full_mnist(
+    cache: pathlib.Path,
+    mnist_cache: pathlib.Path,
+    shared_data: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> pathlib.Path:
+    """The folder with all of MNIST, decoded once for all tests."""
+    monkeypatch.setenv("GEN_JAX_CACHE", str(mnist_cache))
+    return shared_data
+
+
 def _picture(seed: int, height: int = 8, width: int = 6, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
 

@@ -1,11 +1,15 @@
 """A cache entry is whole and made from this very source, or it is made anew."""
 
+import concurrent.futures
+import itertools
 import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -59,6 +63,30 @@ def test_a_changed_source_is_noticed():
     assert made(fingerprint=2).read() is None
     assert made(fingerprint=2).read_or_write(Filler(2)).notes == {"value": 2}
     assert made(fingerprint=1).read() is None  # replaced, not kept beside
+
+
+@pytest.mark.parametrize("lockable", [True, False])
+def test_several_at_once_end_with_one_entry(cache, monkeypatch, lockable):
+    if not lockable:
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+        hosts = itertools.count()
+        monkeypatch.setattr(socket, "gethostname", lambda: f"host{next(hosts)}")
+    together = threading.Barrier(4)
+    calls = []
+
+    def fill(folder: pathlib.Path) -> dict[str, int]:
+        calls.append(folder)
+        if not lockable:
+            together.wait(10)  # all are at it
+        return Filler()(folder)
+
+    def make(_: int) -> int:
+        return made().read_or_write(fill).notes["value"]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(make, range(4))) == [7] * 4
+    assert len(calls) == (1 if lockable else 4)
+    assert list(cache.rglob("images.npy")) == [entry_folder(cache) / "images.npy"]
 
 
 @pytest.mark.parametrize(

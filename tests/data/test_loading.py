@@ -66,13 +66,16 @@ def test_a_bare_path_is_told_its_kind(tmp_path, monkeypatch):
             data.load(spec, "train")
 
 
+def test_what_the_system_refuses_is_one_line():
+    with pytest.raises(data.DataError, match=r"^folder:a+ cannot be read|^folder:a+: there is no"):
+        data.load(f"folder:{'a' * 5000}", "train")
+
+
 def test_importing_and_opening_the_shipped_set_stays_light():
     code = (
         "import sys; from gen_jax import data; data.load('mnist-subset', 'train');"
         "heavy = {'jax', 'PIL', 'grain', 'tensorflow_datasets', 'skimage', 'tqdm', 'tyro'};"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr

@@ -60,6 +60,12 @@ def test_the_script_writes_it_the_same_each_time(tmp_path):
             np.testing.assert_array_equal(found[key], shipped[key])
 
 
+def test_the_script_finds_the_order_that_tfds_shuffled(full_mnist, tmp_path):
+    make("tfds:mnist", tmp_path / "one.npz", data_dir=full_mnist / "tfds")
+    make("mnist-subset", tmp_path / "two.npz")
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+
+
 def test_the_script_wants_enough_images(tmp_path):
     np.savez(tmp_path / "few.npz", train_images=np.zeros((5, 2, 2), np.uint8), test_images=[])
     with pytest.raises(data.DataError, match=r"few\.npz has 5 train images; 10000 are wanted$"):

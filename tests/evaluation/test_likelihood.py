@@ -82,7 +82,7 @@ def test_chunks_change_nothing(chunk):
     estimate = functools.partial(importance_log_likelihood, gaussian_weights, n_samples=60)
     key = jax.random.key(0)
     whole = estimate(key, x, chunk=60)
-    np.testing.assert_allclose(estimate(jax.random.clone(key), x, chunk=chunk), whole, rtol=1e-6)
+    np.testing.assert_allclose(estimate(jax.random.clone(key), x, chunk=chunk), whole, 2e-6, 1e-6)
 
 
 def test_estimate_is_the_log_of_the_mean_weight():

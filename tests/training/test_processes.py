@@ -77,7 +77,9 @@ def test_a_stopped_run_saves_first_and_goes_on_exactly(
     until(process, "under way")
     process.send_signal(signum)
     _, err = finish(process, code)
-    said = re.fullmatch(r"saved step (\d+) in (.*); the same command goes on from there", err.strip())
+    said = re.fullmatch(
+        r"saved step (\d+) in (.*); the same command goes on from there", err.strip()
+    )
     assert said, err
     assert said[2] == str(run)
     assert 0 < int(said[1]) < 900
@@ -105,7 +107,9 @@ def test_a_folder_in_use_is_refused(start, tmp_path):
     first = start(run, "--steps", 900, "--delay-s", 0.05)
     while not (run / "config.json").exists():
         time.sleep(0.01)
-    with pytest.raises(training.RunError, match=rf"in use by a running process \(pid {first.pid}\)"):
+    with pytest.raises(
+        training.RunError, match=rf"in use by a running process \(pid {first.pid}\)"
+    ):
         toy.train(run, 600)
     first.kill()
     first.communicate()

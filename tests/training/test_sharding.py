@@ -151,5 +151,7 @@ def test_a_metric_of_many_values_is_refused():
 
     compiled = training.compile_step(step, training.make_mesh(jax.devices()[:1]))
     batch = compiled.gather(toy.Batches(), 0, 1)
-    with pytest.raises(ValueError, match=r"metric 'per_example' must be a scalar, got shape \(8,\)"):
+    with pytest.raises(
+        ValueError, match=r"metric 'per_example' must be a scalar, got shape \(8,\)"
+    ):
         compiled(compiled.place(toy.make_state()), batch, 1)
