@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import tyro
 
 
-class UsageError(ValueError):
+class UsageError(Exception):  # no ValueError: tyro would box those in its own words
     """A mistake of the user's on the command line; its text is one line for them to read."""
 
 
@@ -22,8 +22,8 @@ def free(default: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """What to train on, for how long, and where it goes."""
+class DataConfig:
+    """What images to work on, and where the results go."""
 
     dataset: str = "mnist-subset"
     """mnist-subset (shipped), tfds:NAME, folder:PATH, npz:PATH, or faces-mini."""
@@ -40,6 +40,16 @@ class RunConfig:
 
     run_dir: Path | None = free(None)
     """The run's folder; default runs/EXPERIMENT/PRESET[-DATASET]. The same folder resumes."""
+    seed: int = 0
+    """Everything random follows from it: initialization, noise, order of the data."""
+    quiet: bool = free(False)
+    """No progress on the terminal."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig(DataConfig):
+    """What to train on, for how long, and where it goes."""
+
     steps: int | None = free(None)
     """Train until this step; another way to say --epochs."""
     epochs: float | None = free(None)
@@ -47,8 +57,6 @@ class RunConfig:
     batch_size: int = 128
     """Images a step, over all devices."""
     learning_rate: float = 1e-3
-    seed: int = 0
-    """Everything random follows from it: initialization, noise, order of the data."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What networks compute in; parameters and losses stay float32."""
 
@@ -60,8 +68,6 @@ class RunConfig:
     """How often the run looks at validation data, samples, and saves a checkpoint."""
     keep: int = free(3)
     """Checkpoints kept, besides the best."""
-    quiet: bool = free(False)
-    """No progress on the terminal."""
 
     coordinator: str | None = free(None)
     """HOST:PORT of process 0, for a run of several processes that no cluster tells of itself."""

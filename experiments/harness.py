@@ -16,7 +16,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments.config import RunConfig, UsageError, parse
+from experiments.config import DataConfig, RunConfig, UsageError, parse
 from gen_jax import data, images, reporting, training
 from gen_jax.state import TrainState
 from gen_jax.typing import PRNGKey
@@ -61,7 +61,7 @@ class Experiment:
     build: Callable[[Any, Splits], Setup]
 
 
-def load_splits(config: RunConfig) -> Splits:
+def load_splits(config: DataConfig) -> Splits:
     """Loads the training, validation and test part of the config's dataset.
 
     With ``validation_fraction`` 0 every training image trains, and validation looks at the test
@@ -85,7 +85,7 @@ def load_splits(config: RunConfig) -> Splits:
     return Splits(train, validation, test)
 
 
-def default_run_dir(experiment: str, preset: str, config: RunConfig, usual: RunConfig) -> Path:
+def default_run_dir(experiment: str, preset: str, config: DataConfig, usual: DataConfig) -> Path:
     """Names a run by its preset, and by its dataset where that is not the preset's own."""
     name = preset
     if config.dataset != usual.dataset:

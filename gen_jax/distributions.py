@@ -191,7 +191,7 @@ class Categorical:
 
     def outputs_of_mean(self, mean: Values) -> Outputs:
         # A bell of standard deviation 1/8 about the mean; near 0 and 1 its own mean lies inward.
-        k = jnp.linspace(0.0, 1.0, self.levels)
+        k = jnp.linspace(0.0, 1.0, self.levels).reshape((1,) * mean.ndim + (-1,))
         return -32.0 * (k - mean[..., None]) ** 2
 
     def log_prob(self, outputs: Outputs, value: Array) -> Values:

@@ -48,6 +48,21 @@ def test_expected_input_is_the_mean_of_what_is_observed(likelihood):
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
+def test_outputs_of_mean_have_that_mean(likelihood):
+    mean = jnp.linspace(0.25, 0.75, 12).reshape(4, 3)
+    outputs = likelihood.outputs_of_mean(mean)
+    assert outputs.shape == (4, 3, likelihood.n_outputs)
+    # Five levels cannot say every mean exactly.
+    tolerance = 0.02 if isinstance(likelihood, Categorical) else 1e-5
+    np.testing.assert_allclose(likelihood.mean(outputs), mean, atol=tolerance)
+    black_and_white = likelihood.outputs_of_mean(jnp.array([0.0, 1.0]))
+    assert np.isfinite(black_and_white).all()
+    darkest, brightest = likelihood.mean(black_and_white)
+    assert darkest < 0.15
+    assert brightest > 0.85
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
 def test_samples_have_the_mean(likelihood):
     n = 4000
     outputs = outputs_of(likelihood, (6,), scale=1.0)

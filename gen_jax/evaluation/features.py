@@ -73,7 +73,7 @@ def fit_probe(
         probe, state, _, iteration = carry
         value, grad = value_and_grad(probe, state=state)
         updates, state = solver.update(grad, state, probe, value=value, grad=grad, value_fn=loss)
-        return optax.apply_updates(probe, updates), state, optax.global_norm(grad), iteration + 1
+        return optax.apply_updates(probe, updates), state, optax.tree.norm(grad), iteration + 1
 
     zero = Probe(
         jnp.zeros((features.shape[1], n_classes), features.dtype),

@@ -25,8 +25,9 @@ from gen_jax.reporting.metrics import Curve, describe, format_value, group_curve
 from gen_jax.reporting.pictures import Entry, read_entries, write_atomically
 
 MAX_FRAMES = 12
-TARGET_WIDTH = 560  # CSS pixels that a small picture is enlarged towards, by whole factors
+TARGET_WIDTH = 640  # CSS pixels that a small picture is enlarged towards, by whole factors
 SUMMARY_FACTS = {
+    "preset": "preset",
     "dataset": "data set",
     "steps": "training steps",
     "n_params": "parameters",
@@ -90,6 +91,7 @@ def _context(run_dir: pathlib.Path) -> dict[str, Any]:
     summary = _read_object(run_dir / "summary.json", notes)
     rows = read_rows(run_dir / "metrics.jsonl")
     command = environment.pop("command", None)
+    settings = config.get("config")  # beside the names of experiment and preset
     groups = group_curves(rows)
     frames, n_samples = _frames(run_dir / "samples", notes)
     return {
@@ -105,7 +107,7 @@ def _context(run_dir: pathlib.Path) -> dict[str, Any]:
         "curves": [_chart(group) for group in groups if group.section == "curves"],
         "speed": _speed(summary, rows),
         "speed_curves": [_chart(group) for group in groups if group.section == "speed"],
-        "config": _flatten(config),
+        "config": _flatten(settings if isinstance(settings, dict) else config),
         "environment": _flatten(environment),
         "command": shlex.join(map(str, command)) if isinstance(command, list) else command,
         "digest": summary.get("params_digest"),

@@ -50,7 +50,7 @@ STYLE: dict[Any, Any] = {
 
 
 def curves(
-    series: Mapping[str, tuple[Sequence[float], ...]],
+    series: Mapping[str, tuple[Sequence[float] | np.ndarray, ...]],
     *,
     x_label: str,
     y_label: str,
@@ -120,7 +120,14 @@ def latent_scatter(
     classes = np.unique(labels)
     for number, label in enumerate(classes):
         members = points[labels == label]
-        axes.scatter(*members.T, s=5, alpha=0.55, linewidths=0, color=_class_color(number, classes))
+        axes.scatter(
+            *members.T,
+            s=5,
+            alpha=0.55,
+            linewidths=0,
+            color=_class_color(number, classes),
+            label=_literal(class_names[int(label)] if class_names else str(label)),
+        )
     for number, label in enumerate(classes):  # after all points, so that no name is covered
         x, y = np.median(points[labels == label], axis=0)
         axes.annotate(
@@ -139,6 +146,14 @@ def latent_scatter(
     axes.set_xlabel(_literal(x_label))
     axes.set_ylabel(_literal(y_label))
     axes.set_aspect("equal", adjustable="datalim")
+    if len(classes) <= 2 * len(PALETTE):  # names at the medians may cover one another
+        axes.legend(
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+            frameon=False,
+            markerscale=3,
+            handletextpad=0.2,
+        )
     return figure
 
 

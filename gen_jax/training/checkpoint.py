@@ -20,15 +20,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from gen_jax.training.arrays import Arrays, filled, nested, params_digest
 from gen_jax.training.files import RunError, write_atomically, writing
-from gen_jax.training.logging import params_digest, path_part, to_host
 
 FORMAT = 1
 SEAL = "files.json"  # in a checkpoint: the SHA-256 of each of its files
-Arrays = dict[str, Any]  # nested dicts of NumPy arrays
 Record = dict[str, Any]
 _logger = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ def restore(run_dir: str | os.PathLike, template: Any = None, *, step: int | Non
         raise RunError(f"no checkpoint in {folder}")
     arrays, record = found
     where = f"checkpoint {record['step']} in {folder}"
-    return arrays if template is None else _fill(template, arrays, where)
+    return arrays if template is None else filled(template, arrays, where)
 
 
 def saved_metrics(run_dir: str | os.PathLike) -> dict[int, dict[str, float]]:
@@ -114,7 +112,7 @@ class Checkpoints:
             found, _ = _newest_good(self.folder, [step])
             assert found is not None
         arrays, record = found
-        state = _fill(template, arrays, f"checkpoint {step} in {self.folder}")
+        state = filled(template, arrays, f"checkpoint {step} in {self.folder}")
         for bad, line in damaged.items():
             _logger.warning(line)
             with writing(self.folder):
@@ -157,7 +155,7 @@ class Checkpoints:
         self, step: int, state: Any, metrics: dict[str, float], progress: dict[str, float]
     ) -> None:
         try:
-            arrays = _nested(state)
+            arrays = nested(state)
             record = {"format": FORMAT, "step": step, "metrics": metrics, "progress": progress}
             record["digest"] = _digest(arrays, record)
             ocp = _orbax()
@@ -200,6 +198,8 @@ class _KeepBest:
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         del context
+        if self.name is None:
+            return [False] * len(checkpoints)
         steps = [c.step for c in checkpoints]
         values = {s: self.metrics.get(s, {}).get(self.name, math.nan) for s in steps}
         values = {s: value for s, value in values.items() if math.isfinite(value)}
@@ -259,10 +259,10 @@ def _newest_good(
 
 def _read(path: pathlib.Path, *, only_record: bool = False) -> tuple[Arrays, Record]:
     """A checkpoint's content, checked. Raises ``_Damaged``, or ``RunError`` for a newer format."""
-    _check_files(path)
     ocp = _orbax()
     wanted: dict[str, Any] = {"record": ocp.args.JsonRestore()}
     if not only_record:
+        _check_files(path)
         wanted["state"] = ocp.args.PyTreeRestore()
     try:
         with ocp.Checkpointer(
@@ -293,8 +293,8 @@ def _check_files(path: pathlib.Path) -> None:
     try:
         if not seal.exists():
             return
-        sealed, found = json.loads(seal.read_bytes()), _file_digests(path)
-    except (OSError, ValueError) as error:
+        sealed, found = dict(json.loads(seal.read_bytes())), _file_digests(path)
+    except (OSError, ValueError, TypeError) as error:
         raise _Damaged(_reason(error)) from error
     for name in sorted(sealed.keys() | found.keys()):
         if sealed.get(name) != found.get(name):
@@ -310,60 +310,6 @@ def _file_digests(path: pathlib.Path) -> dict[str, str]:
             name = file.relative_to(path).as_posix()
             digests[name] = hashlib.file_digest(content, "sha256").hexdigest()
     return digests
-
-
-def _nested(state: Any) -> Arrays:
-    """A state's arrays on the host, as nested dicts."""
-    tree: Arrays = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        *parents, name = map(path_part, path)
-        inner = tree
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[name] = to_host(leaf)
-    return tree
-
-
-def _fill(template: Any, arrays: Arrays, where: str) -> Any:
-    """``template`` with its leaves taken from ``arrays``; every leaf must fit."""
-    saved = {
-        tuple(map(path_part, path)): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)
-    }
-    leaves, tree = jax.tree_util.tree_flatten_with_path(template)
-    filled, misfits = [], []
-    for path, leaf in leaves:
-        key = tuple(map(path_part, path))
-        mine, theirs = _stored_form(leaf), saved.pop(key, None)
-        if theirs is None:
-            misfits.append(f"{'/'.join(key)} is missing")
-        elif (theirs.shape, theirs.dtype) != (mine.shape, mine.dtype):
-            misfits.append(
-                f"{'/'.join(key)} is {theirs.dtype} {list(theirs.shape)} there, "
-                f"{mine.dtype} {list(mine.shape)} here"
-            )
-        else:
-            filled.append(_like(leaf, theirs))
-    misfits += [f"{'/'.join(key)} is not in this one" for key in saved]
-    if misfits:
-        more = f" (and {len(misfits) - 3} more)" if len(misfits) > 3 else ""
-        raise RunError(f"{where} is of another model: {'; '.join(misfits[:3])}{more}")
-    return jax.tree_util.tree_unflatten(tree, filled)
-
-
-def _stored_form(leaf: Any) -> Any:
-    """Shape and dtype of what a checkpoint holds for a leaf."""
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.eval_shape(jax.random.key_data, leaf)
-    return leaf
-
-
-def _like(leaf: Any, saved: np.ndarray) -> jax.Array:
-    array = jnp.array(saved)  # a copy: a donated buffer must be JAX's own
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        impl = jax.random.key_impl(leaf) if isinstance(leaf, jax.Array) else None
-        return jax.random.wrap_key_data(array, impl=impl)
-    return array
 
 
 def _digest(arrays: Arrays, record: Record) -> str:

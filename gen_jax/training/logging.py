@@ -1,6 +1,5 @@
 """What a run tells while it runs: rows of metrics, TensorBoard events, and lines for a person."""
 
-import hashlib
 import io
 import json
 import math
@@ -11,44 +10,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
 from gen_jax.training.files import write_atomically, writing
 
 PLAIN_LINE_EVERY_S = 10.0
-
-
-def params_digest(params: Any) -> str:
-    """SHA-256 over the bytes of a pytree's leaves, as hex digits.
-
-    Leaves go in the order of their paths; each counts with its path, dtype and shape, a typed key
-    with its data. Equal digests mean equal bits.
-    """
-    sha = hashlib.sha256()
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    named = [("/".join(map(path_part, path)), leaf) for path, leaf in leaves]
-    for name, leaf in sorted(named, key=lambda item: item[0]):
-        host = to_host(leaf)
-        sha.update(f"{name} {host.dtype.name} {host.shape}\n".encode())
-        sha.update(np.ascontiguousarray(host).tobytes())
-    return sha.hexdigest()
-
-
-def path_part(key: Any) -> str:
-    """One step of a leaf's path as text: a dict's key, a field's name, or an index."""
-    for attribute in ("key", "name", "idx"):
-        if hasattr(key, attribute):
-            return str(getattr(key, attribute))
-    raise TypeError(f"no name for the path entry {key!r}")
-
-
-def to_host(leaf: Any) -> np.ndarray:
-    """A leaf's bits as a NumPy array; a typed key's data."""
-    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    return np.asarray(leaf)
 
 
 class RunLog:

@@ -2,11 +2,12 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from typing import Any, Literal
+from typing import Literal
 
+import jax
 import numpy as np
 
 from gen_jax.training.checkpoint import Checkpoints
@@ -56,8 +57,8 @@ def fit(
     """Trains until ``steps`` updates are done, from the newest checkpoint of ``run`` if it has one.
 
     ``train_step`` is compiled for all devices, one step a dispatch, unless it comes compiled by
-    ``compile_step``. Update n uses ``batches.batch_at(n)``, so that the same bits come out however
-    a run was cut. At multiples of the ``_every`` arguments, and at the end, ``evaluate(state)``
+    ``compile_step``. Update n (from 0) uses ``batches.batch_at(n)``, so that the same bits come out
+    however a run was cut. At multiples of the ``_every`` arguments, and at the end, ``evaluate(state)``
     gives named scores, ``sample(state)`` a picture (uint8 [height, width, channels]), and a
     checkpoint is saved; the ``keep`` newest stay, and the one whose score ``best`` is lowest or
     highest. Metrics are logged as means over ``log_every`` updates.
@@ -76,18 +77,15 @@ def fit(
         sample_every=sample_every if sample else None,
         checkpoint_every=checkpoint_every if run else None,
     )
-    first, rate, saves = int(state.step), 0.0, None
     with ExitStack() as stack:
+        saves = None
         if run is not None:
             saves = Checkpoints(run.dir / "checkpoints", keep=keep, best=best, best_mode=best_mode)
             stack.enter_context(closing(saves))
-            if (newest := saves.restore_newest(state)) is not None:
-                state, record = newest
-                first, rate = record["step"], record["progress"]["examples_per_s"]
-                begin -= record["progress"]["seconds"]
+        state, first, spent, rate = _newest(saves, state)
         if first >= steps:
-            seconds = time.perf_counter() - begin
-            return FitResult(state, first, first, seconds, 0.0, rate, {})
+            return FitResult(state, first, first, spent, 0.0, rate, {})
+        quiet = quiet or jax.process_index() != 0
         console = Console(first=first, steps=steps, batch_size=batches.batch_size, quiet=quiet)
         stack.enter_context(closing(console))
         log = None
@@ -97,8 +95,10 @@ def fit(
                 console.line(f"going on from step {first} in {run.dir}")
                 run.write_environment()
         meter = Meter(batches.batch_size, log_every, log, console)
+        begin -= spent
         pauses = _Pauses(schedule, evaluate, sample, run, saves, log, console, meter, begin)
         stop = stack.enter_context(StopRequest())
+        state = step.place(state)  # under the same name: what was restored is let go
         state, compile_seconds = _run(step, state, batches, first, meter, pauses, stop)
     seconds = time.perf_counter() - begin
     return FitResult(
@@ -106,9 +106,19 @@ def fit(
     )
 
 
+def _newest(saves: Checkpoints | None, state: State) -> tuple[State, int, float, float]:
+    """Where to begin: the state, its step, and the seconds and the speed on the way to it."""
+    newest = saves.restore_newest(state) if saves is not None else None
+    if newest is None:
+        return state, int(state.step), 0.0, 0.0
+    state, record = newest
+    progress = record["progress"]
+    return state, record["step"], progress["seconds"], progress["examples_per_s"]
+
+
 def _run(
     step: CompiledStep,
-    state: State,
+    placed: State,
     batches: BatchSource,
     first: int,
     meter: Meter,
@@ -116,7 +126,7 @@ def _run(
     stop: StopRequest,
 ) -> tuple[State, float]:
     """The loop itself. Returns the final state, and the seconds that the first call took."""
-    placed = step.place(state)
+    state, end = None, first
     running: tuple[int, int, Metrics] | None = None
     compile_seconds: float | None = None
     try:
@@ -139,7 +149,7 @@ def _run(
                     state = pauses.take(step, placed, end, stopping=bool(signum))
                 if signum:
                     break
-        # Asked late, while the last step was saved or evaluated, a run still obeys.
+        # Asked late, while the last step was evaluated or saved, a run still obeys.
         if signum := stop.asked(everywhere=True):
             raise Interrupted(pauses.farewell(end), signum)
         pauses.finish()
@@ -150,7 +160,7 @@ def _run(
 
 def _dispatches(
     step: CompiledStep, batches: BatchSource, schedule: "_Schedule", first: int
-) -> Iterator[tuple[int, int, dict[str, Array]]]:
+) -> Generator[tuple[int, int, dict[str, Array]]]:
     """The batches of each dispatch, on the devices: prepared while the one before is used."""
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
 
@@ -255,12 +265,10 @@ class _Pauses:
         """What went wrong at which step, what is saved, and how to find the operation."""
         self.finish()
         flag = "JAX_DEBUG_INFS=True" if error.infinite else "JAX_DEBUG_NANS=True"
-        last = self.saves.last_step if self.saves is not None else None
-        if last is None:
-            saved, start = "there is no checkpoint yet", "starts over"
-        else:
-            saved = f"the last good checkpoint is that of step {last} in {self.saves.folder}"
-            start = "goes on from it, exactly,"
+        saved, start = "there is no checkpoint yet", "starts over"
+        if self.saves is not None and self.saves.last_step is not None:
+            at = f"step {self.saves.last_step} in {self.saves.folder}"
+            saved, start = f"the last good checkpoint is that of {at}", "goes on from it, exactly,"
         return (
             f"{error} after step {error.step}; {saved}: the same command with {flag} in its "
             f"environment {start} and stops at the operation that made it"

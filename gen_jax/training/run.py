@@ -23,8 +23,8 @@ from typing import Any, Self, TypeVar
 import jax
 import numpy as np
 
+from gen_jax.training.arrays import params_digest
 from gen_jax.training.files import RunError, write_atomically, writing
-from gen_jax.training.logging import params_digest
 from gen_jax.typing import Params
 
 FORMAT = 1
@@ -111,16 +111,17 @@ def open_run(run_dir: str | os.PathLike, *, experiment: str, preset: str, config
         return Run(folder, experiment, preset, None)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = _lock(folder)
-    run = Run(folder, experiment, preset, lock)
+    run = Run(folder, experiment, preset, _lock(folder))
+    path = folder / "config.json"
     try:
-        if (folder / "config.json").exists():
+        if path.exists():
             _refuse_another(folder, content, config)
         elif others := sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")):
             raise RunError(f"{folder} is not a run folder and not empty (it holds {others[0]})")
         if not (folder / "environment.json").exists():
             run.write_environment()
-        write_atomically(folder / "config.json", _json(content))
+        if not path.exists() or path.read_text() != _json(content):
+            write_atomically(path, _json(content))
     except BaseException:
         run.close()
         raise
@@ -301,5 +302,5 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
         return hint(value)
     wanted = {bool: bool, int: int, float: float | int, str: str}.get(hint, object)
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint in (int, float)):
-        raise ValueError(f"{where} must be {hint.__name__}, got {value!r}")
+        raise ValueError(f"{where} must be {getattr(hint, '__name__', hint)}, got {value!r}")
     return value

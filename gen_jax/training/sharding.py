@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool
 
@@ -40,7 +41,7 @@ class BatchSource(Protocol):
         ...
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None, *, model: int = 1) -> Mesh:
+def make_mesh(devices: Sequence[Any] | None = None, *, model: int = 1) -> Mesh:
     """Arranges devices (default: all, of all processes) as a mesh with axes (``data``, ``model``).
 
     Raises ``ValueError`` where ``model`` does not divide the number of devices.
@@ -71,8 +72,8 @@ def compile_step(
     """
     if steps_per_dispatch < 1:
         raise ValueError(f"steps_per_dispatch must be at least 1, got {steps_per_dispatch}")
-    mesh = make_mesh() if mesh is None else mesh
-    donate = () if jax.config.jax_debug_nans or jax.config.jax_debug_infs else (0,)
+    mesh = mesh or make_mesh()
+    donate = () if _is_set("jax_debug_nans") or _is_set("jax_debug_infs") else (0,)
     if how == "pmap":
         if state_spec is not None or mesh.size != mesh.shape[AXIS]:
             raise ValueError("pmap replicates the state: a model axis wants how='jit'")
@@ -164,33 +165,30 @@ class CompiledStep:
                 f"choose a multiple of {self.n_shards}"
             )
         part = size // self.n_shards
-        if self.how == "pmap":  # [D, K, B / D, ...]
+        if self.how == "pmap":
             lead = jax.process_index() * self.mesh.size * part
-            rows = slice(lead, lead + self.mesh.size * part)
-            stack = _stack(batches, first, n, self.steps_per_dispatch, rows)
+            end = lead + self.mesh.size * part
             sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
-            split = {
-                name: np.moveaxis(x.reshape(len(x), self.mesh.size, part, *x.shape[2:]), 1, 0)
-                for name, x in stack.items()
-            }
-            return {name: jax.device_put(x, sharding) for name, x in split.items()}
-        sharding = NamedSharding(self.mesh, PartitionSpec(None, AXIS))  # [K, B, ...]
-        if jax.process_count() == 1:
-            stack = _stack(batches, first, n, self.steps_per_dispatch, None)
-            return {name: jax.device_put(x, sharding) for name, x in stack.items()}
-        mine = sharding.addressable_devices_indices_map((1, size)).values()
-        bounds = [rows.indices(size)[:2] for _, rows in mine]
-        lead, end = min(b[0] for b in bounds), max(b[1] for b in bounds)
-        stack = _stack(batches, first, n, self.steps_per_dispatch, slice(lead, end))
+        else:
+            sharding = NamedSharding(self.mesh, PartitionSpec(None, AXIS))
+            mine: Any = sharding.addressable_devices_indices_map((1, size)).values()
+            bounds = [rows.indices(size) for _, rows in mine]
+            lead, end = min(b[0] for b in bounds), max(b[1] for b in bounds)
+        rows = None if end - lead == size else slice(lead, end)
 
         def placed(x: np.ndarray) -> Array:
-            def part_of(index: tuple[slice, ...]) -> np.ndarray:
+            if self.how == "pmap":
+                x = x.reshape(len(x), self.mesh.size, part, *x.shape[2:])
+                return jax.device_put(np.moveaxis(x, 1, 0), sharding)  # [D, K, B / D, ...]
+
+            def part_of(index: Any) -> np.ndarray:
                 start, stop, _ = index[1].indices(size)
                 return x[:, start - lead : stop - lead]
 
-            shape = (len(x), size, *x.shape[2:])
+            shape = (len(x), size, *x.shape[2:])  # [K, B, ...]
             return jax.make_array_from_callback(shape, sharding, part_of)
 
+        stack = _stack(batches, first, n, self.steps_per_dispatch, rows)
         return {name: placed(x) for name, x in stack.items()}
 
     def __call__(self, state: State, batches: dict[str, Array], n: int) -> tuple[State, Metrics]:
@@ -229,11 +227,13 @@ def _repeat(step: Step, length: int) -> Callable[[State, Any, Array], tuple[Stat
             return state, jax.tree.map(lambda b, m: b.at[i].set(m), buffers, metrics)
 
         _, shapes = jax.eval_shape(step, state, batch_at(0))
+        if not shapes:
+            raise ValueError("the step returns no metrics: its loss at least is needed")
         for name, metric in shapes.items():
             if metric.shape:
                 raise ValueError(f"metric {name!r} must be a scalar, got shape {metric.shape}")
         carry = state, jax.tree.map(lambda m: jnp.zeros((length,), m.dtype), shapes)
-        if isinstance(n, jax.core.Tracer):
+        if isinstance(n, Tracer):
             return lax.fori_loop(0, n, body, carry)
         # JAX runs this again without jit to find a NaN; a loop would hide the operation.
         for i in range(int(n)):
@@ -251,11 +251,15 @@ def _debugging() -> Iterator[None]:
     as happens when it traces a gradient through a jitted function (jax 0.10.2 and 0.12.0.1).
     """
     with ExitStack() as stack:
-        if jax.config.jax_debug_nans:
+        if _is_set("jax_debug_nans"):
             stack.enter_context(jax.debug_nans(True))
-        if jax.config.jax_debug_infs:
+        if _is_set("jax_debug_infs"):
             stack.enter_context(jax.debug_infs(True))
         yield
+
+
+def _is_set(flag: str) -> bool:
+    return getattr(jax.config, flag)
 
 
 def _stack(
@@ -273,7 +277,7 @@ def _stack(
 
 
 def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _put(leaf: Any, layout: Callable[[np.ndarray], np.ndarray], sharding: NamedSharding) -> Array:

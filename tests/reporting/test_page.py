@@ -143,7 +143,7 @@ def test_images_are_embedded_whole_and_small_ones_stay_sharp(run_dir):
     )
     _, manifold = next(tag for tag in page.tags if tag[0] == "img")
     assert manifold["class"] == "pixelated"
-    assert (manifold["width"], manifold["height"]) == ("560", "420")  # 4 x 3, by a whole factor
+    assert (manifold["width"], manifold["height"]) == ("640", "480")  # 4 x 3, by a whole factor
     assert all(page.attributes("img", "alt"))
 
 

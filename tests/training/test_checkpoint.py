@@ -185,7 +185,7 @@ def test_the_last_and_the_best_are_kept_also_by_a_second_process(tmp_path, mode,
 
 def test_the_best_metric_must_be_among_the_scores(tmp_path):
     saves = Checkpoints(tmp_path, best="validation/elbow")
-    with pytest.raises(ValueError, match="no metric 'validation/elbow' .*: validation/elbo"):
+    with pytest.raises(ValueError, match=r"no metric 'validation/elbow' .*: validation/elbo"):
         saves.save(1, {"x": jnp.zeros(2)}, {"validation/elbo": 1.0}, {})
     saves.close()
 

@@ -148,7 +148,7 @@ def test_metrics_are_read_while_the_next_dispatch_runs(monkeypatch):
 
 def test_the_device_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
     calls, went_on = [], threading.Event()
-    nested = checkpoint._nested
+    nested = checkpoint.nested
 
     def slow(state):
         assert went_on.wait(WAIT_S), "the loop waits for the disk"
@@ -159,7 +159,7 @@ def test_the_device_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch)
         if len(calls) == 2:
             went_on.set()
 
-    monkeypatch.setattr(checkpoint, "_nested", slow)
+    monkeypatch.setattr(checkpoint, "nested", slow)
     step = Watched(toy.compiled(), called)
     result = toy.train(tmp_path / "run", 9, step=step, checkpoint_every=3, keep=10)
     assert sorted(training.saved_metrics(tmp_path / "run")) == [3, 6, 9]
@@ -196,7 +196,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_checkpoint_and_replay(tmp_pat
         f"{tmp_path}/run/checkpoints: the same command with JAX_DEBUG_NANS=True in its environment "
         "goes on from it, exactly, and stops at the operation that made it"
     )
-    with pytest.raises(training.RunError, match="loss is inf after step 2; .*JAX_DEBUG_INFS=True"):
+    with pytest.raises(training.RunError, match=r"loss is inf after step 2; .*JAX_DEBUG_INFS=True"):
         fit(3, step=bad_step(2, np.inf))
 
 
@@ -213,12 +213,29 @@ def test_a_bad_state_is_never_saved(tmp_path):
     assert max(training.saved_metrics(tmp_path / "run")) == 6
 
 
-def test_debugging_donates_nothing():
-    with jax.debug_nans(True):
-        step = training.compile_step(toy.train_step, training.make_mesh(jax.devices()[:1]))
+@pytest.mark.parametrize("debug", [jax.debug_nans, jax.debug_infs])
+def test_debugging_donates_nothing_and_changes_no_bit(debug):
+    with debug(True):
+        mesh = training.make_mesh(jax.devices()[:1])
+        step = training.compile_step(toy.train_step, mesh, steps_per_dispatch=3)
         placed = step.place(toy.make_state())
-        step(placed, step.gather(toy.Batches(), 0, 1), 1)
+        after, _ = step(placed, step.gather(toy.Batches(), 0, 3), 3)
         assert not placed.params["Dense_0"]["kernel"].is_deleted()
+        assert training.params_digest(after) == training.params_digest(fit(3).state)
+        with pytest.raises(FloatingPointError, match=r"\((nan|inf)\) encountered in (log|div)"):
+            fit(6, step=debugged(debug))
+
+
+def debugged(debug) -> training.CompiledStep:
+    """A step that makes a NaN, or an infinity, at its fourth update."""
+
+    def step(state, batch):
+        state, metrics = toy.train_step(state, batch)
+        last = (state.step == 4).astype(jnp.float32)
+        bad = jnp.log(1.0 - 2.0 * last) if debug is jax.debug_nans else 1.0 / (1.0 - last)
+        return state, {**metrics, "loss": metrics["loss"] + bad}
+
+    return training.compile_step(step, training.make_mesh(jax.devices()[:1]), steps_per_dispatch=3)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -233,9 +250,12 @@ def test_a_signal_stops_after_the_dispatch_and_handlers_come_back(tmp_path, sign
 
     with pytest.raises(training.Interrupted, match=r"^stopped after step \d+; .* nothing is saved"):
         fit(1000, batches=Batches())
-    with training.open_run(
-        tmp_path / "run", experiment="toy", preset="smoke", config=toy.Config()
-    ) as run, pytest.raises(training.Interrupted) as stopped:
+    with (
+        training.open_run(
+            tmp_path / "run", experiment="toy", preset="smoke", config=toy.Config()
+        ) as run,
+        pytest.raises(training.Interrupted) as stopped,
+    ):
         fit(1000, batches=Batches(), run=run)
     (saved,) = training.saved_metrics(tmp_path / "run")
     assert 6 <= saved < 1000

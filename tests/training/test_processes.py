@@ -68,6 +68,7 @@ def test_killed_ten_times_gives_the_uninterrupted_digest(start, tmp_path, uninte
     assert steps == sorted(set(steps))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_run_saves_first_and_goes_on_exactly(
     start, tmp_path, uninterrupted, signum, code
@@ -116,6 +117,7 @@ def test_a_folder_in_use_is_refused(start, tmp_path):
     toy.train(run, 1)  # what the kernel let go of
 
 
+@pytest.mark.slow
 def test_debug_nans_goes_on_from_the_last_good_checkpoint_and_finds_the_operation(start, tmp_path):
     command = (tmp_path / "run", "--steps", 60, "--bad-step", 46)
     _, err = finish(start(*command), 1)
@@ -129,6 +131,7 @@ def test_debug_nans_goes_on_from_the_last_good_checkpoint_and_finds_the_operatio
     assert "loss += jnp.log(" in err, "the traceback does not lead to the line"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["jit", "pmap"])
 def test_two_processes_agree_with_one_device(start, tmp_path, how):
     with socket.socket() as free:
@@ -137,8 +140,11 @@ def test_two_processes_agree_with_one_device(start, tmp_path, how):
     run = tmp_path / "two"
     command = (run, "--steps", 20, "--how", how, "--port", port)
     pair = [start(*command, "--process", i, devices=2) for i in range(2)]
-    digests = {digest(finish(process)[0]) for process in pair}
+    outs = [finish(process)[0] for process in pair]
+    digests = {digest(out) for out in outs}
     assert len(digests) == 1
+    for out, rows in zip(outs, ("slice(0, 4, None)", "slice(4, 8, None)"), strict=True):
+        assert f"rows {rows}\n" in out, "a process gathers the rows of its own devices only"
     one = toy.train(tmp_path / "one", 20)
     two = training.restore(run, toy.make_state())
     toy.assert_close(two, one.state)

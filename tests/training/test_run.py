@@ -134,7 +134,7 @@ def test_missing_fields_a_newer_format_and_damage_are_told_apart(tmp_path):
         path.write_text(damaged)
         with pytest.raises(training.RunError, match=r"config\.json is damaged"):
             training.load_config(Config, tmp_path)
-    with pytest.raises(training.RunError, match="is not a run folder: no config.json"):
+    with pytest.raises(training.RunError, match=r"is not a run folder: no config\.json"):
         training.load_config(Config, tmp_path / "nowhere")
 
 

@@ -145,11 +145,17 @@ def test_arguments_that_make_no_sense_are_refused():
         training.compile_step(toy.train_step, training.make_mesh(model=2), how="pmap")
 
 
-def test_a_metric_of_many_values_is_refused():
+def test_metrics_that_are_not_scalars_or_not_there_are_refused():
     def step(state, batch):
         return state, {"per_example": batch["image"].astype(jnp.float32).mean(-1)}
 
-    compiled = training.compile_step(step, training.make_mesh(jax.devices()[:1]))
+    mesh = training.make_mesh(jax.devices()[:1])
+    silent = training.compile_step(lambda state, batch: (state, {}), mesh)
+    with pytest.raises(
+        ValueError, match="the step returns no metrics: its loss at least is needed"
+    ):
+        silent(silent.place(toy.make_state()), silent.gather(toy.Batches(), 0, 1), 1)
+    compiled = training.compile_step(step, mesh)
     batch = compiled.gather(toy.Batches(), 0, 1)
     with pytest.raises(
         ValueError, match=r"metric 'per_example' must be a scalar, got shape \(8,\)"

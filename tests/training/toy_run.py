@@ -61,7 +61,9 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except training.RunError as error:
         sys.exit(str(error))
-    print(f"digest {training.params_digest(result.state)} from {result.first_step}", flush=True)
+    rows = {str(rows) for _, rows in batches.asked}
+    digest = training.params_digest(result.state)
+    print(f"digest {digest} from {result.first_step} rows {', '.join(rows)}", flush=True)
 
 
 if __name__ == "__main__":

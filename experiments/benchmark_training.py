@@ -1,0 +1,315 @@
+"""Training speed: each model's step beside a PyTorch twin of the same sizes, in one run.
+
+    python -m experiments.benchmark_training --out training.json
+    python -m experiments.benchmark_training --model dense-vae fit
+
+``ours`` and ``peer`` are examples a second: medians of repetitions that alternate, compilation
+apart, on images in memory. Our step is compiled with several steps in a dispatch, as ``fit`` runs
+it; the peer is eager PyTorch, where installed (``pip install -e '.[torch]'``; rows without a peer
+otherwise). Row ``fit`` is ``training.fit`` beside its own bare compiled loop. ``share_of_peak``
+sets the step's arithmetic (three times the forward pass's) against a matrix product's speed,
+measured in the same run.
+"""
+
+import dataclasses
+import functools
+import importlib.util
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.config import UsageError, parse
+from experiments.harness import main, say
+from gen_jax import data, latent, training
+from gen_jax.distributions import Bernoulli, Gaussian, Likelihood
+from gen_jax.latent import autoencoder
+from gen_jax.state import TrainState
+from gen_jax.training.run import environment as run_environment
+from gen_jax.training.sharding import Step
+
+Model = Literal[
+    "dense-vae",
+    "conv-vae-28",
+    "conv-vae-64",
+    "dense-autoencoder",
+    "conv-autoencoder-28",
+    "conv-autoencoder-64",
+    "fit",
+]
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to measure, and for how long."""
+
+    model: tuple[Model, ...] = get_args(Model)
+    seconds: float = 20.0
+    """Of alternating repetitions, a row."""
+    steps_per_dispatch: int = 20
+    small: bool = False
+    """Tiny networks: to see that everything runs."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    peer: bool = True
+    """Measure PyTorch too, where it is installed."""
+    out: Path | None = None
+    """Write the rows as JSON."""
+
+    def __post_init__(self):
+        if self.seconds <= 0 or self.steps_per_dispatch < 1:
+            raise UsageError("--seconds must be positive, --steps-per-dispatch 1 or more")
+
+
+PRESETS = {"smoke": Options(seconds=0.2, steps_per_dispatch=2, small=True), "default": Options()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One model at one size: the paper's dense VAE, or convolutions on 28×28×1 or 64×64×3."""
+
+    kind: Literal["vae", "autoencoder"]
+    shape: tuple[int, int, int]
+    batch_size: int
+    latent_dim: int
+    hidden: tuple[int, ...] = ()
+    features: tuple[int, ...] = ()
+
+    @property
+    def likelihood(self) -> Likelihood:
+        return Bernoulli() if self.shape[2] == 1 else Gaussian()
+
+    def state(self, dtype: str) -> TrainState:
+        """Our model, before its first step."""
+        compute = jnp.dtype(dtype)
+        if self.features:
+            encoder = latent.ConvEncoder(self.features, dtype=compute)
+            decoder = latent.ConvDecoder(self.features[::-1], dtype=compute)
+        else:
+            encoder = latent.DenseEncoder(self.hidden, dtype=compute)
+            decoder = latent.DenseDecoder(self.hidden[::-1], dtype=compute)
+        tx, key = optax.adam(1e-3, eps=1e-4), jax.random.key(0)
+        example = jnp.zeros((1, *self.shape), jnp.uint8)
+        if self.kind == "autoencoder":
+            model = latent.Autoencoder(self.shape, self.latent_dim, encoder, decoder)
+            return autoencoder.init(model, tx, key, example)
+        model = latent.VAE(self.shape, self.latent_dim, encoder, decoder, self.likelihood)
+        return latent.init(model, tx, key, example)
+
+    @property
+    def train_step(self) -> Step:
+        return autoencoder.train_step if self.kind == "autoencoder" else latent.train_step
+
+    def peer(self, batches: np.ndarray) -> tuple[Callable[[], None], int]:
+        """The twin's steps on ``batches``, and its number of parameters."""
+        from experiments import torch_twins as twins
+
+        vae = self.kind == "vae"
+        n_outputs = self.likelihood.n_outputs if vae else 1
+        twin = twins.Twin(
+            self.shape,
+            self.latent_dim,
+            n_outputs=n_outputs,
+            head=self.latent_dim * (2 if vae else 1),
+            hidden=self.hidden,
+            features=self.features,
+        )
+        log_prob = twins.bernoulli if n_outputs == 1 else twins.gaussian
+        loss = (
+            functools.partial(twins.vae_loss, log_prob=log_prob) if vae else twins.autoencoder_loss
+        )
+        n_params = sum(p.numel() for p in twin.parameters())
+        return twins.trainer(twin, loss, batches), n_params
+
+
+def cases(small: bool) -> dict[str, Case]:
+    """The models by name."""
+    if small:
+        dense: dict[str, Any] = {"hidden": (8, 8), "latent_dim": 2, "batch_size": 4}
+        narrow = wide = {"features": (2, 3), "latent_dim": 2, "batch_size": 4}
+    else:
+        dense = {"hidden": (200, 200), "latent_dim": 50, "batch_size": 128}
+        narrow = {"features": (32, 64), "latent_dim": 50, "batch_size": 64}
+        wide = {"features": (32, 64, 128), "latent_dim": 128, "batch_size": 64}
+    gray, colour = (28, 28, 1), (64, 64, 3)
+    return {
+        "dense-vae": Case("vae", gray, **dense),
+        "conv-vae-28": Case("vae", gray, **narrow),
+        "conv-vae-64": Case("vae", colour, **wide),
+        "dense-autoencoder": Case("autoencoder", gray, **dense),
+        "conv-autoencoder-28": Case("autoencoder", gray, **narrow),
+        "conv-autoencoder-64": Case("autoencoder", colour, **wide),
+    }
+
+
+def alternate(runs: Sequence[Callable[[], None]], seconds: float) -> list[float]:
+    """Median seconds of each run: all in turn, once to warm up, then until the time is over."""
+    for run in runs:
+        run()
+    times: list[list[float]] = [[] for _ in runs]
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[0]) < 3:
+        for run, taken in zip(runs, times, strict=True):
+            start = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in times]
+
+
+def matrix_product_peak(seconds: float, side: int = 2048) -> float:
+    """Operations a second of a square float32 matrix product."""
+    a = jax.random.normal(jax.random.key(0), (side, side))
+    product = jax.jit(lambda a: a @ a)
+    (median,) = alternate([lambda: jax.block_until_ready(product(a))], seconds)
+    return 2.0 * side**3 / median
+
+
+def repeated(step: training.CompiledStep, state: TrainState, stack: Any) -> Callable[[], None]:
+    """A function that runs one dispatch and waits for it; the donated state goes round."""
+    n = step.steps_per_dispatch
+    box = [step.place(state)]
+
+    def run() -> None:
+        box[0], metrics = step(box[0], stack, n)
+        jax.block_until_ready((box[0].step, metrics))
+
+    return run
+
+
+def measure(name: str, case: Case, options: Options, peak: float) -> Row:
+    """One row: our step, and beside it the twin's."""
+    k = options.steps_per_dispatch
+    n_images = k * case.batch_size
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (n_images, *case.shape), np.uint8)
+    batches = data.Batches(data.ArrayDataset(name, "train", pixels), case.batch_size, seed=0)
+    state = case.state(options.dtype)
+    step = training.compile_step(case.train_step, steps_per_dispatch=k)
+    ours = repeated(step, state, step.gather(batches, 0, k))
+    start = time.perf_counter()
+    ours()
+    first = time.perf_counter() - start
+    n_params = sum(x.size for x in jax.tree.leaves(state.params))
+    runs = [ours]
+    if options.peer and importlib.util.find_spec("torch"):
+        theirs, twin_params = case.peer(pixels.reshape(k, case.batch_size, *case.shape))
+        if twin_params != n_params:
+            raise RuntimeError(f"{name}: the twin has {twin_params} parameters, ours {n_params}")
+        runs.append(theirs)
+    ours_s, *peer_s = alternate(runs, options.seconds)
+    flops = 3.0 * forward_flops(case, state)
+    row = {
+        "name": name,
+        "batch": case.batch_size,
+        "shape": list(case.shape),
+        "n_params": n_params,
+        "ours": n_images / ours_s,
+        "peer": n_images / peer_s[0] if peer_s else None,
+        "ratio": None,
+        "compile_s": first - ours_s,
+        "step_ms": 1e3 * ours_s / k,
+        "peer_step_ms": 1e3 * peer_s[0] / k if peer_s else None,
+        "gflops_a_step": flops / 1e9,
+        "share_of_peak": flops * k / ours_s / peak,
+    }
+    if peer_s:
+        row["ratio"] = row["ours"] / row["peer"]
+    return row
+
+
+def forward_flops(case: Case, state: TrainState) -> float:
+    """Operations of one forward pass, as XLA counts them before it optimizes."""
+    x = jnp.zeros((case.batch_size, *case.shape))
+    lowered = jax.jit(lambda params, x: state.model.apply({"params": params}, x)).lower(
+        state.params, x
+    )
+    analysis = lowered.cost_analysis()
+    assert analysis is not None, "XLA counts operations on every backend"
+    return float(analysis["flops"])
+
+
+def measure_fit(case: Case, options: Options) -> Row:
+    """``training.fit``, data and metrics included, beside the compiled loop alone."""
+    k = options.steps_per_dispatch
+    digits = data.load("mnist-subset", "train")
+    batches = data.Batches(digits, case.batch_size, seed=0)
+    state = case.state(options.dtype)
+    step = training.compile_step(case.train_step, steps_per_dispatch=k)
+    dispatches = 2 if options.small else 25
+    bare_once = repeated(step, state, step.gather(batches, 0, k))
+
+    def bare() -> None:
+        for _ in range(dispatches):
+            bare_once()
+
+    def fitted() -> None:
+        training.fit(state, step, batches, steps=k * dispatches, quiet=True)
+
+    ours_s, peer_s = alternate([fitted, bare], options.seconds)
+    n_images = k * dispatches * case.batch_size
+    return {
+        "name": "fit",
+        "batch": case.batch_size,
+        "shape": list(case.shape),
+        "ours": n_images / ours_s,
+        "peer": n_images / peer_s,
+        "ratio": peer_s / ours_s,
+        "step_ms": 1e3 * ours_s / (k * dispatches),
+        "peer_step_ms": 1e3 * peer_s / (k * dispatches),
+    }
+
+
+def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measures, prints a table, and returns what ``--out`` writes."""
+    _, options = parse(
+        PRESETS, argv, prog="python -m experiments.benchmark_training", description=__doc__
+    )
+    known = cases(options.small)
+    peak = matrix_product_peak(min(options.seconds, 3.0), side=256 if options.small else 2048)
+    environment = run_environment()
+    environment["matrix_product_gflops"] = peak / 1e9
+    environment["dtype"] = options.dtype
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        environment["torch"] = torch.__version__
+        environment["torch_threads"] = torch.get_num_threads()
+    say(f"{environment['device']}, a matrix product reaches {peak / 1e9:.0f} GFLOP/s")
+    say(f"{'':20} {'ours':>10} {'peer':>10} {'ratio':>6} {'step':>9} {'compile':>8} {'of peak':>8}")
+    rows = []
+    for name in options.model:
+        if name == "fit":
+            row = measure_fit(known["dense-vae"], options)
+        else:
+            row = measure(name, known[name], options, peak)
+        rows.append(row)
+        say(table_line(row))
+    result = {"environment": environment, "rows": rows}
+    if options.out is not None:
+        try:
+            options.out.write_text(json.dumps(result, indent=2) + "\n")
+        except OSError as error:
+            raise UsageError(f"cannot write {options.out}: {error.strerror}") from None
+    return result
+
+
+def table_line(row: Row) -> str:
+    """A row for the terminal: examples a second, milliseconds, seconds."""
+    peer = "–" if row["peer"] is None else f"{row['peer']:,.0f}"
+    ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f}"
+    compile_s = f"{row['compile_s']:.1f} s" if "compile_s" in row else "–"
+    share = f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else "–"
+    step = f"{row['step_ms']:.2f} ms"
+    name, ours = row["name"], f"{row['ours']:,.0f}"
+    return f"{name:20} {ours:>10} {peer:>10} {ratio:>6} {step:>9} {compile_s:>8} {share:>8}"
+
+
+if __name__ == "__main__":
+    main(program)
