@@ -2,13 +2,13 @@
 
 python -m experiments.features
 
-Raw pixels, principal components, distances to k-means centroids, and the codes of an autoencoder
-and of a VAE; all of them are fitted to the same images without labels. The two networks are
-trained as runs of their own, in folders of the run's (``autoencoder/``, ``vae/``).
+Raw pixels, principal components, k-means, and an autoencoder and a VAE: all are fitted to the same
+images without labels. The two networks are trained as runs of their own, in the folders
+``autoencoder/`` and ``vae/`` of this run's.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import autoencoder, runs, vae
-from experiments.config import DataConfig, UsageError, dashed, free
+from experiments.config import DataConfig, UsageError, dashed
 from experiments.harness import Experiment, Splits, load_splits, main, read_summary, run, say
 from experiments.study import Findings, Study, run_study
-from gen_jax import data, evaluation, images, latent, reporting
+from gen_jax import evaluation, images, latent, reporting
 from gen_jax.classical import kmeans, pca
-from gen_jax.latent import autoencoder as plain
 from gen_jax.reporting import plots
+from gen_jax.state import TrainState
+
+CHUNK = 2000  # images encoded at a time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,27 +33,244 @@ class Config(DataConfig):
     """Compare features by the accuracy of a linear probe with few labels."""
 
     n_labels: tuple[int, ...] = (10, 100, 1000)
-    """How many labels the probe sees; each a multiple of the number of classes."""
+    """How many labels a probe sees; each a multiple of the number of classes."""
     draws: int = 10
     """Random choices of the labelled images; the table has their mean and deviation."""
-    code_dim: int = 50
-    """Principal components, and units of the two codes."""
+    components: int = 50
+    """Principal components."""
     clusters: int = 200
     """Centroids of k-means."""
+    code_dim: int = 16
+    """Units of the autoencoder's and the VAE's code."""
     hidden: tuple[int, ...] = (400, 400)
     """Units of the networks' dense layers."""
-    epochs: float = 60.0
+    epochs: float = 40.0
     """Passes of the networks over the training images."""
-    max_images: int | None = free(None)
 
     def __post_init__(self):
-        for name in ("draws", "code_dim", "clusters"):
+        for name in ("draws", "components", "clusters", "code_dim"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
 
 
 PRESETS = {
-    "smoke": Config(n_labels=(10, 50), draws=2, code_dim=8, clusters=16, hidden=(64,), epochs=0.5),
+    "smoke": Config(
+        n_labels=(10, 50),
+        draws=2,
+        components=8,
+        clusters=16,
+        code_dim=4,
+        hidden=(64,),
+        epochs=0.5,
+    ),
     "default": Config(),
-    "paper": Config(dataset="tfds:mnist", epochs=200.0, clusters=1000),
+    "paper": Config(dataset="tfds:mnist", clusters=1000, epochs=200.0),
 }
+
+
+class Features(NamedTuple):
+    """One kind of features of the training and the test images, [n, d] and [n_test, d]."""
+
+    name: str
+    train: jax.Array
+    test: jax.Array
+
+
+def work(config: Config, run_dir: Path) -> Findings:
+    """Trains what must be, probes every kind of features, and puts all in a table and a plot."""
+    folders = {
+        experiment.name: train_network(experiment, options, config, run_dir)
+        for experiment, options in (
+            (autoencoder.EXPERIMENT, ["--network", "dense", "--code-dim", str(config.code_dim)]),
+            (vae.EXPERIMENT, ["--latent-dim", str(config.code_dim)]),
+        )
+    }
+    splits = load_splits(config)
+    train = splits.train.take(np.arange(len(splits.train)))
+    test = splits.test.take(np.arange(len(splits.test)))
+    if "label" not in train:
+        raise UsageError(f"features are compared by their classes, and {config.dataset} has none")
+    n_classes = int(max(train["label"].max(), test["label"].max())) + 1
+    key = jax.random.key(config.seed)
+    results: dict[str, tuple[int, list[np.ndarray]]] = {}
+    for name, x, x_test in all_features(config, splits, train["image"], test["image"], folders):
+        scores = [
+            np.asarray(
+                evaluation.few_label_accuracy(
+                    jax.random.fold_in(key, n),  # every kind sees the same draws of labels
+                    x,
+                    jnp.asarray(train["label"]),
+                    x_test,
+                    jnp.asarray(test["label"]),
+                    n_labels=n,
+                    n_classes=n_classes,
+                    draws=config.draws,
+                )
+            )
+            for n in config.n_labels
+        ]
+        results[name] = (x.shape[1], scores)
+        if not config.quiet:
+            say(f"{name}: " + ", ".join(f"{s.mean():.3f}" for s in scores))
+    add_results(config, results, run_dir)
+    return findings(config, results, folders)
+
+
+def train_network(
+    experiment: Experiment, options: Sequence[str], config: Config, run_dir: Path
+) -> Path:
+    """Trains one network as its own experiment does, and goes on where it was interrupted."""
+    argv = ["default", "--run-dir", str(run_dir / experiment.name), *options]
+    argv += ["--hidden", *map(str, config.hidden), "--epochs", str(config.epochs)]
+    argv += ["--dataset", config.dataset, "--seed", str(config.seed)]
+    argv += ["--validation-fraction", str(config.validation_fraction)]
+    for name in ("data_dir", "image_size", "channels"):
+        if getattr(config, name) is not None:
+            argv += [f"--{dashed(name)}", str(getattr(config, name))]
+    argv += ["--skip-bad-images"] if config.skip_bad_images else []
+    argv += ["--quiet"] if config.quiet else []
+    if experiment is vae.EXPERIMENT:  # its likelihood is not the question here
+        argv += ["--nll-samples", "100", "--nll-images", "100"]
+    return run(experiment, argv)
+
+
+def all_features(
+    config: Config,
+    splits: Splits,
+    image: np.ndarray,
+    image_test: np.ndarray,
+    folders: dict[str, Path],
+) -> Iterator[Features]:
+    """Every kind of features, one at a time."""
+    x, x_test = (images.to_float(jnp.asarray(i)).reshape(len(i), -1) for i in (image, image_test))
+    yield Features("raw pixels", x, x_test)
+    axes = pca.fit(x, min(config.components, *x.shape))
+    yield Features("PCA", pca.transform(axes, x), pca.transform(axes, x_test))
+    found = kmeans.fit(
+        jax.random.key(config.seed), x, min(config.clusters, len(x)), restarts=1, max_iterations=50
+    )
+    near, near_test = (kmeans.transform(found.centroids, each) for each in (x, x_test))
+    yield Features("k-means distances", near, near_test)
+    yield Features("k-means triangle", triangle(near), triangle(near_test))
+    for experiment, kinds in NETWORK_FEATURES.items():
+        state = runs.reopen(folders[experiment]).state
+        for name, encode in kinds.items():
+            yield Features(name, encoded(encode, state, image), encoded(encode, state, image_test))
+
+
+def triangle(distances: jax.Array) -> jax.Array:
+    """How much nearer than average each centroid is, 0 for the others (Coates et al. 2011)."""
+    return jnp.maximum(distances.mean(axis=1, keepdims=True) - distances, 0.0)
+
+
+def autoencoder_code(state: TrainState, image: jax.Array) -> jax.Array:
+    """The autoencoder's code."""
+    return latent.autoencoder.encode(state.model, state.eval_params, image)
+
+
+def autoencoder_layer(state: TrainState, image: jax.Array) -> jax.Array:
+    """The last layer of the autoencoder's encoder, which the code is a linear map of."""
+    x = images.to_float(image)
+    return encoder_layer(state, x)
+
+
+def vae_code(state: TrainState, image: jax.Array) -> jax.Array:
+    """The mean of q(z|x)."""
+    return latent.encode(state.model, state.eval_params, image)[0]
+
+
+def vae_layer(state: TrainState, image: jax.Array) -> jax.Array:
+    """The last layer of the VAE's encoder, which mean and variance are linear maps of."""
+    x = state.model.likelihood.expected_input(image)  # pyright: ignore
+    return encoder_layer(state, x)
+
+
+def encoder_layer(state: TrainState, x: jax.Array) -> jax.Array:
+    """What a model's encoder makes of ``x``, before the code."""
+    hidden: Any = state.model.apply(
+        {"params": state.eval_params}, x, method=lambda model, x: model.encoder(x)
+    )
+    return hidden
+
+
+NETWORK_FEATURES: dict[str, dict[str, Callable[[TrainState, jax.Array], jax.Array]]] = {
+    "autoencoder": {"autoencoder code": autoencoder_code, "autoencoder layer": autoencoder_layer},
+    "vae": {"VAE code": vae_code, "VAE layer": vae_layer},
+}
+
+
+def encoded(
+    encode: Callable[[TrainState, jax.Array], jax.Array], state: TrainState, image: np.ndarray
+) -> jax.Array:
+    """Features of many images, in chunks of bounded memory."""
+    compiled = jax.jit(encode)
+    parts = [compiled(state, image[i : i + CHUNK]) for i in range(0, len(image), CHUNK)]
+    return jnp.concatenate(parts).astype(jnp.float32).reshape(len(image), -1)
+
+
+def add_results(
+    config: Config, results: dict[str, tuple[int, list[np.ndarray]]], run_dir: Path
+) -> None:
+    """Adds the plot and the table of accuracies."""
+    means = {name: [s.mean() for s in scores] for name, (_, scores) in results.items()}
+    deviations = {name: [s.std() for s in scores] for name, (_, scores) in results.items()}
+    about = (
+        f"Test accuracy of multinomial logistic regression; mean and standard deviation over "
+        f"{config.draws} draws of the labelled images, the same for all features. The strength of "
+        "its L2 penalty is cross-validated within the drawn labels."
+    )
+    reporting.add_picture(
+        run_dir,
+        "few-labels",
+        plots.curves(
+            {name: (config.n_labels, means[name], deviations[name]) for name in results},
+            x_label="labels",
+            y_label="test accuracy",
+            log_x=True,
+        ),
+        title="Accuracy by number of labels",
+        caption=about,
+    )
+    reporting.add_table(
+        run_dir,
+        "few-labels-table",
+        ["features", "dimensions", *(f"{n:,} labels" for n in config.n_labels)],
+        [
+            (
+                name,
+                width,
+                *(f"{m:.3f} ± {d:.3f}" for m, d in zip(means[name], deviations[name], strict=True)),
+            )
+            for name, (width, _) in results.items()
+        ],
+        title="Accuracy by features",
+        caption="The numbers of the plot above.",
+    )
+
+
+def findings(
+    config: Config,
+    results: dict[str, tuple[int, list[np.ndarray]]],
+    folders: dict[str, Path],
+) -> Findings:
+    """The summary: an accuracy for each kind of features and number of labels."""
+    metrics: dict[str, float | int | str] = {
+        f"test/accuracy_{name.lower().replace(' ', '_').replace('-', '')}_{n}": float(s.mean())
+        for name, (_, scores) in results.items()
+        for n, s in zip(config.n_labels, scores, strict=True)
+    }
+    summaries = [read_summary(folder) for folder in folders.values()]
+    done = [summary for summary in summaries if summary is not None]
+    states = {name: runs.reopen(folder).state for name, folder in folders.items()}
+    return Findings(
+        params={name: state.params for name, state in states.items()},
+        steps=sum(summary["steps"] for summary in done),
+        examples_per_s=min(summary["examples_per_s"] for summary in done),
+        metrics=metrics,
+    )
+
+
+STUDY = Study("features", __doc__, PRESETS, work)
+
+if __name__ == "__main__":
+    main(lambda: run_study(STUDY))

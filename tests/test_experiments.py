@@ -45,7 +45,9 @@ def test_vae_run_folder_holds_what_it_promises(vae_run):
     # A trained model beats independent fair coins (784 log 2 = 543 nats) by far.
     assert 0.0 < metrics["test/nll"] < 350.0
     assert metrics["test/bits_per_dim"] == pytest.approx(metrics["test/nll"] / 784 / np.log(2))
-    assert metrics["test/elbo"] == pytest.approx(metrics["test/reconstruction"] - metrics["test/kl"])
+    assert metrics["test/elbo"] == pytest.approx(
+        metrics["test/reconstruction"] - metrics["test/kl"]
+    )
     page = (vae_run / "report.html").read_text()
     for title in ("learned manifold", "Reconstructions", "Exact posteriors", "Traversals"):
         assert title in page

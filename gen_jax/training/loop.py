@@ -58,10 +58,10 @@ def fit(
 
     ``train_step`` is compiled for all devices, one step a dispatch, unless it comes compiled by
     ``compile_step``. Update n (from 0) uses ``batches.batch_at(n)``, so that the same bits come out
-    however a run was cut. At multiples of the ``_every`` arguments, and at the end, ``evaluate(state)``
-    gives named scores, ``sample(state)`` a picture (uint8 [height, width, channels]), and a
-    checkpoint is saved; the ``keep`` newest stay, and the one whose score ``best`` is lowest or
-    highest. Metrics are logged as means over ``log_every`` updates.
+    however a run was cut. At multiples of the ``_every`` arguments, and at the end,
+    ``evaluate(state)`` gives named scores, ``sample(state)`` a picture (uint8 [height, width,
+    channels]), and a checkpoint is saved; the ``keep`` newest stay, and the one whose score
+    ``best`` is lowest or highest. Metrics are logged as means over ``log_every`` updates.
 
     The ``state`` given stays valid. Raises ``RunError`` where a metric or the state is not finite
     (naming the step and how to replay it) and where the run folder cannot be written, and

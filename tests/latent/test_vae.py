@@ -81,7 +81,7 @@ def test_init_keeps_the_steps_noise_apart_from_the_parameters_key():
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
 def test_loss_falls_on_one_batch_in_one_trace(likelihood, start):
-    batch = {"image": photos() // 64 * 85}
+    batch = {"image": photos() // 128 * 255}
     tx = optax.adam(0.02)
 
     @functools.partial(jax.jit, donate_argnums=0)

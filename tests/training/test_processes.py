@@ -15,7 +15,7 @@ from gen_jax import training
 
 
 def finish(process, code: int = 0) -> tuple[str, str]:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)  # they share cores with other tests
     assert process.returncode == code, err
     return out, err
 
