@@ -8,7 +8,7 @@ images without labels. The two networks are trained as runs of their own, in the
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,16 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import autoencoder, runs, vae
-from experiments.config import DataConfig, UsageError, dashed
-from experiments.harness import Experiment, Splits, load_splits, main, read_summary, run, say
+from experiments import autoencoder, vae
+from experiments.config import DataConfig, UsageError, dashed, free
+from experiments.harness import Experiment, Splits, fit, load_splits, main, say
 from experiments.study import Findings, Study, run_study
-from gen_jax import evaluation, images, latent, reporting
+from gen_jax import evaluation, images, latent, reporting, training
 from gen_jax.classical import kmeans, pca
 from gen_jax.reporting import plots
 from gen_jax.state import TrainState
 
 CHUNK = 2000  # images encoded at a time
+Results = dict[str, tuple[int, list[np.ndarray]]]  # of each kind: width, accuracies by n_labels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,28 +41,31 @@ class Config(DataConfig):
     """Principal components."""
     clusters: int = 200
     """Centroids of k-means."""
-    code_dim: int = 16
+    code_dim: int = 8
     """Units of the autoencoder's and the VAE's code."""
     hidden: tuple[int, ...] = (400, 400)
     """Units of the networks' dense layers."""
     epochs: float = 40.0
     """Passes of the networks over the training images."""
+    evaluations: int = free(8)
+    """How often a network's run looks at validation data, samples, and saves a checkpoint."""
 
     def __post_init__(self):
-        for name in ("draws", "components", "clusters", "code_dim"):
+        for name in ("draws", "components", "clusters", "code_dim", "evaluations"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
 
 
 PRESETS = {
-    "smoke": Config(
-        n_labels=(10, 50),
+    "smoke": Config(  # widths alike, so that few programs are compiled
+        n_labels=(20,),
         draws=2,
-        components=8,
+        components=16,
         clusters=16,
-        code_dim=4,
+        code_dim=16,
         hidden=(64,),
-        epochs=0.5,
+        epochs=1.0,
+        evaluations=1,
     ),
     "default": Config(),
     "paper": Config(dataset="tfds:mnist", clusters=1000, epochs=200.0),
@@ -78,22 +82,22 @@ class Features(NamedTuple):
 
 def work(config: Config, run_dir: Path) -> Findings:
     """Trains what must be, probes every kind of features, and puts all in a table and a plot."""
-    folders = {
-        experiment.name: train_network(experiment, options, config, run_dir)
-        for experiment, options in (
-            (autoencoder.EXPERIMENT, ["--network", "dense", "--code-dim", str(config.code_dim)]),
-            (vae.EXPERIMENT, ["--latent-dim", str(config.code_dim)]),
-        )
-    }
     splits = load_splits(config)
     train = splits.train.take(np.arange(len(splits.train)))
     test = splits.test.take(np.arange(len(splits.test)))
-    if "label" not in train:
-        raise UsageError(f"features are compared by their classes, and {config.dataset} has none")
-    n_classes = int(max(train["label"].max(), test["label"].max())) + 1
+    n_classes = count_classes(config, train, test)
+    networks = {
+        experiment.name: train_network(
+            experiment, choices, config, splits, run_dir / experiment.name
+        )
+        for experiment, choices in (
+            (autoencoder.EXPERIMENT, {"network": "dense", "code_dim": config.code_dim}),
+            (vae.EXPERIMENT, {"latent_dim": config.code_dim}),
+        )
+    }
     key = jax.random.key(config.seed)
-    results: dict[str, tuple[int, list[np.ndarray]]] = {}
-    for name, x, x_test in all_features(config, splits, train["image"], test["image"], folders):
+    results: Results = {}
+    for name, x, x_test in all_features(config, train["image"], test["image"], networks):
         scores = [
             np.asarray(
                 evaluation.few_label_accuracy(
@@ -113,33 +117,56 @@ def work(config: Config, run_dir: Path) -> Findings:
         if not config.quiet:
             say(f"{name}: " + ", ".join(f"{s.mean():.3f}" for s in scores))
     add_results(config, results, run_dir)
-    return findings(config, results, folders)
+    return findings(config, results, networks)
+
+
+def count_classes(config: Config, train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> int:
+    """The number of classes, once it is sure that the probes can be drawn."""
+    if "label" not in train:
+        raise UsageError(f"features are compared by their classes, and {config.dataset} has none")
+    labels = train["label"]
+    n_classes = int(max(labels.max(), test["label"].max())) + 1
+    for n in config.n_labels:
+        if n < n_classes or n % n_classes:
+            raise UsageError(f"--n-labels must be multiples of the {n_classes} classes, got {n}")
+    fewest = np.bincount(labels, minlength=n_classes).min()
+    if max(config.n_labels) > fewest * n_classes:
+        raise UsageError(
+            f"--n-labels {max(config.n_labels)} wants {max(config.n_labels) // n_classes} images "
+            f"of each class, and one of {config.dataset} has {fewest}"
+        )
+    return n_classes
 
 
 def train_network(
-    experiment: Experiment, options: Sequence[str], config: Config, run_dir: Path
-) -> Path:
+    experiment: Experiment, choices: Mapping[str, Any], config: Config, splits: Splits, folder: Path
+) -> training.FitResult:
     """Trains one network as its own experiment does, and goes on where it was interrupted."""
-    argv = ["default", "--run-dir", str(run_dir / experiment.name), *options]
-    argv += ["--hidden", *map(str, config.hidden), "--epochs", str(config.epochs)]
-    argv += ["--dataset", config.dataset, "--seed", str(config.seed)]
-    argv += ["--validation-fraction", str(config.validation_fraction)]
-    for name in ("data_dir", "image_size", "channels"):
-        if getattr(config, name) is not None:
-            argv += [f"--{dashed(name)}", str(getattr(config, name))]
-    argv += ["--skip-bad-images"] if config.skip_bad_images else []
-    argv += ["--quiet"] if config.quiet else []
-    if experiment is vae.EXPERIMENT:  # its likelihood is not the question here
-        argv += ["--nll-samples", "100", "--nll-images", "100"]
-    return run(experiment, argv)
+    shared = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(DataConfig)
+        if field.name != "run_dir"
+    }
+    settings = dataclasses.replace(
+        experiment.presets["default"],
+        **shared,
+        **choices,
+        hidden=config.hidden,
+        epochs=config.epochs,
+        evaluations=config.evaluations,
+    )
+    with training.open_run(
+        folder, experiment=experiment.name, preset="features", config=settings
+    ) as opened:
+        setup = experiment.build(settings, splits)
+        return fit(settings, setup, splits.train, settings.total_steps(len(splits.train)), opened)
 
 
 def all_features(
     config: Config,
-    splits: Splits,
     image: np.ndarray,
     image_test: np.ndarray,
-    folders: dict[str, Path],
+    networks: Mapping[str, training.FitResult],
 ) -> Iterator[Features]:
     """Every kind of features, one at a time."""
     x, x_test = (images.to_float(jnp.asarray(i)).reshape(len(i), -1) for i in (image, image_test))
@@ -153,7 +180,7 @@ def all_features(
     yield Features("k-means distances", near, near_test)
     yield Features("k-means triangle", triangle(near), triangle(near_test))
     for experiment, kinds in NETWORK_FEATURES.items():
-        state = runs.reopen(folders[experiment]).state
+        state = networks[experiment].state
         for name, encode in kinds.items():
             yield Features(name, encoded(encode, state, image), encoded(encode, state, image_test))
 
@@ -208,9 +235,7 @@ def encoded(
     return jnp.concatenate(parts).astype(jnp.float32).reshape(len(image), -1)
 
 
-def add_results(
-    config: Config, results: dict[str, tuple[int, list[np.ndarray]]], run_dir: Path
-) -> None:
+def add_results(config: Config, results: Results, run_dir: Path) -> None:
     """Adds the plot and the table of accuracies."""
     means = {name: [s.mean() for s in scores] for name, (_, scores) in results.items()}
     deviations = {name: [s.std() for s in scores] for name, (_, scores) in results.items()}
@@ -249,9 +274,7 @@ def add_results(
 
 
 def findings(
-    config: Config,
-    results: dict[str, tuple[int, list[np.ndarray]]],
-    folders: dict[str, Path],
+    config: Config, results: Results, networks: Mapping[str, training.FitResult]
 ) -> Findings:
     """The summary: an accuracy for each kind of features and number of labels."""
     metrics: dict[str, float | int | str] = {
@@ -259,13 +282,10 @@ def findings(
         for name, (_, scores) in results.items()
         for n, s in zip(config.n_labels, scores, strict=True)
     }
-    summaries = [read_summary(folder) for folder in folders.values()]
-    done = [summary for summary in summaries if summary is not None]
-    states = {name: runs.reopen(folder).state for name, folder in folders.items()}
     return Findings(
-        params={name: state.params for name, state in states.items()},
-        steps=sum(summary["steps"] for summary in done),
-        examples_per_s=min(summary["examples_per_s"] for summary in done),
+        params={name: result.state.params for name, result in networks.items()},
+        steps=sum(result.steps for result in networks.values()),
+        examples_per_s=min(result.examples_per_s for result in networks.values()),
         metrics=metrics,
     )
 

@@ -101,7 +101,7 @@ def init(
         )
     params_key, state_key = jax.random.split(key)
     x = jnp.zeros((1, *model.image_shape), jnp.float32)
-    params = model.init(params_key, x)["params"]
+    params: Any = model.init(params_key, x)["params"]
     if mean_image is not None:
         bias = model.likelihood.outputs_of_mean(jnp.asarray(mean_image, jnp.float32))
         params["decoder"]["bias"] = bias.reshape(params["decoder"]["bias"].shape)
@@ -123,7 +123,6 @@ class _Draws(NamedTuple):
 
     mean: Latents
     log_variance: Latents
-    noise: Float[Array, "k batch latent"]  # z = mean + sqrt(variance) * noise
     log_weight: Float[Array, "k batch"]  # log p(x, z) / q(z|x)
     log_likelihood: Float[Array, "k batch"]  # log p(x|z)
 
@@ -143,7 +142,7 @@ def _draw(
     log_likelihood = model.likelihood.log_prob(outputs, values).sum((-3, -2, -1))
     # log p(z) - log q(z|x), where the constants and (z - mean)^2 / variance = noise^2 meet.
     log_ratio = 0.5 * (noise**2 + log_variance[None] - z**2).sum(-1)
-    return _Draws(mean, log_variance, noise, log_likelihood + log_ratio, log_likelihood)
+    return _Draws(mean, log_variance, log_likelihood + log_ratio, log_likelihood)
 
 
 def _elbo(draws: _Draws, beta: float) -> Bound:
@@ -205,14 +204,6 @@ def log_weights(model: VAE, params: Params, keys: PRNGKeys, x: Array) -> Float[A
     return _draw(model, params, keys, x).log_weight
 
 
-def _bound(model, params, key, image, beta, k, axis_name) -> Bound:
-    if k is None:
-        return elbo(model, params, key, image, beta=beta, axis_name=axis_name)
-    if beta != 1.0:
-        raise ValueError(f"the bound of k samples has no KL to weigh: beta must be 1, got {beta}")
-    return iwae_bound(model, params, key, image, k=k, axis_name=axis_name)
-
-
 def train_step(
     state: TrainState,
     batch: Batch,
@@ -224,12 +215,17 @@ def train_step(
     """One update by the ELBO, or with ``k`` by the importance-weighted bound of k samples.
 
     Reads ``batch["image"]``. Metrics, nats an image: ``loss`` (the negative bound),
-    ``reconstruction`` (E_q[log p(x|z)]), ``kl``.
+    ``reconstruction`` (E_q[log p(x|z)]), ``kl``. Raises ``ValueError`` for ``beta`` with ``k``.
     """
-    keys = state.step_keys("bound")
+    if k is not None and beta != 1.0:
+        raise ValueError(f"the bound of k samples has no KL to weigh: beta must be 1, got {beta}")
+    args = (state.step_keys("bound")["bound"], batch["image"])
 
     def loss(params: Params) -> tuple[Array, Bound]:
-        bound = _bound(state.model, params, keys["bound"], batch["image"], beta, k, axis_name)
+        if k is None:
+            bound = elbo(state.model, params, *args, beta=beta, axis_name=axis_name)
+        else:
+            bound = iwae_bound(state.model, params, *args, k=k, axis_name=axis_name)
         return -bound.value.mean(), bound
 
     (value, bound), grads = jax.value_and_grad(loss, has_aux=True)(state.params)

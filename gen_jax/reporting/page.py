@@ -35,6 +35,7 @@ SUMMARY_FACTS = {
     "wall_s": "wall clock [s]",
     "examples_per_s": "training speed [examples/s]",
 }
+WHOLE_RUN = "examples_per_s", "wall_s", "compile_s"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,10 +156,7 @@ def _speed(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> lis
     found: dict[str, Any] = {}
     for row in rows:
         found |= {name: value for name, value in row.items() if name.startswith("speed/")}
-    found |= {
-        name: value for name, value in summary.items() if name in ("examples_per_s", "wall_s")
-    }
-    found |= {name: value for name, value in summary.items() if name == "compile_s"}
+    found |= {name: summary[name] for name in WHOLE_RUN if name in summary}
     labels = {
         "examples_per_s": "training, whole run [examples/s]",
         "wall_s": "wall clock, all of it [s]",
