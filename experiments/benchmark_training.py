@@ -32,7 +32,6 @@ from gen_jax import data, latent, training
 from gen_jax.distributions import Bernoulli, Gaussian, Likelihood
 from gen_jax.latent import autoencoder
 from gen_jax.state import TrainState
-from gen_jax.training.run import environment as run_environment
 from gen_jax.training.sharding import Step
 
 Model = Literal[
@@ -273,7 +272,7 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
     )
     known = cases(options.small)
     peak = matrix_product_peak(min(options.seconds, 3.0), side=256 if options.small else 2048)
-    environment = run_environment()
+    environment = training.environment()
     environment["matrix_product_gflops"] = peak / 1e9
     environment["dtype"] = options.dtype
     if importlib.util.find_spec("torch"):

@@ -82,6 +82,8 @@ def load_splits(config: DataConfig) -> Splits:
 
     train, test = part("train"), part("test")
     validation = part("validation") if config.validation_fraction > 0 else test
+    if train.skipped:
+        say(f"{train.skipped} unreadable images of {config.dataset} are left out")
     return Splits(train, validation, test)
 
 
@@ -121,14 +123,18 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
             say(result_line(done, run_dir))
             return run_dir
         setup = experiment.build(config, splits)
+        before = time.perf_counter() - start
         result = fit(config, setup, splits.train, steps, opened)
-        metrics = dict(setup.test(result.state))
-        setup.pictures(result.state, run_dir)
+        after = time.perf_counter()
+        state = training.local_copy(result.state)
+        metrics = dict(setup.test(state))
+        if opened.writes:
+            setup.pictures(state, run_dir)
         summary = opened.write_summary(
             dataset=config.dataset,
-            params=result.state.params,
+            params=state.params,
             steps=result.steps,
-            wall_s=time.perf_counter() - start,
+            wall_s=before + result.seconds + time.perf_counter() - after,
             examples_per_s=result.examples_per_s,
             metrics=metrics,
         )

@@ -4,8 +4,8 @@ from gen_jax.training.arrays import params_digest
 from gen_jax.training.checkpoint import restore, saved_metrics
 from gen_jax.training.files import RunError
 from gen_jax.training.loop import FitResult, fit
-from gen_jax.training.run import Run, experiment_of, load_config, open_run
-from gen_jax.training.sharding import BatchSource, CompiledStep, compile_step, make_mesh
+from gen_jax.training.run import Run, environment, experiment_of, load_config, open_run
+from gen_jax.training.sharding import BatchSource, CompiledStep, compile_step, local_copy, make_mesh
 from gen_jax.training.signals import Interrupted
 
 __all__ = [
@@ -16,9 +16,11 @@ __all__ = [
     "Run",
     "RunError",
     "compile_step",
+    "environment",
     "experiment_of",
     "fit",
     "load_config",
+    "local_copy",
     "make_mesh",
     "open_run",
     "params_digest",

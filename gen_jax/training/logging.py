@@ -144,17 +144,9 @@ def _row_step(line: str) -> float:
 def _tensorboard() -> tuple[Any, Any]:
     """tensorboardX's event records and their writer.
 
-    Its writer is used without its ``SummaryWriter``, whose thread would die of a full disk on its
-    own. Importing it imports PyTorch where that is installed, for a feature not used here: 2.4 s
-    of 2.8 s on two x86 cores, so that PyTorch is hidden for that moment.
+    Its ``SummaryWriter`` is not used: the thread in it would die of a full disk on its own.
     """
-    hidden = "tensorboardX" not in sys.modules and "torch" not in sys.modules
-    if hidden:
-        sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
-    try:
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto import event_pb2
-    finally:
-        if hidden:
-            del sys.modules["torch"]
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto import event_pb2
+
     return event_pb2, EventsWriter

@@ -31,7 +31,6 @@ class FitResult:
     first_step: int  # finished updates when this call began; more than 0 where it went on
     steps: int  # finished updates now
     seconds: float  # wall clock, with that of earlier calls on the same run folder
-    compile_seconds: float  # within this call, until the device began its first dispatch
     examples_per_s: float  # of training, without compilation, evaluations and samples
     scores: dict[str, float]  # of this call's last evaluation
 
@@ -84,7 +83,7 @@ def fit(
             stack.enter_context(closing(saves))
         state, first, spent, rate = _newest(saves, state)
         if first >= steps:
-            return FitResult(state, first, first, spent, 0.0, rate, {})
+            return FitResult(state, first, first, spent, rate, {})
         quiet = quiet or jax.process_index() != 0
         console = Console(first=first, steps=steps, batch_size=batches.batch_size, quiet=quiet)
         stack.enter_context(closing(console))
@@ -99,11 +98,9 @@ def fit(
         pauses = _Pauses(schedule, evaluate, sample, run, saves, log, console, meter, begin)
         stop = stack.enter_context(StopRequest())
         state = step.place(state)  # under the same name: what was restored is let go
-        state, compile_seconds = _run(step, state, batches, first, meter, pauses, stop)
+        state = _run(step, state, batches, first, meter, pauses, stop)
     seconds = time.perf_counter() - begin
-    return FitResult(
-        state, first, steps, seconds, compile_seconds, meter.examples_per_s, pauses.scores
-    )
+    return FitResult(state, first, steps, seconds, meter.examples_per_s, pauses.scores)
 
 
 def _newest(saves: Checkpoints | None, state: State) -> tuple[State, int, float, float]:
@@ -124,18 +121,20 @@ def _run(
     meter: Meter,
     pauses: "_Pauses",
     stop: StopRequest,
-) -> tuple[State, float]:
-    """The loop itself. Returns the final state, and the seconds that the first call took."""
+) -> State:
+    """The loop itself. Returns the final state."""
     state, end = None, first
     running: tuple[int, int, Metrics] | None = None
-    compile_seconds: float | None = None
+    compiled = False
     try:
         with closing(_dispatches(step, batches, pauses.schedule, first)) as dispatches:
             for first, n, stack in dispatches:
                 called = time.perf_counter()
                 placed, metrics = step(placed, stack, n)
-                if compile_seconds is None:
-                    compile_seconds = time.perf_counter() - called
+                if not compiled and pauses.log is not None:
+                    seconds = time.perf_counter() - called  # until the device began
+                    pauses.log.scalars(first + n, {"speed/compile_s": seconds})
+                compiled = True
                 if running is not None:
                     meter.read(*running)  # waits for the dispatch before, while this one runs
                 running = first, n, metrics
@@ -155,7 +154,7 @@ def _run(
         pauses.finish()
     except NotFinite as error:
         raise RunError(pauses.advice(error)) from None
-    return state, compile_seconds or 0.0
+    return state
 
 
 def _dispatches(

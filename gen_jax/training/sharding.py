@@ -213,6 +213,13 @@ class CompiledStep:
         return self._snapshot(state)
 
 
+def local_copy(state: State) -> State:
+    """A replicated state as arrays of this process alone, which it can use without the others."""
+    if jax.process_count() == 1:
+        return state
+    return jax.tree.map(lambda x: x.addressable_data(0), state)
+
+
 def _repeat(step: Step, length: int) -> Callable[[State, Any, Array], tuple[State, Metrics]]:
     """The program: ``n <= length`` steps over stacked batches, metrics written into buffers."""
     step = jax.jit(step, inline=True)  # so that finding the metrics' shapes is no second trace
