@@ -35,8 +35,8 @@ class Config(LatentConfig):
 
 
 PRESETS = {
-    "smoke": Config(epochs=0.5, hidden=(64,), evaluations=2),
-    "default": Config(epochs=20, network="conv"),
+    "smoke": Config(steps=35, hidden=(64,), evaluations=2),
+    "default": Config(steps=1400, network="conv"),
     "paper": Config(dataset="tfds:mnist", epochs=100, hidden=(1000, 500, 250), code_dim=30),
 }
 

@@ -66,6 +66,8 @@ class RunConfig(DataConfig):
     """How the step is spread over devices."""
     evaluations: int = free(8)
     """How often the run looks at validation data, samples, and saves a checkpoint."""
+    checkpoint_every: int = free(5000)
+    """Save a checkpoint after so many steps too."""
     keep: int = free(3)
     """Checkpoints kept, besides the best."""
 
@@ -77,7 +79,7 @@ class RunConfig(DataConfig):
     """Several hosts whose cluster (TPU pod, SLURM, ...) JAX detects by itself."""
 
     def __post_init__(self):
-        for name in ("batch_size", "steps_per_dispatch", "evaluations", "keep"):
+        for name in ("batch_size", "steps_per_dispatch", "evaluations", "checkpoint_every", "keep"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
         for name in ("steps", "epochs", "learning_rate"):
@@ -128,11 +130,12 @@ def parse(
         near = difflib.get_close_matches(name, presets, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise UsageError(f"no preset {name!r}{hint}; there are {', '.join(presets)}")
+    preset = presets[name]
     given = {arg.split("=")[0] for arg in args}
     if {"--steps", "--epochs"} <= given:
         raise UsageError("--steps and --epochs are two ways to say one thing: give one of them")
+    if "--epochs" in given and isinstance(preset, RunConfig):
+        preset = dataclasses.replace(preset, steps=None)
     about = f"{(description or '').strip()}\n\nPresets: {', '.join(presets)} (first argument)."
-    config = tyro.cli(
-        type(presets[name]), default=presets[name], args=args, prog=prog, description=about
-    )
+    config = tyro.cli(type(preset), default=preset, args=args, prog=prog, description=about)
     return name, config

@@ -5,6 +5,18 @@ python -m experiments.features
 Raw pixels, principal components, k-means, and an autoencoder and a VAE: all are fitted to the same
 images without labels. The two networks are trained as runs of their own, in the folders
 ``autoencoder/`` and ``vae/`` of this run's.
+
+Test accuracy on mnist-subset (9,000 images without labels; ten draws of labels; two x86 cores):
+
+    labels                  10     100   1,000
+    raw pixels           0.399   0.712   0.842
+    k-means triangle     0.446   0.765   0.881
+    VAE code, 8 units    0.463   0.760   0.829
+    VAE layer            0.483   0.799   0.902
+
+The code must be narrow. The prior spreads a VAE's code evenly over as many units as are in use,
+like whitening, so that a probe with few labels cannot tell which of them matter: with 50 units in
+place of 8 the code gave 0.361, 0.665 and 0.824 (five draws), below raw pixels.
 """
 
 import dataclasses

@@ -116,10 +116,15 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
         run_dir, experiment=experiment.name, preset=preset, config=config
     ) as opened:
         splits = load_splits(config)
+        if config.batch_size > len(splits.train):
+            say(f"A batch is the whole training set: {len(splits.train)} images.")
+            config = dataclasses.replace(config, batch_size=len(splits.train))
         steps = config.total_steps(len(splits.train))
         done = read_summary(run_dir)
         if done is not None and done["steps"] >= steps:
             say(f"Nothing left to do: {run_dir} has its {done['steps']} steps.")
+            if opened.writes and not (run_dir / "report.html").exists():
+                reporting.write_report(run_dir)  # killed just before it was
             say(result_line(done, run_dir))
             return run_dir
         setup = experiment.build(config, splits)
@@ -150,11 +155,15 @@ def fit(
     """Trains as the config says, with the setup's scores and pictures along the way."""
     metric, mode = setup.best
     interval = math.ceil(steps / config.evaluations)
+    step = training.compile_step(
+        setup.train_step,
+        training.make_mesh(usable_devices(config.batch_size)),
+        steps_per_dispatch=config.steps_per_dispatch,
+        how=config.compile,
+    )
     return training.fit(
         setup.state,
-        training.compile_step(
-            setup.train_step, steps_per_dispatch=config.steps_per_dispatch, how=config.compile
-        ),
+        step,
         data.Batches(train, config.batch_size, seed=config.seed),
         steps=steps,
         run=opened,
@@ -164,12 +173,28 @@ def fit(
         sample=lambda state: images.grid(setup.film(state)),
         eval_every=interval,
         sample_every=interval,
-        checkpoint_every=interval,
+        checkpoint_every=min(interval, config.checkpoint_every),
         keep=config.keep,
         best=f"validation/{metric}",
         best_mode=mode,
         quiet=config.quiet,
     )
+
+
+def usable_devices(batch_size: int) -> list[jax.Device]:
+    """As many devices as the batch can be spread over evenly.
+
+    Raises ``UsageError`` where several processes would have to leave some idle.
+    """
+    devices = jax.devices()
+    n = next(n for n in range(len(devices), 0, -1) if batch_size % n == 0)
+    if n < len(devices):
+        if jax.process_count() > 1:
+            raise UsageError(
+                f"--batch-size {batch_size} cannot be spread evenly over {len(devices)} devices"
+            )
+        say(f"A batch of {batch_size} is spread over {n} of {len(devices)} devices.")
+    return devices[:n]
 
 
 def read_summary(run_dir: Path) -> dict[str, Any] | None:

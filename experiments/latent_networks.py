@@ -6,7 +6,7 @@ from typing import Literal
 import flax.linen as nn
 import numpy as np
 
-from experiments.config import RunConfig
+from experiments.config import RunConfig, UsageError
 from gen_jax import data, latent
 
 
@@ -19,6 +19,13 @@ class LatentConfig(RunConfig):
     """Units of each dense layer."""
     features: tuple[int, ...] = (32, 64)
     """Channels of each stride-2 convolution."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("hidden", "features"):
+            sizes = getattr(self, name)
+            if not sizes or min(sizes) < 1:
+                raise UsageError(f"--{name} must be one or more positive sizes, got {sizes}")
 
     def encoder(self) -> nn.Module:
         """The encoder that the options name."""
@@ -34,6 +41,7 @@ class LatentConfig(RunConfig):
 
 
 def mean_image(dataset: data.Dataset, *, at_most: int = 10_000) -> np.ndarray:
-    """The mean of the first images, [H, W, C] in [0, 1]: where a decoder's bias starts."""
-    image = dataset.take(np.arange(min(len(dataset), at_most)))["image"]
+    """The mean of images all over a set, [H, W, C] in [0, 1]: where a decoder's bias starts."""
+    places = np.linspace(0, len(dataset) - 1, min(len(dataset), at_most)).astype(np.int64)
+    image = dataset.take(places)["image"]
     return image.mean(0, dtype=np.float64).astype(np.float32) / 255.0

@@ -33,7 +33,10 @@ def add_pictures(state: TrainState, run_dir: Path, *, test: data.Dataset) -> Non
         caption="Each row moves one latent dimension from −3 to 3, the others as encoded from the "
         "first test image.",
     )
-    walks = images.to_uint8(latent.interpolation(model, params, mean[:5], mean[5:10]))
+    pairs = min(5, len(mean) // 2)
+    if not pairs:
+        return
+    walks = images.to_uint8(latent.interpolation(model, params, mean[:pairs], mean[-pairs:]))
     reporting.add_picture(
         run_dir,
         "interpolations",

@@ -7,6 +7,7 @@ python -m experiments.vae paper --dataset tfds:mnist --data-dir DIR --epochs 30
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -48,11 +49,19 @@ class Config(LatentConfig):
         for name in ("latent_dim", "importance_samples", "nll_samples"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
+        if self.nll_images is not None and self.nll_images < 1:
+            raise UsageError(f"--nll-images must be 1 or more, got {self.nll_images}")
+        if not (self.beta >= 0.0 and math.isfinite(self.beta)):
+            raise UsageError(f"--beta must be 0 or more, got {self.beta}")
+        if self.beta != 1.0 and self.importance_samples > 1:
+            raise UsageError(
+                "--beta weighs the KL, which --importance-samples above 1 does not use"
+            )
 
 
 PRESETS = {
-    "smoke": Config(epochs=0.5, hidden=(64,), nll_samples=64, nll_images=100, evaluations=2),
-    "default": Config(epochs=30, hidden=(256, 256), nll_samples=1000),
+    "smoke": Config(steps=35, hidden=(64,), nll_samples=64, nll_images=100, evaluations=2),
+    "default": Config(steps=2100, hidden=(256, 256), nll_samples=1000),
     "paper": Config(
         dataset="tfds:mnist",
         latent_dim=50,
@@ -95,7 +104,7 @@ def build(config: Config, splits: Splits) -> Setup:
     """Makes the model, its step, and what is measured and drawn of it."""
     shape = splits.train.image_shape
     tx = optax.adam(learning_rate(config, len(splits.train)), eps=1e-4)
-    key_init, key_film, key_test = jax.random.split(jax.random.key(config.seed), 3)
+    key_init, key_film, key_validate, key_test = jax.random.split(jax.random.key(config.seed), 4)
     state = latent.init(
         make_model(config, shape),
         tx,
@@ -112,7 +121,7 @@ def build(config: Config, splits: Splits) -> Setup:
 
     def validate(state: TrainState) -> Mapping[str, float]:
         batches = data.evaluation_batches(splits.validation, min(500, len(splits.validation)))
-        return evaluation.average(eval_step, state, batches)
+        return evaluation.average(eval_step, state.replace(key=key_validate), batches)
 
     return Setup(
         state=state,
@@ -134,6 +143,7 @@ def test_metrics(
     key: PRNGKey,
 ) -> Mapping[str, float | str]:
     """Bound, likelihood by importance samples, and active units on the test images."""
+    state = state.replace(key=key)  # not the key that training used
     bound = evaluation.average(eval_step, state, data.evaluation_batches(test, min(500, len(test))))
     n = min(len(test), config.nll_images or len(test))
     nll = negative_log_likelihood(config, state, test.select(np.arange(n), "test"), key)

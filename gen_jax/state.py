@@ -91,8 +91,7 @@ def example_keys(key: PRNGKey, batch_size: int, axis_name: str | None = None) ->
     """One key for each example of the *global* batch that lives here.
 
     Noise drawn from them does not depend on how a batch is spread: under ``jax.pmap`` over
-    ``axis_name`` the devices' keys are those that one device would use, and a batch evaluated in
-    chunks of whole batches sees the noise that it would see at once.
+    ``axis_name`` the devices' keys are those that one device would use.
     """
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch_size
     return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(batch_size))

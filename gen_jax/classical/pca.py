@@ -53,7 +53,7 @@ def fit_randomized(
 
     Halko, Martinsson & Tropp 2011 (0909.4061), algorithms 4.4 and 5.1: an orthonormal basis of
     the range of (X X^T)^q X G, with G Gaussian of n_components + ``oversampling`` columns and q
-    the ``power_iterations``. The cost is about 4 (q + 1) products of X with G. Raises as ``fit``.
+    the ``power_iterations``. The cost is about 2 (q + 1) products of X with G. Raises as ``fit``.
     """
     x = data_matrix(x, least=2)
     _require_components(x, n_components)
@@ -128,7 +128,8 @@ def _record(mean: Array, centered: Array, s: Array, vt: Array, n_components: int
 def _scales(pca: PCA) -> Float[Array, " m"]:
     """Standard deviations, with those that are only rounding set to 0."""
     variance = pca.explained_variance
-    smallest = 10.0 * jnp.finfo(variance.dtype).eps ** 2 * variance[0]
+    rows, columns = variance.shape[0], pca.mean.shape[0]
+    smallest = (max(rows, columns) * jnp.finfo(variance.dtype).eps) ** 2 * variance[0]
     return jnp.sqrt(jnp.where(variance > smallest, variance, 0.0))
 
 

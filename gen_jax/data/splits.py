@@ -40,7 +40,9 @@ def open_split(source: Source, split: str, *, validation_fraction: float, seed: 
     train = ("train", "train+validation") if "train" in source.splits else ()
     if split not in (*train, *held_out, *source.splits):
         names = dict.fromkeys((*train[:1], *held_out, *source.splits, *train[1:]))
-        raise DataError(f"{source.name} has no split {split!r}; it has {', '.join(names)}")
+        lacking = split in _held_out(source.splits)
+        hint = "; a validation_fraction above 0 would hold some out" if lacking else ""
+        raise DataError(f"{source.name} has no split {split!r}; it has {', '.join(names)}{hint}")
     # All of "train" is train+validation, unless a test part comes off it too.
     parts = {*held_out, *train[: len(held_out)]}
     if split in parts:

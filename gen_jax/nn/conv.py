@@ -223,10 +223,10 @@ class _Kernel(nn.Module):
     def __call__(self, x: Float[Array, "batch *space c_in"]) -> Float[Array, "batch *out c_out"]:
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        if self.kernel_norm is not None:
-            kernel = self.kernel_norm(kernel)
         if self.mask is not None:
             kernel = kernel * jnp.broadcast_to(self.mask(shape), shape)
+        if self.kernel_norm is not None:
+            kernel = self.kernel_norm(kernel)
         y = self.linear(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)

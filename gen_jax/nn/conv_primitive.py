@@ -35,6 +35,8 @@ from jax.interpreters import ad, batching, mlir
 from gen_jax.typing import Array
 
 PATCH_BYTES = 2**21  # about a second-level cache: the best of 0.5 to 16 MiB on two x86 cores
+NARROW = 16  # channels that fill a vector register
+SMALL = 2**21  # numbers that stay in the cache between a product and the sum of its parts
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -161,26 +163,51 @@ def _cpu_apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
 
 
 def _cpu_input(y: Array, kernel: Array, geometry: Geometry) -> Array:
-    g = geometry
-    if max(g.strides) > 1:
-        kernel = _kernel_blocks(kernel, g)
-        dilation = (1,) * len(g.strides)
-    else:
-        dilation = g.dilation
-    axes = range(len(g.strides))
+    g, n = geometry, len(geometry.strides)
+    strided = max(g.strides) > 1
+    dilation = (1,) * n if strided else g.dilation
+    kernel = _kernel_blocks(kernel, g) if strided else kernel
     size = kernel.shape[:-2]
-    kernel = jnp.flip(kernel, axes).swapaxes(-1, -2)
-    # Every output pixel under every tap; what the pads hold is cropped after the interleaving.
-    reach = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
-    pads = tuple((r - 1, r - 1) for r in reach)
-    full = Geometry((1,) * len(axes), pads, dilation, y.shape[1:-1], size)
-    x = _xla_apply(y, kernel, full)
-    x = _interleave(x, g.strides) if max(g.strides) > 1 else x
+    # The blocks of pixels that hold the image, counted from the first that y's corner reaches.
+    first = [low // s for (low, _), s in zip(g.pads, g.strides, strict=True)]
+    last = [
+        -(-(low + m) // s) for (low, _), m, s in zip(g.pads, g.input_size, g.strides, strict=True)
+    ]
+    if kernel.shape[-2] <= NARROW or y.size * math.prod(kernel.shape[:-1]) < y.shape[-1] * SMALL:
+        x = _product_then_shifts(y, kernel, dilation, first, last)
+    else:
+        reach = [(k - 1) * d for k, d in zip(size, dilation, strict=True)]
+        pads = tuple(
+            (r - a, b - m) for r, a, b, m in zip(reach, first, last, y.shape[1:-1], strict=True)
+        )
+        flipped = jnp.flip(kernel, range(n)).swapaxes(-1, -2)
+        x = _xla_apply(y, flipped, Geometry((1,) * n, pads, dilation, y.shape[1:-1], size))
+    if strided:
+        x = _interleave(x, g.strides)
     crops = [
-        (-low, n - full + low)
-        for n, full, (low, _) in zip(g.input_size, x.shape[1:-1], g.pads, strict=True)
+        (a * s - low, m - x_size + low - a * s)
+        for a, s, (low, _), m, x_size in zip(
+            first, g.strides, g.pads, g.input_size, x.shape[1:-1], strict=True
+        )
     ]
     return _pad(x, crops)
+
+
+def _product_then_shifts(y: Array, kernel: Array, dilation, first, last) -> Array:
+    """Each tap's share of the input gradient by one product, then their sum, each at its place."""
+    size = kernel.shape[:-2]
+    shares = y @ kernel.reshape(-1, kernel.shape[-1]).T
+    shares = shares.reshape(*y.shape[:-1], math.prod(size), -1)
+    x = None
+    for i, tap in enumerate(itertools.product(*map(range, size))):
+        pads = [
+            (t * d - a, b - m - t * d)
+            for t, d, a, b, m in zip(tap, dilation, first, last, y.shape[1:-1], strict=True)
+        ]
+        share = _pad(shares[..., i, :], pads)
+        x = share if x is None else x + share
+    assert x is not None
+    return x
 
 
 def _cpu_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
@@ -196,12 +223,15 @@ def _cpu_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
 
     def product(x, y):
         patches = _patches(x, g)
-        return lax.dot_general(
-            y.reshape(-1, c_out),  # on the left: XLA transposes the narrower matrix
-            patches.reshape(-1, patches.shape[-1]),
+        rows = [y.reshape(-1, c_out), patches.reshape(-1, patches.shape[-1])]
+        left, right = rows if c_out < patches.shape[-1] else rows[::-1]  # XLA transposes the left
+        product = lax.dot_general(
+            left,
+            right,
             (((0,), (0,)), ((), ())),
             preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
         )
+        return product if c_out < patches.shape[-1] else product.T
 
     if chunks == 1:
         total = product(x, y)

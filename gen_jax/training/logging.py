@@ -25,10 +25,10 @@ class RunLog:
     dropped, and so is a line that it did not finish. Raises ``RunError`` where it cannot write.
     """
 
-    def __init__(self, folder: pathlib.Path, step: int):
+    def __init__(self, folder: pathlib.Path, step: int, seconds: float = 0.0):
         self._folder = folder
         self._first = step
-        self._begin = time.monotonic()
+        self._begin = time.monotonic() - seconds
         self._path = folder / "metrics.jsonl"
         with writing(self._path):
             _drop_rows_beyond(self._path, step)

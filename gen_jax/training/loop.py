@@ -89,7 +89,7 @@ def fit(
         stack.enter_context(closing(console))
         log = None
         if run is not None and run.writes:
-            log = stack.enter_context(closing(RunLog(run.dir, first)))
+            log = stack.enter_context(closing(RunLog(run.dir, first, spent)))
             if first:
                 console.line(f"going on from step {first} in {run.dir}")
                 run.write_environment()
@@ -131,10 +131,9 @@ def _run(
             for first, n, stack in dispatches:
                 called = time.perf_counter()
                 placed, metrics = step(placed, stack, n)
-                if not compiled and pauses.log is not None:
-                    seconds = time.perf_counter() - called  # until the device began
-                    pauses.log.scalars(first + n, {"speed/compile_s": seconds})
-                compiled = True
+                if not compiled:  # the first call returns when the device has begun
+                    meter.note("speed/compile_s", time.perf_counter() - called)
+                    compiled = True
                 if running is not None:
                     meter.read(*running)  # waits for the dispatch before, while this one runs
                 running = first, n, metrics

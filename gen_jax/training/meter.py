@@ -32,6 +32,7 @@ class Meter:
         self._last = time.perf_counter()
         self._first_dispatch: tuple[int, float] | None = None
         self._steps, self._seconds = 0, 0.0  # of the dispatches after the first
+        self._notes: dict[str, float] = {}
 
     @property
     def examples_per_s(self) -> float:
@@ -40,6 +41,10 @@ class Meter:
         if not steps and self._first_dispatch is not None:
             steps, seconds = self._first_dispatch
         return steps * self._batch_size / max(seconds, 1e-9)
+
+    def note(self, name: str, value: float) -> None:
+        """Adds a value to the next row alone."""
+        self._notes[name] = value
 
     def read(self, first: int, n: int, metrics: Metrics) -> None:
         """Waits for the ``n`` steps after update ``first`` and takes in their metrics.
@@ -83,8 +88,8 @@ class Meter:
     def _write_row(self, step: int, rate: float) -> None:
         if self._log is not None:
             means = {f"train/{name}": total / self._summed for name, total in self._sums.items()}
-            self._log.scalars(step, {**means, "speed/examples_per_s": rate})
-        self._sums, self._summed = {}, 0
+            self._log.scalars(step, {**means, "speed/examples_per_s": rate, **self._notes})
+        self._sums, self._summed, self._notes = {}, 0, {}
 
 
 def _check_finite(first: int, metrics: dict[str, np.ndarray]) -> None:

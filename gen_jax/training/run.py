@@ -107,11 +107,26 @@ def open_run(run_dir: str | os.PathLike, *, experiment: str, preset: str, config
     content["config"] = _encode(config)
     if _decode(type(config), content["config"], "config") != config:
         raise TypeError(f"{type(config).__name__} does not come back equal from JSON: {config}")
-    if jax.process_index() != 0:
-        return Run(folder, experiment, preset, None)
+    if jax.process_count() == 1:
+        return _open(folder, content, config)
+    from jax.experimental import multihost_utils
+
+    # All processes go on or none: the others must not wait for a first one that gave up.
+    run, error = Run(folder, experiment, preset, None), None
+    if run.writes:
+        try:
+            run = _open(folder, content, config)
+        except RunError as refused:
+            error = refused
+    if multihost_utils.broadcast_one_to_all(np.int32(error is not None)):
+        raise error or RunError(f"the first process could not open {folder}")
+    return run
+
+
+def _open(folder: pathlib.Path, content: dict[str, Any], config: Any) -> Run:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, experiment, preset, _lock(folder))
+    run = Run(folder, content["experiment"], content["preset"], _lock(folder))
     path = folder / "config.json"
     try:
         if path.exists():
