@@ -181,7 +181,7 @@ def fit(
     )
 
 
-def usable_devices(batch_size: int) -> list[jax.Device]:
+def usable_devices(batch_size: int) -> list[Any]:
     """As many devices as the batch can be spread over evenly.
 
     Raises ``UsageError`` where several processes would have to leave some idle.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gen_jax import data, images, latent, reporting
@@ -87,7 +88,7 @@ def add_plane(state: TrainState, test: data.Dataset, run_dir: Path) -> None:
             title="Where test images are encoded",
             caption="Posterior means of test images, coloured by class, which training never saw.",
         )
-    x = latent.observe(model, jax.random.key(0), codes["image"][:4])
+    x = latent.observe(model, jax.random.key(0), jnp.asarray(codes["image"][:4]))
     seen = np.asarray(images.to_uint8(model.likelihood.as_input(x)))
     density = np.asarray(latent.posterior_grid(model, params, x, limit=3.0, size=150))
     mean, variance = encode(state, seen)

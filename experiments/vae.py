@@ -121,13 +121,13 @@ def build(config: Config, splits: Splits) -> Setup:
 
     def validate(state: TrainState) -> Mapping[str, float]:
         batches = data.evaluation_batches(splits.validation, min(500, len(splits.validation)))
-        return evaluation.average(eval_step, state.replace(key=key_validate), batches)
+        return evaluation.average(eval_step, dataclasses.replace(state, key=key_validate), batches)
 
     return Setup(
         state=state,
         train_step=functools.partial(latent.train_step, beta=config.beta, k=k),
         validate=validate,
-        film=lambda state: np.asarray(draw(key_film, state, 64)),
+        film=lambda state: np.asarray(draw(jax.random.fold_in(key_film, 0), state, 64)),
         test=lambda state: test_metrics(config, state, splits.test, eval_step, key_test),
         pictures=functools.partial(add_pictures, test=splits.test),
         draw=lambda key, state, n: np.asarray(draw(key, state, n)),
@@ -143,13 +143,12 @@ def test_metrics(
     key: PRNGKey,
 ) -> Mapping[str, float | str]:
     """Bound, likelihood by importance samples, and active units on the test images."""
-    state = state.replace(key=key)  # not the key that training used
+    state = dataclasses.replace(state, key=key)  # not the key that training used
     bound = evaluation.average(eval_step, state, data.evaluation_batches(test, min(500, len(test))))
     n = min(len(test), config.nll_images or len(test))
     nll = negative_log_likelihood(config, state, test.select(np.arange(n), "test"), key)
-    mean, _ = latent.encode(
-        state.model, state.eval_params, test.take(np.arange(min(len(test), 5000)))["image"]
-    )
+    few = jnp.asarray(test.take(np.arange(min(len(test), 5000)))["image"])
+    mean, _ = latent.encode(state.model, state.eval_params, few)
     metrics: dict[str, float | str] = {f"test/{name}": value for name, value in bound.items()}
     metrics["test/nll"] = nll
     metrics["test/bits_per_dim"] = float(
@@ -182,7 +181,7 @@ def negative_log_likelihood(
     # A chunk's decoded images stay in the processor's cache.
     chunk = next(c for c in (10, 8, 5, 4, 2, 1) if config.nll_samples % c == 0)
     batches = data.evaluation_batches(test, min(100, len(test)))
-    return evaluation.average(eval_step, state.replace(key=key), batches)["nll"]
+    return evaluation.average(eval_step, dataclasses.replace(state, key=key), batches)["nll"]
 
 
 EXPERIMENT = Experiment("vae", __doc__, PRESETS, build)

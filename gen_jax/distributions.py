@@ -228,6 +228,6 @@ def gaussian_kl(mean: Values, log_variance: Values) -> Values:
     return 0.5 * (mean**2 + jnp.expm1(log_variance) - log_variance)
 
 
-def bits_per_dim(nll: Array, n_dims: int) -> Array:
+def bits_per_dim(nll: float, n_dims: int) -> float:
     """Turns nats an image into bits a dimension, over ``n_dims`` dimensions an image."""
     return nll / (n_dims * math.log(2.0))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import Float, Key, UInt8
 
 Array = jax.Array
@@ -21,4 +22,5 @@ PerExample = Float[Array, " batch"]
 Params = Any  # a pytree of float32 arrays, as ``flax.linen`` makes it
 Batch = Mapping[str, Array]  # "image", and where known "label"; "mask" in evaluation
 Metrics = dict[str, Array]
+MeanImage = Float[Array | np.ndarray, "height width channels"]
 ImageShape = tuple[int, int, int]  # height, width, channels

@@ -16,7 +16,17 @@ from jaxtyping import Float
 from gen_jax.images import to_float
 from gen_jax.latent.networks import DenseDecoder, DenseEncoder
 from gen_jax.state import TrainState, mean_over_devices
-from gen_jax.typing import Array, Batch, Images, ImageShape, Metrics, Params, PerExample, PRNGKey
+from gen_jax.typing import (
+    Array,
+    Batch,
+    Images,
+    ImageShape,
+    MeanImage,
+    Metrics,
+    Params,
+    PerExample,
+    PRNGKey,
+)
 
 Codes = Float[Array, "batch code"]
 FloatImages = Float[Array, "batch height width channels"]
@@ -49,7 +59,7 @@ def init(
     key: PRNGKey,
     example: Images,
     *,
-    mean_image: Float[Array, "height width channels"] | None = None,
+    mean_image: MeanImage | None = None,
     ema_decay: float | None = None,
 ) -> TrainState:
     """Draws the parameters; ``example`` is a batch of images of the size to be modelled.

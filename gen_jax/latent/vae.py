@@ -25,6 +25,7 @@ from gen_jax.typing import (
     Batch,
     Images,
     ImageShape,
+    MeanImage,
     Metrics,
     Params,
     PerExample,
@@ -84,7 +85,7 @@ def init(
     key: PRNGKey,
     example: Images,
     *,
-    mean_image: Float[Array, "height width channels"] | None = None,
+    mean_image: MeanImage | None = None,
     ema_decay: float | None = None,
 ) -> TrainState:
     """Draws the parameters; ``example`` is a batch of images of the size to be modelled.

@@ -122,7 +122,7 @@ def _per_axis(name: str, sizes: Sizes, n: int) -> tuple[int, ...]:
     return sizes
 
 
-def _explicit(padding: Sequence[tuple[int, int]], n: int) -> Pads:
+def _explicit(padding: Padding, n: int) -> Pads:
     if isinstance(padding, str) or len(padding) != n:
         raise ValueError(
             f'padding must be "SAME", "VALID" or {n} (low, high) pairs, got {padding!r}'

@@ -36,7 +36,6 @@ from gen_jax.typing import Array
 
 PATCH_BYTES = 2**21  # about a second-level cache: the best of 0.5 to 16 MiB on two x86 cores
 NARROW = 16  # channels that fill a vector register
-SMALL = 2**21  # numbers that stay in the cache between a product and the sum of its parts
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -173,7 +172,7 @@ def _cpu_input(y: Array, kernel: Array, geometry: Geometry) -> Array:
     last = [
         -(-(low + m) // s) for (low, _), m, s in zip(g.pads, g.input_size, g.strides, strict=True)
     ]
-    if kernel.shape[-2] <= NARROW or y.size * math.prod(kernel.shape[:-1]) < y.shape[-1] * SMALL:
+    if kernel.shape[-2] <= NARROW:
         x = _product_then_shifts(y, kernel, dilation, first, last)
     else:
         reach = [(k - 1) * d for k, d in zip(size, dilation, strict=True)]

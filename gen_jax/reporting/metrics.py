@@ -154,7 +154,7 @@ def read_rows(path: pathlib.Path) -> list[Row]:
 def group_curves(rows: Sequence[Row]) -> list[Curve]:
     """Gathers logged numbers into charts: one a metric, the splits as its lines.
 
-    What was validated comes first; likelihoods are also drawn against time.
+    Likelihoods come first, and are also drawn against time; then what was validated.
     """
     names = {name: None for row in rows for name in row if name not in ("step", "time")}
     groups: dict[str, dict[str, tuple[list[Row], list[float]]]] = {}
@@ -190,7 +190,14 @@ def group_curves(rows: Sequence[Row]) -> list[Curve]:
                     log_y=_wants_log(series),
                 )
             )
-    return sorted(charts, key=lambda chart: "validation" not in chart.series)
+    first = [MEANINGS[base].label for base in LIKELIHOODS]
+    return sorted(
+        charts,
+        key=lambda chart: (
+            not chart.title.startswith(tuple(first)),
+            "validation" not in chart.series,
+        ),
+    )
 
 
 def format_value(value: Any) -> str:
@@ -199,7 +206,7 @@ def format_value(value: Any) -> str:
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if isinstance(value, int) or (abs(value) >= 1e4 and math.isfinite(value)):
+    if isinstance(value, int) or (abs(value) >= 1e3 and math.isfinite(value)):
         text = f"{round(value):,}".replace(",", THIN_SPACE)
     elif not math.isfinite(value) or (0 < abs(value) < 0.01):
         text = f"{value:.3g}"

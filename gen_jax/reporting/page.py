@@ -25,6 +25,7 @@ from gen_jax.reporting.metrics import Curve, describe, format_value, group_curve
 from gen_jax.reporting.pictures import Entry, read_entries, write_atomically
 
 MAX_FRAMES = 12
+HEADLINES = 12  # metrics that stand on the page; a reader opens the others
 TARGET_WIDTH = 640  # CSS pixels that a small picture is enlarged towards, by whole factors
 SUMMARY_FACTS = {
     "preset": "preset",
@@ -101,6 +102,7 @@ def _context(run_dir: pathlib.Path) -> dict[str, Any]:
         "finished": bool(summary),
         "last_step": max((int(row["step"]) for row in rows), default=None),
         "results": _results(summary, rows),
+        "headlines": HEADLINES,
         "facts": _facts(summary),
         "exhibits": _exhibits(run_dir, notes),
         "frames": frames,

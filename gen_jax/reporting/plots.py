@@ -6,6 +6,7 @@ so every colour map here begins at white.
 """
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,7 +98,11 @@ def curves(
     if log_x and len(ticks) <= 6:  # few points: their own values say more than powers of ten
         axes.set_xticks(sorted(ticks), [f"{tick:,.10g}" for tick in sorted(ticks)])
         axes.minorticks_off()
-    if len(axes.get_legend_handles_labels()[1]) > 1:
+    drawn = len(axes.get_legend_handles_labels()[1])
+    if drawn > 4:  # a legend of this height would cover lines
+        figure.set_figheight(3.1 + 0.2 * math.ceil(drawn / 2))
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    elif drawn > 1:
         axes.legend(frameon=False)
     return figure
 

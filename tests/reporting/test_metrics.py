@@ -72,6 +72,18 @@ def test_speed_has_its_own_section_and_constants_are_no_curve():
     assert (chart.section, chart.title) == ("speed", "examples per second by step")
 
 
+def test_likelihoods_come_first_then_what_was_validated():
+    names = "train/loss", "validation/mse", "train/nll"
+    rows = [{"step": i, "time": i, **dict.fromkeys(names, i)} for i in (1, 2)]
+    titles = [chart.title for chart in group_curves(rows)]
+    assert titles == [
+        "negative log-likelihood (train) by step",
+        "negative log-likelihood (train) by time",
+        "mean squared error (validation) by step",
+        "loss (train) by step",
+    ]
+
+
 @pytest.mark.parametrize(
     ("values", "log"),
     [
@@ -104,6 +116,8 @@ def test_a_likelihood_says_its_unit_and_which_binarization():
         ("dynamic", "dynamic"),
         (1234567, "1\u2009234\u2009567"),
         (21873.4, "21\u2009873"),
+        (-1234.5, "\u22121\u2009234"),
+        (999.126, "999.13"),
         (-143.987, "\u2212143.99"),
         (0.25617, "0.256"),
         (0.000123456, "0.000123"),

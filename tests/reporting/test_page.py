@@ -258,3 +258,15 @@ def test_writing_twice_gives_the_same_page_and_leaves_nothing_else(run_dir):
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no run folder at .*nowhere"):
         reporting.write_report(tmp_path / "nowhere")
+
+
+def test_many_metrics_are_there_but_folded(run_dir):
+    summary = json.loads((run_dir / "summary.json").read_text())
+    summary["metrics"] = {f"test/number_{i}": float(i) for i in range(15)}
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    page = read(run_dir)
+    assert "3 more" in page.text
+    assert all(f"test/number_{i}" in page.text for i in range(15))
+    summary["metrics"] = dict(list(summary["metrics"].items())[:12])
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    assert " more" not in read(run_dir).text

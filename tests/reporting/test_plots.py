@@ -154,3 +154,12 @@ def test_a_dollar_sign_in_a_name_begins_no_formula():
     assert plots.to_png(plots.curves(series, x_label=name, y_label=name))
     points = np.zeros((3, 2))
     assert plots.to_png(plots.latent_scatter(points, np.zeros(3, int), class_names=[name]))
+
+
+def test_a_long_legend_stands_below_the_axes():
+    series = {f"line {i}": ([0, 1], [0, i]) for i in range(8)}
+    figure = plots.curves(series, x_label="x", y_label="y")
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(series)
+    assert legend.get_window_extent().y1 <= figure.axes[0].get_window_extent().y0
