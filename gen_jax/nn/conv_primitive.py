@@ -61,6 +61,13 @@ class Geometry:
         rows = zip(self.input_size, self.pads, self.reach, self.strides, strict=True)
         return tuple(max(0, (n + sum(p) - r) // s + 1) for n, p, r, s in rows)
 
+    @property
+    def reversed(self) -> "Geometry":
+        """Of the convolution from outputs to inputs, where the stride is one."""
+        sides = zip(self.reach, self.pads, strict=True)
+        pads = tuple((r - 1 - low, r - 1 - high) for r, (low, high) in sides)
+        return dataclasses.replace(self, pads=pads, input_size=self.output_size)
+
 
 def apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """x [B, *input_size, c_in], kernel [*kernel_size, c_in, c_out] -> [B, *output_size, c_out]."""
@@ -106,6 +113,11 @@ def _xla_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
 # The CPU's
 
 
+def _flipped(kernel: Array) -> Array:
+    """The kernel of the convolution back: taps reversed, channels exchanged."""
+    return jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-1, -2)
+
+
 def _pad(x: Array, pads: Sequence[tuple[int, int]]) -> Array:
     """Pads, or where negative crops, the spatial axes."""
     return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
@@ -143,22 +155,21 @@ def _kernel_blocks(kernel: Array, geometry: Geometry) -> Array:
     return grouped.reshape(*grouped.shape[:-1], -1, c_out)
 
 
-def _dense(geometry: Geometry, input_size: tuple[int, ...], pads: Pads, size) -> Geometry:
-    ones = (1,) * len(pads)
-    return Geometry(ones, pads, ones, input_size, size)
-
-
 def _cpu_apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    g = geometry
-    if max(g.strides) == 1 or x.shape[-1] * math.prod(g.strides) > 16:
+    g, (c_in, c_out) = geometry, kernel.shape[-2:]
+    if max(g.strides) == 1:
+        if c_out <= NARROW and c_out < c_in:
+            return _cpu_input(x, _flipped(kernel), g.reversed)
         return _xla_apply(x, kernel, g)
-    # With few channels, convolving blocks of pixels fills the vector units better.
+    if c_in * math.prod(g.strides) > NARROW:
+        return _xla_apply(x, kernel, g)
+    # Blocks of pixels as channels fill the vector registers that so few channels leave empty.
     kernel = _kernel_blocks(kernel, g)
     sizes = zip(g.input_size, g.pads, g.output_size, kernel.shape, g.strides, strict=False)
     fit = [(low, s * (m + k - 1) - n - low) for n, (low, _), m, k, s in sizes]
     x = _blocks(_pad(x, fit), g.strides)
-    none = ((0, 0),) * len(fit)
-    return _xla_apply(x, kernel, _dense(g, x.shape[1:-1], none, kernel.shape[:-2]))
+    ones, none = (1,) * len(fit), ((0, 0),) * len(fit)
+    return _xla_apply(x, kernel, Geometry(ones, none, ones, x.shape[1:-1], kernel.shape[:-2]))
 
 
 def _cpu_input(y: Array, kernel: Array, geometry: Geometry) -> Array:
@@ -166,119 +177,114 @@ def _cpu_input(y: Array, kernel: Array, geometry: Geometry) -> Array:
     strided = max(g.strides) > 1
     dilation = (1,) * n if strided else g.dilation
     kernel = _kernel_blocks(kernel, g) if strided else kernel
-    size = kernel.shape[:-2]
     # The blocks of pixels that hold the image, counted from the first that y's corner reaches.
-    first = [low // s for (low, _), s in zip(g.pads, g.strides, strict=True)]
-    last = [
-        -(-(low + m) // s) for (low, _), m, s in zip(g.pads, g.input_size, g.strides, strict=True)
-    ]
+    rows = list(zip(g.input_size, g.pads, g.strides, strict=True))
+    span = [(low // s, -(-(low + m) // s)) for m, (low, _), s in rows]
     if kernel.shape[-2] <= NARROW:
-        x = _product_then_shifts(y, kernel, dilation, first, last)
+        x = _product_then_shifts(y, kernel, dilation, span)
     else:
+        size = kernel.shape[:-2]
         reach = [(k - 1) * d for k, d in zip(size, dilation, strict=True)]
-        pads = tuple(
-            (r - a, b - m) for r, a, b, m in zip(reach, first, last, y.shape[1:-1], strict=True)
-        )
-        flipped = jnp.flip(kernel, range(n)).swapaxes(-1, -2)
-        x = _xla_apply(y, flipped, Geometry((1,) * n, pads, dilation, y.shape[1:-1], size))
-    if strided:
-        x = _interleave(x, g.strides)
-    crops = [
-        (a * s - low, m - x_size + low - a * s)
-        for a, s, (low, _), m, x_size in zip(
-            first, g.strides, g.pads, g.input_size, x.shape[1:-1], strict=True
-        )
-    ]
-    return _pad(x, crops)
+        sides = zip(span, reach, y.shape[1:-1], strict=True)
+        pads = tuple((r - first, last - m) for (first, last), r, m in sides)
+        once = Geometry((1,) * n, pads, dilation, y.shape[1:-1], size)
+        x = _xla_apply(y, _flipped(kernel), once)
+    x = _interleave(x, g.strides) if strided else x
+    crops = zip(span, rows, strict=True)
+    return _pad(x, [(f * s - low, m + low - e * s) for (f, e), (m, (low, _), s) in crops])
 
 
-def _product_then_shifts(y: Array, kernel: Array, dilation, first, last) -> Array:
-    """Each tap's share of the input gradient by one product, then their sum, each at its place."""
+def _product_then_shifts(y: Array, kernel: Array, dilation, span) -> Array:
+    """The input gradient, stride one, at positions ``span`` (first, last) of y's full reach.
+
+    Each tap's share by one product, then their sum, each at its place: the narrow output is
+    written once a tap, where a convolution would gather the wide input once a tap.
+    """
     size = kernel.shape[:-2]
     shares = y @ kernel.reshape(-1, kernel.shape[-1]).T
     shares = shares.reshape(*y.shape[:-1], math.prod(size), -1)
-    x = None
+    placed = []
     for i, tap in enumerate(itertools.product(*map(range, size))):
-        pads = [
-            (t * d - a, b - m - t * d)
-            for t, d, a, b, m in zip(tap, dilation, first, last, y.shape[1:-1], strict=True)
-        ]
-        share = _pad(shares[..., i, :], pads)
-        x = share if x is None else x + share
-    assert x is not None
-    return x
+        sides = zip(tap, dilation, span, y.shape[1:-1], strict=True)
+        pads = [(t * d - first, last - m - t * d) for t, d, (first, last), m in sides]
+        placed.append(_pad(shares[..., i, :], pads))
+    return functools.reduce(jnp.add, placed)
 
 
 def _cpu_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
-    g = geometry
-    c_in, c_out = x.shape[-1], y.shape[-1]
-    taps = math.prod(g.kernel_size)
-    bytes_each = math.prod(g.output_size) * taps * c_in * x.dtype.itemsize
-    batch = x.shape[0]
-    chunks = next(
-        (n for n in range(1, batch) if batch % n == 0 and batch // n * bytes_each <= PATCH_BYTES),
-        max(batch, 1),
-    )
+    g, c_in, c_out = geometry, x.shape[-1], y.shape[-1]
+    if max(g.strides) == 1 and c_out < c_in:  # patches of the narrower of the two
+        return _flipped(_cpu_kernel(y, x, g.reversed))
+    run = g.strides[-1] if g.dilation[-1] == 1 else 1
+    images, rows = _chunk(g, y.shape[0], c_in * x.dtype.itemsize)
+    pieces = -(-g.output_size[0] // rows)
 
-    def product(x, y):
-        patches = _patches(x, g)
-        rows = [y.reshape(-1, c_out), patches.reshape(-1, patches.shape[-1])]
-        left, right = rows if c_out < patches.shape[-1] else rows[::-1]  # XLA transposes the left
-        product = lax.dot_general(
-            left,
-            right,
-            (((0,), (0,)), ((), ())),
-            preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
-        )
-        return product if c_out < patches.shape[-1] else product.T
+    # Fit x to its patches, the last axis to whole runs, and both to whole pieces.
+    steps = (pieces * rows, *g.output_size[1:])
+    spans = [(m - 1) * s + r for m, s, r in zip(steps, g.strides, g.reach, strict=True)]
+    spans[-1] += -g.reach[-1] % run
+    sides = zip(spans, g.input_size, g.pads, strict=True)
+    x = _pad(x, [(low, span - n - low) for span, n, (low, _) in sides])
+    y = _pad(y, [(0, m - n) for m, n in zip(steps, g.output_size, strict=True)])
 
-    if chunks == 1:
-        total = product(x, y)
-    else:
-        # Chunks take every nth image, so that a sharded batch stays where it is.
-        x, y = (a.reshape(batch // chunks, chunks, *a.shape[1:]) for a in (x, y))
-        each = jax.eval_shape(product, x[:, 0], y[:, 0])
+    # A chunk takes every nth image, so that a sharded batch stays where it is.
+    x, y = (a.reshape(images, -1, *a.shape[1:]) for a in (x, y))
+    tall = (rows - 1) * g.strides[0] + g.reach[0]
 
-        def add(i, total):
-            return total + product(
-                *(lax.dynamic_index_in_dim(a, i, 1, keepdims=False) for a in (x, y))
-            )
+    def piece(a, i, start, height):
+        at = (0, i // pieces, i % pieces * start, *(0 for _ in a.shape[3:]))
+        return lax.dynamic_slice(a, at, (images, 1, height, *a.shape[3:]))[:, 0]
 
-        total = lax.fori_loop(0, chunks, add, jnp.zeros(each.shape, each.dtype))
-    *rows, last = g.kernel_size
-    kernel = total.reshape(c_out, *rows, -1, c_in)[..., :last, :]
+    def add(i, total):
+        patches = _patches(piece(x, i, rows * g.strides[0], tall), g, run)
+        return total + _product(piece(y, i, rows, rows), patches)
+
+    columns = math.prod(g.kernel_size[:-1]) * -(-g.kernel_size[-1] // run) * run * c_in
+    total = jnp.zeros((c_out, columns), jnp.promote_types(x.dtype, jnp.float32))
+    total = lax.fori_loop(0, x.shape[1] * pieces, add, total)
+    kernel = total.reshape(c_out, *g.kernel_size[:-1], -1, c_in)[..., : g.kernel_size[-1], :]
     return jnp.moveaxis(kernel, 0, -1).astype(x.dtype)
 
 
-def _patches(x: Array, geometry: Geometry) -> Array:
-    """The pixels under each tap, side by side: [B, *output_size, taps * C].
+def _chunk(geometry: Geometry, batch: int, pixel_bytes: int) -> tuple[int, int]:
+    """Images (a divisor of the batch), and rows of them, whose patches stay in the cache."""
+    height, *across = geometry.output_size
+    row = math.prod(across) * math.prod(geometry.kernel_size) * pixel_bytes
+    fit = max(PATCH_BYTES // max(row, 1), 1)
+    if fit < 2 * height:
+        pieces = -(-height // fit)
+        return 1, -(-height // pieces)
+    return max(n for n in range(1, batch + 1) if batch % n == 0 and n * height <= fit), height
 
-    The last axis' taps are rounded up to a multiple of its stride, to copy runs of ``stride``
-    pixels at once.
+
+def _patches(x: Array, geometry: Geometry, run: int) -> Array:
+    """The pixels under each tap, side by side: [B, *space, taps * C].
+
+    ``run`` pixels of the last axis are copied at once, so its taps are rounded up to whole runs.
     """
-    g = geometry
-    run = g.strides[-1] if g.dilation[-1] == 1 else 1
-    *rows, last = g.kernel_size
-    taps = (*rows, -(-last // run))
-    strides = (*g.strides[:-1], g.strides[-1] // run)
-    spans = [
-        (k - 1) * d + (m - 1) * s + 1
-        for k, d, m, s in zip(taps, g.dilation, g.output_size, strides, strict=True)
-    ]
-    spans[-1] *= run
-    fit = [
-        (low, span - n - low) for span, n, (low, _) in zip(spans, g.input_size, g.pads, strict=True)
-    ]
-    x = _pad(x, fit)
+    *rows, last = geometry.kernel_size
+    *steps, step = geometry.strides
     x = x.reshape(*x.shape[:-2], x.shape[-2] // run, run * x.shape[-1])
     views = []
-    for tap in itertools.product(*map(range, taps)):
-        start = [t * d for t, d in zip(tap, g.dilation, strict=True)]
-        stop = [a + (m - 1) * s + 1 for a, m, s in zip(start, g.output_size, strides, strict=True)]
-        views.append(
-            lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *strides, 1))
-        )
+    for tap in itertools.product(*map(range, (*rows, -(-last // run)))):
+        view = x
+        for axis, (t, k, s) in enumerate(
+            zip(tap, (*rows, -(-last // run)), (*steps, step // run), strict=True), start=1
+        ):
+            d = geometry.dilation[axis - 1]
+            view = lax.slice_in_dim(view, t * d, view.shape[axis] - (k - 1 - t) * d, s, axis)
+        views.append(view)
     return jnp.concatenate(views, axis=-1)
+
+
+def _product(y: Array, patches: Array) -> Array:
+    """Sums the outer products of y's and the patches' channels: [c_out, taps * c_in]."""
+    pair = [a.reshape(-1, a.shape[-1]) for a in (y, patches)]
+    swap = y.shape[-1] > patches.shape[-1]  # XLA transposes the left one: the narrower
+    left, right = reversed(pair) if swap else pair
+    wide = jnp.promote_types(y.dtype, jnp.float32)
+    product = lax.dot_general(left, right, (((0,), (0,)), ((), ())), preferred_element_type=wide)
+    return product.T if swap else product
 
 
 # The primitives
