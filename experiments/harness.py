@@ -112,10 +112,10 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
     run_dir = config.run_dir or default_run_dir(
         experiment.name, preset, config, experiment.presets[preset]
     )
+    splits = load_splits(config)  # first: a mistake here must leave no run folder behind
     with training.open_run(
         run_dir, experiment=experiment.name, preset=preset, config=config
     ) as opened:
-        splits = load_splits(config)
         if config.batch_size > len(splits.train):
             say(f"A batch is the whole training set: {len(splits.train)} images.")
             config = dataclasses.replace(config, batch_size=len(splits.train))

@@ -82,7 +82,7 @@ def l2_loss(model: Autoencoder, params: Params, image: Images) -> PerExample:
     """The squared error of each reconstruction, summed over an image in [0, 1]."""
     x = to_float(image)
     y: Any = model.apply({"params": params}, x)
-    return ((y - x) ** 2).sum((-3, -2, -1))
+    return ((y - x) ** 2).reshape(x.shape[0], -1).sum(-1)
 
 
 def train_step(

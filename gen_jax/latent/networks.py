@@ -52,7 +52,9 @@ class DenseDecoder(nn.Module):
             z = self.activation(nn.Dense(width, dtype=self.dtype)(z))
         x = nn.Dense(math.prod(shape), use_bias=False, dtype=self.dtype)(z)
         bias = self.param("bias", nn.initializers.zeros, shape)
-        return x.reshape(-1, *shape).astype(jnp.float32) + bias[None]
+        # Added while flat, so that on CPUs the sum over pixels can join the product in one loop.
+        x = x.astype(jnp.float32) + bias.reshape(1, -1)
+        return x.reshape(-1, *shape)
 
 
 class ConvEncoder(nn.Module):

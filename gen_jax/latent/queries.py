@@ -12,7 +12,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Float
 
 from gen_jax.images import to_uint8
-from gen_jax.latent.vae import VAE, Latents
+from gen_jax.latent.vae import VAE, Latents, log_likelihood
 from gen_jax.state import example_keys
 from gen_jax.typing import Array, Images, Params, PRNGKey
 
@@ -76,11 +76,8 @@ def posterior_grid(
     axis = jnp.linspace(-limit, limit, size)
 
     def row(z: Float[Array, "size 2"]) -> Float[Array, "size batch"]:
-        outputs = _outputs(model, params, z)
-        log_likelihood = jax.vmap(
-            lambda outputs: jax.vmap(lambda x: model.likelihood.log_prob(outputs, x).sum())(x)
-        )(outputs)
-        return log_likelihood + norm.logpdf(z).sum(-1)[:, None]
+        log_px = log_likelihood(model, _outputs(model, params, z)[:, None], x)
+        return log_px + norm.logpdf(z).sum(-1)[:, None]
 
     log_joint = jnp.moveaxis(jax.lax.map(row, _square(axis)), -1, 0)  # [B, size, size]
     return jax.nn.softmax(log_joint.reshape(-1, size * size)).reshape(log_joint.shape)

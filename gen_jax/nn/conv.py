@@ -46,7 +46,10 @@ def conv(
     pads = _conv_padding(padding, size, reach, steps)
     if max(taps) == 1:
         return _pixelwise(x, kernel, steps, pads)
-    return conv_primitive.apply(x, kernel, Geometry(steps, pads, spread, size, taps))
+    geometry = Geometry(steps, pads, spread, size, taps)
+    if min(geometry.output_size) < 1:
+        raise ValueError(f"a kernel that spans {geometry.reach} finds no place in {size} + {pads}")
+    return conv_primitive.apply(x, kernel, geometry)
 
 
 def conv_transpose(

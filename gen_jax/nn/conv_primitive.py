@@ -229,7 +229,7 @@ def _cpu_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
 
     # A chunk takes every nth image, so that a sharded batch stays where it is.
     x, y = (a.reshape(images, -1, *a.shape[1:]) for a in (x, y))
-    tall = (rows - 1) * g.strides[0] + g.reach[0]
+    tall = spans[0] - (pieces - 1) * rows * g.strides[0]
 
     def piece(a, i, start, height):
         at = (0, i // pieces, i % pieces * start, *(0 for _ in a.shape[3:]))
@@ -280,10 +280,12 @@ def _patches(x: Array, geometry: Geometry, run: int) -> Array:
 def _product(y: Array, patches: Array) -> Array:
     """Sums the outer products of y's and the patches' channels: [c_out, taps * c_in]."""
     pair = [a.reshape(-1, a.shape[-1]) for a in (y, patches)]
-    swap = y.shape[-1] > patches.shape[-1]  # XLA transposes the left one: the narrower
-    left, right = reversed(pair) if swap else pair
-    wide = jnp.promote_types(y.dtype, jnp.float32)
-    product = lax.dot_general(left, right, (((0,), (0,)), ((), ())), preferred_element_type=wide)
+    swap = y.shape[-1] > patches.shape[-1]
+    narrow, wide = reversed(pair) if swap else pair
+    # XLA multiplies by a transposed left matrix at half speed unless it is narrow, or is
+    # transposed in memory first; the barrier keeps XLA from undoing that.
+    left = lax.optimization_barrier(narrow.T) if wide.shape[1] >= 8 * NARROW else narrow.T
+    product = jnp.matmul(left, wide, preferred_element_type=jnp.promote_types(y.dtype, jnp.float32))
     return product.T if swap else product
 
 

@@ -9,6 +9,7 @@ import pytest
 from jax import export, lax
 from jax.test_util import check_grads
 
+from gen_jax.nn import conv_primitive
 from gen_jax.nn.conv import (
     Conv,
     ConvTranspose,
@@ -289,13 +290,37 @@ def test_shapes_that_do_not_fit():
             conv(bad, kernel)
 
 
-def test_kernel_gradients_agree_however_the_batch_is_cut():
-    """Batches of every size up to 7: the CPU takes the patches of a few images at a time."""
-    x, kernel = operands((40, 40), (3, 3), c_in=16, c_out=4, batch=7)
-    theirs = functools.partial(reference, strides=(1, 1), padding="SAME", dilation=(1, 1))
-    for n in (1, 2, 6, 7):
-        grads = [
-            jax.jit(jax.grad(lambda k, f=f, n=n: (f(x[:n], k) ** 2).sum()))(kernel)
-            for f in (conv, theirs)
-        ]
-        same(*grads, rtol=1e-9)
+@pytest.mark.parametrize(
+    "name", ["same", "valid", "dilated", "shifted, as causal nets pad", "sound"]
+)
+def test_a_few_outputs_of_many_channels(name):
+    """The CPU then sums shifted products, and takes patches of the outputs' gradient."""
+    ours, theirs, _, _ = pair(name)
+    sides, size, *_ = GEOMETRIES[name]
+    x, kernel = operands(sides, size, c_in=20, c_out=3)
+
+    def both(function):
+        loss = lambda *a: jnp.sin(function(*a)).sum()  # noqa: E731
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(x, kernel)
+
+    same(both(ours), both(theirs))
+
+
+@pytest.mark.parametrize("patch_bytes", [1, 2**12, 2**15, 2**20])
+@pytest.mark.parametrize("name", ["same", "halving odd sides", "sound", "strided sound"])
+def test_kernel_gradients_agree_however_batch_and_rows_are_cut(name, patch_bytes, monkeypatch):
+    """The CPU takes the patches of a few images, or of a few rows of one, at a time."""
+    monkeypatch.setattr(conv_primitive, "PATCH_BYTES", patch_bytes)
+    ours, theirs, _, _ = pair(name)
+    sides, size, *_ = GEOMETRIES[name]
+    x, kernel = operands(sides, size, c_in=4, c_out=5, batch=6)
+    gradients = [
+        jax.jit(jax.grad(lambda k, f=f: (f(x, k) ** 2).sum()))(kernel) for f in (ours, theirs)
+    ]
+    same(*gradients, rtol=1e-9)
+
+
+def test_a_kernel_that_fits_nowhere():
+    x, kernel = operands((3, 5), (4, 4))
+    with pytest.raises(ValueError, match=r"spans \(4, 4\) finds no place"):
+        conv(x, kernel, padding="VALID")
