@@ -35,7 +35,7 @@ class Config(LatentConfig):
 
 
 PRESETS = {
-    "smoke": Config(steps=35, hidden=(64,), evaluations=2),
+    "smoke": Config(steps=150, hidden=(64,), evaluations=2),
     "default": Config(steps=1400, network="conv"),
     "paper": Config(dataset="tfds:mnist", epochs=100, hidden=(1000, 500, 250), code_dim=30),
 }

@@ -79,7 +79,12 @@ def test_other_splits_are_opened_as_they_are():
     [
         (Numbers(train=9, test=9), "tets", 0.1, "train, validation, test, train+validation"),
         (Numbers(train=9), "dev", 0.1, "train, validation, test, train+validation"),
-        (Numbers(train=9, test=9), "validation", 0.0, "train, test, train+validation"),
+        (
+            Numbers(train=9, test=9),
+            "validation",
+            0.0,
+            "train, test, train+validation; a validation_fraction above 0 would hold some out",
+        ),
         (Numbers(trainA=9, testA=9), "train", 0.1, "trainA, testA"),
     ],
 )

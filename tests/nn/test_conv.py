@@ -214,6 +214,20 @@ def test_a_batch_spread_over_devices_gives_the_same_gradients():
     same(gradients(spread, kernel), gradients(x, kernel))
 
 
+def test_gradients_under_pmap_and_checkpointing():
+    ours, _, x, kernel = pair("halving odd sides")
+
+    def gradient(x, kernel):
+        return jax.grad(lambda k: jnp.sin(jax.checkpoint(ours)(x, k)).sum())(kernel)
+
+    def summed(x, kernel):
+        return lax.psum(gradient(x, kernel), "data")
+
+    apart = jax.pmap(summed, axis_name="data", in_axes=(0, None))(x[:, None], kernel)
+    for each in apart:
+        same(each, gradient(x, kernel))
+
+
 @pytest.mark.parametrize("layer", [Conv(5), ConvTranspose(5, (4, 4)), UpsampleConv(5)])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_layers_keep_float32_parameters(layer, dtype):
