@@ -276,7 +276,7 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
     environment["matrix_product_gflops"] = peak / 1e9
     environment["dtype"] = options.dtype
     if importlib.util.find_spec("torch"):
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
 
         environment["torch"] = torch.__version__
         environment["torch_threads"] = torch.get_num_threads()

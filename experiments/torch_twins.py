@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
-from torch import nn
+import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed everywhere
+from torch import nn  # pyright: ignore[reportMissingImports]
 
 LOG_VARIANCE_BOUND = 15.0
 
