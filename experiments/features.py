@@ -24,7 +24,7 @@ With 1,000 labels both networks' codes are below raw pixels, and only their wide
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,8 @@ class Config(DataConfig):
     """Units of the autoencoder's and the VAE's code."""
     hidden: tuple[int, ...] = (400, 400)
     """Units of the networks' dense layers."""
+    probe_on: Literal["test", "validation"] = "test"
+    """Where accuracy is measured: choose settings on validation images, report on test images."""
     epochs: float = 40.0
     """Passes of the networks over the training images."""
     evaluations: int = free(8)
@@ -98,7 +100,8 @@ def work(config: Config, run_dir: Path) -> Findings:
     """Trains what must be, probes every kind of features, and puts all in a table and a plot."""
     splits = load_splits(config)
     train = splits.train.take(np.arange(len(splits.train)))
-    test = splits.test.take(np.arange(len(splits.test)))
+    held_out = splits.test if config.probe_on == "test" else splits.validation
+    test = held_out.take(np.arange(len(held_out)))
     n_classes = count_classes(config, train, test)
     networks = {
         experiment.name: train_network(
@@ -254,7 +257,7 @@ def add_results(config: Config, results: Results, run_dir: Path) -> None:
     means = {name: [s.mean() for s in scores] for name, (_, scores) in results.items()}
     deviations = {name: [s.std() for s in scores] for name, (_, scores) in results.items()}
     about = (
-        f"Test accuracy of multinomial logistic regression; mean and standard deviation over "
+        f"{config.probe_on.capitalize()} accuracy of multinomial logistic regression; mean and standard deviation over "
         f"{config.draws} draws of the labelled images, the same for all features. The strength of "
         "its L2 penalty is cross-validated within the drawn labels."
     )
@@ -264,7 +267,7 @@ def add_results(config: Config, results: Results, run_dir: Path) -> None:
         plots.curves(
             {name: (config.n_labels, means[name], deviations[name]) for name in results},
             x_label="labels",
-            y_label="test accuracy",
+            y_label=f"{config.probe_on} accuracy",
             log_x=True,
         ),
         title="Accuracy by number of labels",
@@ -292,7 +295,7 @@ def findings(
 ) -> Findings:
     """The summary: an accuracy for each kind of features and number of labels."""
     metrics: dict[str, float | int | str] = {
-        f"test/accuracy_{name.lower().replace(' ', '_').replace('-', '')}_{n}": float(s.mean())
+        f"{config.probe_on}/accuracy_{name.lower().replace(' ', '_').replace('-', '')}_{n}": float(s.mean())
         for name, (_, scores) in results.items()
         for n, s in zip(config.n_labels, scores, strict=True)
     }

@@ -4,6 +4,8 @@ A *likelihood* is a frozen dataclass, so that a model can hold it as a field. ``
 network outputs for each dimension (pixel and channel) parametrize it, on a last axis of the
 array. ``observe`` turns stored ``uint8`` levels into what the density is over, ``log_prob`` is
 elementwise in nats, and the caller sums.
+
+Those over discrete values are ``sequential`` too: autoregressive models draw from them.
 """
 
 import dataclasses
@@ -15,7 +17,21 @@ import jax.numpy as jnp
 from jaxtyping import Float, UInt8
 
 from gen_jax import images
+from gen_jax.levels import Encoding, Pixels
+from gen_jax.logistic_mixture import LogisticMixture
+from gen_jax.sequential import ChannelByChannel, Given, categorical
 from gen_jax.typing import Array, PRNGKey
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Gaussian",
+    "Likelihood",
+    "LogisticMixture",
+    "bits_per_dim",
+    "gaussian_kl",
+    "gaussian_log_prob",
+]
 
 Outputs = Float[Array, "*dims n_outputs"]
 Values = Float[Array, "*dims"]
@@ -59,7 +75,7 @@ class Likelihood(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Bernoulli:
+class Bernoulli(ChannelByChannel):
     """Binary pixels; the raw output is the logit.
 
     ``binarization`` says what the density is over: ``"dynamic"`` draws pixels anew at each
@@ -98,6 +114,24 @@ class Bernoulli:
 
     def mean(self, outputs: Outputs) -> Values:
         return jax.nn.sigmoid(outputs[..., 0].astype(jnp.float32))
+
+    def quantize(self, image: UInt8[Array, "*dims"]) -> Values:
+        return images.binarize_threshold(image)
+
+    def to_data(self, value: Values) -> UInt8[Array, "*dims"]:
+        return value.astype(jnp.uint8) * 255
+
+    def draw(
+        self,
+        outputs: Array,
+        noise: Array,
+        *,
+        temperature: float | Array = 1.0,
+        given: Given | None = None,
+    ) -> Array:
+        on = noise < jax.nn.sigmoid(outputs.astype(jnp.float32) / temperature)
+        value = on.astype(jnp.float32)
+        return value if given is None else given.over(value)
 
 
 @jax.custom_jvp
@@ -162,18 +196,17 @@ class Gaussian:
 
 
 @dataclasses.dataclass(frozen=True)
-class Categorical:
-    """Integer pixels of ``levels`` values; the raw outputs are logits.
+class Categorical(ChannelByChannel):
+    """Integers of ``levels`` values; the raw outputs are logits.
 
-    Levels 0..255 are binned evenly; a sample comes back as the middle of its bin's range
-    stretched to 0..255, so that with 256 levels nothing changes.
+    ``encoding`` says which stored numbers they stand for: pixels, or sound.
     """
 
     levels: int = 256
+    encoding: Encoding = Pixels()
 
     def __post_init__(self):
-        if not 2 <= self.levels <= 256:
-            raise ValueError(f"levels must lie in 2..256, got {self.levels}")
+        self.encoding.check(self.levels)
 
     @property
     def n_outputs(self) -> int:
@@ -181,13 +214,19 @@ class Categorical:
 
     def observe(self, key: PRNGKey, image: UInt8[Array, "*dims"]) -> Array:
         del key  # nothing to draw
-        return image.astype(jnp.int32) * self.levels // 256
+        return self.quantize(image)
+
+    def quantize(self, image: Array) -> Array:
+        return self.encoding.quantize(image, self.levels)
 
     def as_input(self, value: Array) -> Values:
         return value.astype(jnp.float32) / (self.levels - 1)
 
     def expected_input(self, image: UInt8[Array, "*dims"]) -> Values:
-        return self.as_input(image.astype(jnp.int32) * self.levels // 256)
+        return self.as_input(self.quantize(image))
+
+    def to_data(self, value: Array) -> Array:
+        return self.encoding.to_data(value, self.levels)
 
     def outputs_of_mean(self, mean: Values) -> Outputs:
         # A bell of standard deviation 1/8 about the mean; near 0 and 1 its own mean lies inward.
@@ -199,8 +238,18 @@ class Categorical:
         return jnp.take_along_axis(log_p, value[..., None], axis=-1)[..., 0]
 
     def sample(self, key: PRNGKey, outputs: Outputs) -> UInt8[Array, "*dims"]:
-        value = jax.random.categorical(key, outputs.astype(jnp.float32))
-        return images.to_uint8(value / (self.levels - 1))
+        return self.to_data(jax.random.categorical(key, outputs.astype(jnp.float32)))
+
+    def draw(
+        self,
+        outputs: Array,
+        noise: Array,
+        *,
+        temperature: float | Array = 1.0,
+        given: Given | None = None,
+    ) -> Array:
+        value = categorical(outputs.astype(jnp.float32) / temperature, noise[..., 0])[..., None]
+        return value if given is None else given.over(value)
 
     def mean(self, outputs: Outputs) -> Values:
         p = jax.nn.softmax(outputs.astype(jnp.float32))

@@ -1,0 +1,84 @@
+"""What a network is to the objective and to the samplers.
+
+A network is a linen module over images ``[batch, *space, channels]`` (sound has one spatial axis).
+Called on a whole image it is the model: the outputs of a unit depend on the units before it in
+raster order alone. For sampling it offers the same arithmetic piece by piece, as plain functions
+of its parameters: once a row, what depends on the rows above; once a pixel, what depends on the
+pixels to the left. ``sampling.cached`` scans them:
+
+    weights = model.weights(params)                      # parameters, cut for the steps
+    rows = model.start(weights, batch_size, width)       # memory of rows above, before the first
+    for each row i:
+        rows, contexts, left = model.row(weights, rows, i, cond_row)
+        for each pixel j:
+            left, trace, value = model.pixel(weights, left, contexts[j], j, draw)
+        rows = model.end_row(weights, rows, left, traces, values)
+
+``contexts``, ``traces`` and ``values`` have the pixels of a row on their first axis. ``draw(unit,
+outputs)`` draws the values [batch, n_values] of a unit of the pixel.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from jaxtyping import Float
+
+from gen_jax.nn.causal import Condition
+from gen_jax.sequential import Sequential
+from gen_jax.typing import Array, Params, PRNGKeys
+
+Draw = Callable[[int, Array], Array]
+Tree = Any  # a pytree of arrays, known to the network alone
+
+
+class Network(Protocol):
+    """An autoregressive model of images or sound."""
+
+    @property
+    def likelihood(self) -> Sequential: ...
+
+    @property
+    def n_classes(self) -> int | None:
+        """Number of classes that it is conditioned on, None if on none."""
+        ...
+
+    def __call__(
+        self,
+        x: Float[Array, "batch *space channels"],
+        cond: Condition | None = None,
+        dropout: PRNGKeys | None = None,
+    ) -> Float[Array, "batch *space units n_outputs"]:
+        """The raw outputs of every unit. ``dropout`` holds a key for each example, in training."""
+        ...
+
+    def embed(self, cond: Condition) -> Float[Array, "batch *space features"]:
+        """The condition as the steps below take it (linen method)."""
+        ...
+
+    def weights(self, params: Params) -> Tree:
+        """The parameters, masked, normalized and cut into what the steps multiply by."""
+        ...
+
+    def start(self, weights: Tree, batch_size: int, width: int) -> Tree:
+        """The memory of the rows above, before the first row."""
+        ...
+
+    def row(
+        self, weights: Tree, rows: Tree, i: Array, cond: Float[Array, "batch width c"] | None
+    ) -> tuple[Tree, Tree, Tree]:
+        """The memory of rows, what each pixel of row ``i`` is told [width, ...], and the memory
+        left of the first.
+
+        ``cond`` is the row of the embedded condition, of width 1 where it is the same everywhere.
+        """
+        ...
+
+    def pixel(
+        self, weights: Tree, left: Tree, context: Tree, j: Array, draw: Draw
+    ) -> tuple[Tree, Tree, Array]:
+        """Draws pixel ``j``: the memory after it, its trace for ``end_row``, its values [B, C]."""
+        ...
+
+    def end_row(self, weights: Tree, rows: Tree, left: Tree, traces: Tree, values: Array) -> Tree:
+        """The memory of the rows, with the one just drawn."""
+        ...

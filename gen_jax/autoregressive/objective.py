@@ -1,0 +1,138 @@
+"""The one objective of all autoregressive models: the exact likelihood.
+
+    log p(x) = sum over units i of log p(x_i | x_1, ..., x_{i-1})
+
+(van den Oord et al. 2016, equation 1), computed for all units in one pass of the network.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Float
+
+from gen_jax.autoregressive.network import Network
+from gen_jax.distributions import bits_per_dim
+from gen_jax.nn.causal import Condition, as_condition
+from gen_jax.state import TrainState, example_keys, mean_over_devices
+from gen_jax.typing import Array, Batch, Metrics, Params, PerExample, PRNGKey, PRNGKeys
+
+
+def init(
+    model: Network,
+    tx: optax.GradientTransformation,
+    key: PRNGKey,
+    example: Array,
+    *,
+    cond: Any = None,
+    ema_decay: float | None = None,
+) -> TrainState:
+    """Draws the parameters. Compile it (``jax.jit``) for large networks.
+
+    ``example`` is a batch as it is stored, [B, *space, C]; ``cond`` what it is conditioned on, in
+    the form that training will have. Networks with a data-dependent start (PixelCNN++) set their
+    scales by this batch: give them a real one.
+    """
+    params_key, observe_key, state_key = jax.random.split(key, 3)
+    value = observe(model, observe_key, example)
+    x = model.likelihood.as_input(value)
+    params: Any = _module(model).init(params_key, x, as_condition(cond))["params"]
+    return TrainState.create(model=model, tx=tx, params=params, key=state_key, ema_decay=ema_decay)
+
+
+def _module(model: Network) -> Any:
+    return model
+
+
+def observe(model: Network, key: PRNGKey, data: Array, *, axis_name: str | None = None) -> Array:
+    """What the likelihood scores, drawn per example from stored data [B, *space, C]."""
+    keys = example_keys(key, data.shape[0], axis_name)
+    return jax.vmap(model.likelihood.observe)(keys, data)
+
+
+def value_log_prob(
+    model: Network,
+    params: Params,
+    value: Array,
+    *,
+    cond: Condition | None = None,
+    dropout: PRNGKeys | None = None,
+) -> Float[Array, "batch *space units"]:
+    """log p of each unit given those before it, nats, of observed values [B, *space, C]."""
+    likelihood, channels = model.likelihood, value.shape[-1]
+    x = likelihood.as_input(value)
+    outputs = _module(model).apply({"params": params}, x, cond, dropout)
+    units = value.reshape(*value.shape[:-1], likelihood.units(channels), -1)
+    return likelihood.unit_log_prob(outputs, units)
+
+
+def log_prob(
+    model: Network, params: Params, x: Array, *, cond: Any = None, key: PRNGKey | None = None
+) -> PerExample:
+    """log p(x) of stored data [B, *space, C], in nats an example.
+
+    Gray pixels of a binary model are drawn by ``key``, or cut at level 128 without one. ``cond``:
+    int labels [B], float vectors [B, D], an image [B, *space, C'] or a ``Condition``.
+    """
+    value = model.likelihood.quantize(x) if key is None else observe(model, key, x)
+    return _total(value_log_prob(model, params, value, cond=as_condition(cond)))
+
+
+def _total(log_p: Array) -> PerExample:
+    return log_p.reshape(log_p.shape[0], -1).sum(-1)
+
+
+def batch_condition(model: Network, batch: Batch) -> Condition | None:
+    """The condition in a batch: ``"label"`` where the model has classes, ``"vector"`` and
+    ``"spatial"`` where they are there."""
+    label = batch["label"] if model.n_classes is not None else None
+    vector, spatial = batch.get("vector"), batch.get("spatial")
+    if label is None and vector is None and spatial is None:
+        return None
+    return Condition(label=label, vector=vector, spatial=spatial)
+
+
+def batch_data(batch: Batch) -> Array:
+    """The images or the sound of a batch."""
+    return batch["image"] if "image" in batch else batch["audio"]
+
+
+def train_step(
+    state: TrainState, batch: Batch, *, axis_name: str | None = None
+) -> tuple[TrainState, Metrics]:
+    """One update by the negative log-likelihood of ``batch["image"]`` (or ``"audio"``).
+
+    Conditions are read as ``batch_condition`` says. Metrics: ``loss``, nats an example, and
+    ``bits_per_dim``.
+    """
+    model, data = state.model, batch_data(batch)
+    keys = state.step_keys("observe", "dropout")
+    value = observe(model, keys["observe"], data, axis_name=axis_name)
+    dropout = example_keys(keys["dropout"], len(data), axis_name)
+    cond = batch_condition(model, batch)
+
+    def loss(params: Params) -> Array:
+        log_p = value_log_prob(model, params, value, cond=cond, dropout=dropout)
+        return -_total(log_p).mean()
+
+    nll, grads = jax.value_and_grad(loss)(state.params)
+    metrics = {"loss": nll, "bits_per_dim": _bits(nll, data)}
+    grads, metrics = mean_over_devices((grads, metrics), axis_name)
+    return state.apply_gradients(grads), metrics
+
+
+def eval_step(state: TrainState, batch: Batch) -> Metrics:
+    """Each example's ``nll``, nats, and ``bits_per_dim``, [B].
+
+    Noise comes from ``state.key`` and not from the step: one key, one binarization.
+    """
+    data = batch_data(batch)
+    value = observe(state.model, jax.random.fold_in(state.key, 0), data)
+    cond = batch_condition(state.model, batch)
+    nll = -_total(value_log_prob(state.model, state.eval_params, value, cond=cond))
+    return {"nll": nll, "bits_per_dim": _bits(nll, data)}
+
+
+def _bits(nll: Array, data: Array) -> Array:
+    return jnp.asarray(bits_per_dim(nll, data[0].size), jnp.float32)  # pyright: ignore

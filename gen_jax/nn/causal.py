@@ -1,0 +1,210 @@
+"""What causal networks share: the order of channels within a pixel, shifts, gates, conditions.
+
+The order is the raster's: rows from the top, pixels from the left, and within a pixel its *units*
+(``gen_jax.sequential``). Where a pixel has several units, features come in as many groups, one
+after another; the features of group g at a pixel may depend on the units before g of that pixel
+(mask A) or, in layers above the first, on the groups up to g (mask B; van den Oord et al. 2016,
+section 3.4).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int
+
+from gen_jax.images import to_float
+from gen_jax.typing import Array
+
+Kind = Literal["A", "B"]
+
+
+# Groups of features
+
+
+def group_bounds(features: int, groups: int) -> tuple[int, ...]:
+    """Where each group's features begin, and the end: ``groups + 1`` numbers.
+
+    Raises ``ValueError`` where there are fewer features than groups.
+    """
+    if features < groups:
+        raise ValueError(f"{groups} groups want as many features at least, got {features}")
+    return tuple(features * g // groups for g in range(groups + 1))
+
+
+def group_columns(blocks: Sequence[int], groups: int, g: int) -> np.ndarray:
+    """The places of group ``g`` among outputs that are blocks side by side (filters and gates,
+    say), each grouped for itself."""
+    places, start = [], 0
+    for features in blocks:
+        bounds = group_bounds(features, groups)
+        places.append(start + np.arange(bounds[g], bounds[g + 1]))
+        start += features
+    return np.concatenate(places)
+
+
+def group_order(blocks: Sequence[int], groups: int) -> np.ndarray:
+    """An order of the outputs in which each group's stand together."""
+    return np.concatenate([group_columns(blocks, groups, g) for g in range(groups)])
+
+
+def group_mask(
+    kind: Kind, c_in: int, blocks: Sequence[int], groups: int
+) -> Float[np.ndarray, "c_in c_out"]:
+    """1 where an output may read an input of the same pixel."""
+    mask = np.zeros((c_in, sum(blocks)), np.float32)
+    for g in range(groups):
+        mask[: _known(kind, c_in, groups, g), group_columns(blocks, groups, g)] = 1.0
+    return mask
+
+
+def _known(kind: Kind, c_in: int, groups: int, g: int) -> int:
+    """How many inputs of the pixel group ``g`` may read: the first so many."""
+    return group_bounds(c_in, groups)[g if kind == "A" else g + 1]
+
+
+def causal_mask(kind: Kind, groups: int, blocks: Sequence[int] | None = None, *, here: int | None):
+    """A ``mask`` for ``Conv``: 1 for the taps before the ``here``-th in raster order, on which the
+    pixel itself lies and ``group_mask`` holds, and 0 for those behind it.
+
+    ``here`` is None for the middle of the kernel. None is returned where all would be 1.
+    """
+    if kind == "B" and groups == 1 and here == -1:
+        return None
+
+    def mask(shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+        *size, c_in, c_out = shape
+        taps = math.prod(size)
+        place = taps // 2 if here is None else here % taps
+        flat = np.zeros((taps, c_in, c_out), np.float32)
+        flat[:place] = 1.0
+        flat[place] = group_mask(kind, c_in, blocks or (c_out,), groups)
+        return flat.reshape(shape)
+
+    return mask
+
+
+@flax.struct.dataclass
+class PixelProduct:
+    """A masked 1×1 convolution at one pixel, group by group: all that is computed is needed."""
+
+    kernels: tuple[Float[Array, "known group_out"], ...]
+    biases: tuple[Float[Array, " group_out"], ...]
+
+    @classmethod
+    def cut(
+        cls,
+        kind: Kind,
+        kernel: Float[Array, "c_in c_out"],
+        bias: Float[Array, " c_out"],
+        groups: int,
+        blocks: Sequence[int] | None = None,
+    ) -> Self:
+        """Takes the kernel apart; an output's blocks stand side by side within its group too."""
+        c_in, c_out = kernel.shape
+        columns = [group_columns(blocks or (c_out,), groups, g) for g in range(groups)]
+        known = [_known(kind, c_in, groups, g) for g in range(groups)]
+        kernels = tuple(kernel[:k, c] for k, c in zip(known, columns, strict=True))
+        return cls(kernels, tuple(bias[c] for c in columns))
+
+    def __call__(self, known: Sequence[Float[Array, "batch part"]], g: int) -> Array:
+        """Group ``g``'s outputs [batch, group_out] from the parts of the input known by now."""
+        bias = self.biases[g][None]
+        if not self.kernels[g].size:
+            return bias
+        x = known[0] if len(known) == 1 else jnp.concatenate(known, axis=-1)
+        return x @ self.kernels[g] + bias
+
+
+# Shifts and gates
+
+
+def shift_down(x: Float[Array, "batch height width c"]) -> Float[Array, "batch height width c"]:
+    """Row i becomes what row i - 1 was; the first is zero."""
+    return jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
+
+
+def shift_right(x: Float[Array, "batch *rows width c"]) -> Float[Array, "batch *rows width c"]:
+    """Pixel j becomes what pixel j - 1 was; the first is zero."""
+    return jnp.pad(x, (*((0, 0),) * (x.ndim - 2), (1, 0), (0, 0)))[..., :-1, :]
+
+
+def gate(x: Float[Array, "*dims two_c"]) -> Float[Array, "*dims c"]:
+    """tanh of the first half of the features times the sigmoid of the second."""
+    value, opening = jnp.split(x, 2, axis=-1)
+    return jnp.tanh(value) * jax.nn.sigmoid(opening)
+
+
+# Conditions
+
+
+@flax.struct.dataclass
+class Condition:
+    """What a model is told beside the image; any part may be missing.
+
+    ``label`` is a class, ``vector`` any float vector of an example, ``spatial`` an image (uint8,
+    or floats) or a local signal of the example's own size.
+    """
+
+    label: Int[Array, " batch"] | None = None
+    vector: Float[Array, "batch size"] | None = None
+    spatial: Array | None = None
+
+
+def as_condition(cond: Any) -> Condition | None:
+    """Reads labels [B], vectors [B, D], spatial arrays [B, *space, C] or a ``Condition``.
+
+    Raises ``ValueError`` for an array of none of these kinds.
+    """
+    if cond is None or isinstance(cond, Condition):
+        return cond
+    cond = jnp.asarray(cond)
+    if cond.ndim == 1 and jnp.issubdtype(cond.dtype, jnp.integer):
+        return Condition(label=cond)
+    if cond.ndim == 2 and jnp.issubdtype(cond.dtype, jnp.floating):
+        return Condition(vector=cond)
+    if cond.ndim >= 3:
+        return Condition(spatial=cond)
+    raise ValueError(
+        "a condition must be int labels [B], float vectors [B, D] or an array [B, *space, C], got "
+        f"{cond.dtype} {cond.shape}"
+    )
+
+
+class ConditionEmbedding(nn.Module):
+    """The sum of a linear map of each part of a condition: [B, 1, 1, features], or [B, *space,
+    features] where the condition is spatial. ``ndim`` is that of the model's images."""
+
+    features: int
+    n_classes: int | None = None
+    ndim: int = 4
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, cond: Condition) -> Float[Array, "batch *space features"]:
+        parts = []
+        if cond.label is not None:
+            if self.n_classes is None:
+                raise ValueError("a model without n_classes takes no labels")
+            one_hot = jax.nn.one_hot(cond.label, self.n_classes)
+            parts.append(nn.Dense(self.features, dtype=self.dtype, name="label")(one_hot))
+        if cond.vector is not None:
+            parts.append(nn.Dense(self.features, dtype=self.dtype, name="vector")(cond.vector))
+        parts = [p.reshape(p.shape[0], *(1,) * (self.ndim - 2), -1) for p in parts]
+        if cond.spatial is not None:
+            image = cond.spatial
+            image = to_float(image) if image.dtype == jnp.uint8 else image
+            parts.append(nn.Dense(self.features, dtype=self.dtype, name="spatial")(image))
+        if not parts:
+            raise ValueError("the condition is empty: it wants a label, a vector or an image")
+        total = parts[0]
+        for part in parts[1:]:
+            total, part = jnp.broadcast_arrays(total, part)
+            total = total + part
+        return total
