@@ -22,11 +22,12 @@ from gen_jax.nn.causal import (
     ConditionEmbedding,
     PixelProduct,
     causal_mask,
+    conv_row,
     gate,
     group_bounds,
     group_order,
 )
-from gen_jax.nn.conv import Conv, conv
+from gen_jax.nn.conv import Conv
 from gen_jax.sequential import Sequential
 from gen_jax.typing import Array, Params, PRNGKeys
 
@@ -149,15 +150,12 @@ class GatedPixelCNN(nn.Module):
             if layer > 0:
                 vertical = jnp.concatenate([above, vertical], axis=1)
                 kept.append(vertical[:, 1:])
-            reach = self._reach(layer)
-            padding = ((0, 0), (reach, reach))
-            found = conv(vertical, conv_layer["kernel"], padding=padding)
-            found = found + conv_layer["bias"].reshape(1, 1, 1, -1)
+            found = conv_row(vertical, conv_layer["kernel"]) + conv_layer["bias"].reshape(1, 1, -1)
             if cond is not None:
-                told = cond[:, None].astype(self.dtype) @ weights["condition"][layer]
+                told = cond.astype(self.dtype) @ weights["condition"][layer]
                 found = found + jnp.broadcast_to(told, found.shape)
-            gates.append(found[:, 0])
-            vertical = gate(found)
+            gates.append(found)
+            vertical = gate(found)[:, None]
         links = jnp.einsum("lbwc,lcd->wlbd", jnp.stack(gates), weights["link"])
         contexts = links + weights["bias"][None, :, None]
         batch_size, _, _, channels = rows[0].shape

@@ -151,9 +151,7 @@ class Task(NamedTuple):
         return outputs.reshape(self.shape[0], self.pixels, self.units, -1)
 
     def draw(self, outputs: Array, noise: Array, given: Given | None) -> Array:
-        return self.model.likelihood.draw(
-            outputs, noise, temperature=self.temperature, given=given
-        )
+        return self.model.likelihood.draw(outputs, noise, temperature=self.temperature, given=given)
 
 
 def make_task(
@@ -170,15 +168,15 @@ def make_task(
     """Checks what is asked for, and draws the noise of every position."""
     shape = tuple(shape)
     if len(shape) < 3 or min(shape) < 1:
-        raise ValueError(
-            f"shape must be (batch, *space, channels), each 1 or more, got {shape}"
-        )
+        raise ValueError(f"shape must be (batch, *space, channels), each 1 or more, got {shape}")
     if not isinstance(temperature, Tracer) and not float(temperature) > 0.0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     condition = as_condition(cond)
     for leaf in jax.tree.leaves(condition):
         if leaf.shape[0] != shape[0]:
-            raise ValueError(f"the condition is for {leaf.shape[0]} examples, the shape for {shape[0]}")
+            raise ValueError(
+                f"the condition is for {leaf.shape[0]} examples, the shape for {shape[0]}"
+            )
     likelihood, channels = model.likelihood, shape[-1]
     units, n_pixels = likelihood.units(channels), int(np.prod(shape[1:-1]))
     noise_shape = (units, likelihood.unit_noise(channels))
@@ -208,9 +206,7 @@ def position_noise(
 def _given(model: Network, evidence: Evidence, shape: tuple[int, ...]) -> Given:
     data, mask = evidence.data, evidence.mask
     fits = (
-        data.ndim == len(shape)
-        and data.shape[0] in (1, shape[0])
-        and data.shape[1:] == shape[1:]
+        data.ndim == len(shape) and data.shape[0] in (1, shape[0]) and data.shape[1:] == shape[1:]
     )
     if not fits:
         raise ValueError(f"evidence must be of shape {shape}, got {data.shape}")

@@ -141,6 +141,20 @@ def gate(x: Float[Array, "*dims two_c"]) -> Float[Array, "*dims c"]:
     return jnp.tanh(value) * jax.nn.sigmoid(opening)
 
 
+def conv_row(
+    x: Float[Array, "batch rows width c_in"], kernel: Float[Array, "rows taps c_in c_out"]
+) -> Float[Array, "batch width c_out"]:
+    """The one row that a convolution of odd width makes of as many rows as its kernel is high.
+
+    As one matrix product over patches: a CPU's convolution of so few rows takes twice the time.
+    """
+    rows, taps, c_in, c_out = kernel.shape
+    width = x.shape[2]
+    x = jnp.pad(x, ((0, 0), (0, 0), (taps // 2, taps // 2), (0, 0)))
+    patches = [x[:, i, j : j + width] for i in range(rows) for j in range(taps)]
+    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(rows * taps * c_in, c_out)
+
+
 # Conditions
 
 

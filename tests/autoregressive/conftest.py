@@ -1,0 +1,6 @@
+"""Tiny networks of every kind (``zoo``), for the tests here."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))

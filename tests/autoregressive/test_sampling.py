@@ -1,0 +1,192 @@
+"""Three samplers, one image: for every network and every kind of output."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import zoo
+from jax.sharding import NamedSharding, PartitionSpec
+from scipy import stats
+
+from gen_jax import autoregressive, training
+from gen_jax.autoregressive import Condition, Evidence
+from gen_jax.distributions import Bernoulli, Categorical
+
+METHODS = ("naive", "cached", "jacobi")
+SIDES = (5, 4)
+SHAPES = {"wavenet": (9,)}  # sound has one axis
+
+
+def make(name: str, output: str, **fields):
+    """A network, and the shape of what it models."""
+    kind = zoo.OUTPUTS[output]
+    space = SHAPES.get(name, SIDES)
+    channels = 1 if name == "wavenet" else kind.channels
+    return zoo.NETWORKS[name](kind.likelihood, **fields), (*space, channels)
+
+
+def a_condition(batch_size: int, space: tuple[int, ...]) -> Condition:
+    """A class, and a float image."""
+    random = np.random.default_rng(1)
+    spatial = random.normal(size=(batch_size, *space, 2))
+    return Condition(label=jnp.arange(batch_size) % 3, spatial=jnp.asarray(spatial, jnp.float32))
+
+
+@pytest.mark.parametrize("output", zoo.OUTPUTS)
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_all_samplers_draw_the_same(name, output):
+    """In float64 exactly, with a class and a spatial condition, free and completing an image."""
+    with jax.enable_x64(True):
+        model, shape = make(name, output, n_classes=3, dtype=jnp.float64)
+        n = 3
+        params = zoo.draw_params(model, shape, a_condition(1, shape[:-1]))
+        params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float64), params)
+        cond = a_condition(n, shape[:-1])
+        data = zoo.some_data(model.likelihood, (n, *shape))
+        half = np.zeros((1, *shape[:-1], 1), bool)
+        half.reshape(-1)[: half.size // 2 + 1] = True
+        half[:, ::2] = False  # not the beginning alone
+        key = jax.random.key(0)
+        drawn = {}
+        for method in METHODS:
+            sample = jax.jit(
+                functools.partial(
+                    autoregressive.sample_counted, model, shape=(n, *shape), method=method
+                )
+            )
+            drawn[method] = [
+                sample(params, key, cond=cond, evidence=Evidence(data, jnp.asarray(mask)))
+                for mask in (np.zeros_like(half), half)
+            ]
+        for method in METHODS[1:]:
+            for ours, reference in zip(drawn[method], drawn["naive"], strict=True):
+                np.testing.assert_array_equal(ours.data, reference.data, err_msg=method)
+        free, completed = (x.data for x in drawn["naive"])
+        kept = np.broadcast_to(half, completed.shape)
+        np.testing.assert_array_equal(np.asarray(completed)[kept], np.asarray(data)[kept])
+        assert not np.array_equal(free, completed)
+        assert len(np.unique(free)) > 1  # no constant picture, on which all would agree
+        n_dims = int(np.prod(shape))
+        assert all(1 < int(x.passes) <= n_dims for x in drawn["jacobi"])
+
+
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_cached_and_jacobi_agree_in_single_precision(name):
+    model, shape = make(name, "binary")
+    params = zoo.draw_params(model, shape)
+    draws = [
+        jax.jit(
+            functools.partial(autoregressive.sample, model, shape=(400, *shape), method=method)
+        )(params, jax.random.key(1))
+        for method in ("cached", "jacobi")
+    ]
+    same = (draws[0] == draws[1]).reshape(400, -1).all(-1)
+    assert same.mean() >= 0.995
+    assert len(np.unique(np.asarray(draws[0]).reshape(400, -1), axis=0)) > 100
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "shape"), [(Bernoulli(), (2, 2, 1)), (Categorical(3), (1, 2, 2))]
+)
+def test_images_are_drawn_as_often_as_they_are_probable(likelihood, shape):
+    model = zoo.gated(likelihood)
+    params = zoo.draw_params(model, shape, scale=0.3)
+    n = 20_000
+    drawn = jax.jit(functools.partial(autoregressive.sample, model, shape=(n, *shape)))(
+        params, jax.random.key(0)
+    )
+    images, counts = np.unique(np.asarray(drawn).reshape(n, -1), axis=0, return_counts=True)
+    log_p = autoregressive.log_prob(model, params, jnp.asarray(images.reshape(-1, *shape)))
+    expected = n * np.exp(np.asarray(log_p, np.float64))
+    often = expected > 5
+    assert often.sum() > 5
+    rest = [n - counts[often].sum()], [n - expected[often].sum()]
+    observed = np.concatenate([counts[often], rest[0]])
+    expected = np.concatenate([expected[often], np.maximum(rest[1], 1e-9)])
+    assert stats.chisquare(observed, expected, sum_check=False).pvalue > 1e-3
+
+
+def test_a_part_of_a_batch_is_that_part_drawn_alone():
+    model, shape = make("gated", "levels")
+    params = zoo.draw_params(model, shape)
+    key = jax.random.key(2)
+    whole = autoregressive.sample(model, params, key, (6, *shape))
+    part = autoregressive.sample(model, params, key, (2, *shape), first_example=3)
+    np.testing.assert_array_equal(whole[3:5], part)
+    assert not np.array_equal(whole[0], whole[1])
+
+
+def test_temperature_sharpens_to_the_likeliest_value():
+    model, shape = make("gated", "levels")
+    params = zoo.draw_params(model, shape, scale=0.3)
+    sample = jax.jit(functools.partial(autoregressive.sample, model, shape=(64, *shape)))
+
+    def mean_log_prob(temperature):
+        drawn = sample(params, jax.random.key(0), temperature=jnp.float32(temperature))
+        return float(autoregressive.log_prob(model, params, drawn).mean())
+
+    assert mean_log_prob(0.01) > mean_log_prob(0.5) + 1.0 > mean_log_prob(1.0) + 2.0
+    cold = sample(params, jax.random.key(0), temperature=jnp.float32(1e-4))
+    assert len(np.unique(np.asarray(cold).reshape(64, -1), axis=0)) == 1
+
+
+def test_one_compilation_serves_every_key_and_all_devices_share_a_batch():
+    model, shape = make("gated", "binary")
+    params = zoo.draw_params(model, shape)
+    mesh = training.make_mesh()
+    assert mesh.shape["data"] == 4
+
+    @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec("data")))
+    @chex.assert_max_traces(n=1)
+    def spread(params, key):
+        return autoregressive.sample(model, params, key, (8, *shape))
+
+    chex.clear_trace_counter()
+    first, second = (spread(params, jax.random.key(i)) for i in range(2))
+    assert not np.array_equal(first, second)
+    alone = autoregressive.sample(model, params, jax.random.key(0), (8, *shape))
+    np.testing.assert_array_equal(first, alone)
+    assert len(first.sharding.device_set) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "fast"}, "method must be one of cached, naive, jacobi, got 'fast'"),
+        ({"shape": (0, 5, 4, 1)}, r"each 1 or more, got \(0, 5, 4, 1\)"),
+        ({"shape": (5, 4)}, r"\(batch, \*space, channels\)"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
+        ({"cond": jnp.zeros((3,), jnp.int32)}, "the condition is for 3 examples"),
+        ({"cond": jnp.zeros((2,), jnp.float32)}, "int labels"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(options, message):
+    model, shape = make("gated", "binary", n_classes=3)
+    options = {"shape": (2, *shape)} | options
+    with pytest.raises(ValueError, match=message):
+        autoregressive.sample(model, {}, jax.random.key(0), **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "mask", "message"),
+    [
+        (np.zeros((2, 5, 4, 1), np.uint8), np.zeros((2, 4, 4, 1), bool), "the mask of evidence"),
+        (np.zeros((2, 5, 4, 1), np.uint8), np.zeros((2, 5, 4, 1)), "got float64"),
+        (
+            np.zeros((2, 5, 4, 3), np.uint8),
+            np.zeros((2, 5, 4, 1), bool),
+            "evidence must be of shape",
+        ),
+        (np.full((2, 5, 4, 1), 256), np.zeros((2, 5, 4, 1), bool), r"lie in 0\.\.255, got 256"),
+        (np.zeros((2, 5, 4, 1)), np.zeros((2, 5, 4, 1), bool), "must be uint8, got float"),
+    ],
+)
+def test_evidence_that_does_not_fit_is_refused(data, mask, message):
+    model, shape = make("gated", "binary")
+    with pytest.raises(ValueError, match=message):
+        autoregressive.sample(
+            model, {}, jax.random.key(0), (2, *shape), evidence=Evidence(data, mask)
+        )

@@ -1,0 +1,62 @@
+"""Every network at a size that compiles at once, on every kind of output."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gen_jax.autoregressive import GatedPixelCNN
+from gen_jax.distributions import Bernoulli, Categorical, LogisticMixture
+from gen_jax.nn.causal import Condition
+from gen_jax.sequential import Sequential
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """A likelihood, and how many channels it is tried on."""
+
+    likelihood: Sequential
+    channels: int
+
+
+OUTPUTS = {
+    "binary": Output(Bernoulli("threshold"), 1),
+    "levels": Output(Categorical(3), 1),
+    "colour": Output(Categorical(3), 3),  # one unit for each channel
+    "mixture": Output(LogisticMixture(2, levels=5), 3),  # one unit for all
+}
+
+
+def gated(likelihood: Sequential, **fields: Any) -> GatedPixelCNN:
+    sizes = {"layers": 3, "features": 7, "skip_features": 5, "first_kernel": 5}
+    return GatedPixelCNN(likelihood, **(sizes | fields))
+
+
+NETWORKS: dict[str, Callable[..., Any]] = {
+    "gated": gated,
+}
+
+
+def draw_params(
+    model: Any, shape: tuple[int, ...], cond: Condition | None = None, *, scale: float = 0.4
+) -> Any:
+    """Normal parameters, biases too; NumPy draws them, so that no initializer is compiled.
+
+    ``shape`` is an image's, without the batch; ``cond`` is for one example.
+    """
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x, cond)["params"]
+    random = np.random.default_rng(0)
+    return jax.tree.map(lambda p: np.asarray(scale * random.normal(size=p.shape), p.dtype), shapes)
+
+
+def some_data(likelihood: Sequential, shape: tuple[int, ...], seed: int = 0) -> jax.Array:
+    """Random stored data that quantizing leaves as it is."""
+    random = np.random.default_rng(seed)
+    stored = likelihood.to_data(jnp.zeros((1,), jnp.int32)).dtype
+    limits = np.iinfo(stored)
+    data = random.integers(limits.min, limits.max, shape, stored, endpoint=True)
+    return likelihood.to_data(likelihood.quantize(jnp.asarray(data)))
