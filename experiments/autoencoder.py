@@ -46,9 +46,16 @@ def build(config: Config, splits: Splits) -> Setup:
     shape = splits.train.image_shape
     model = Autoencoder(shape, config.code_dim, config.encoder(), config.decoder())
     key = jax.random.key(config.seed)
-    tx = optax.adam(config.learning_rate)
+    tx = optax.adam(config.rate(len(splits.train)))
     example = jnp.zeros((1, *shape), jnp.uint8)
-    state = autoencoder.init(model, tx, key, example, mean_image=mean_image(splits.train))
+    state = autoencoder.init(
+        model,
+        tx,
+        key,
+        example,
+        mean_image=mean_image(splits.train),
+        ema_decay=config.ema_decay,
+    )
     eval_step = jax.jit(autoencoder.eval_step)
     watched = splits.validation.take(np.arange(min(len(splits.validation), 32)))["image"]
 

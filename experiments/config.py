@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import jax.numpy as jnp
+import optax
 import tyro
 
 
@@ -57,6 +58,10 @@ class RunConfig(DataConfig):
     batch_size: int = 128
     """Images a step, over all devices."""
     learning_rate: float = 1e-3
+    decay_epochs: float | None = None
+    """Let the learning rate fall along a cosine, to zero after so many epochs; default constant."""
+    ema_decay: float | None = None
+    """Evaluate and sample with an average of the parameters that decays so much a step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What networks compute in; parameters and losses stay float32."""
 
@@ -82,15 +87,24 @@ class RunConfig(DataConfig):
         for name in ("batch_size", "steps_per_dispatch", "evaluations", "checkpoint_every", "keep"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
-        for name in ("steps", "epochs", "learning_rate"):
+        for name in ("steps", "epochs", "learning_rate", "decay_epochs"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"--{dashed(name)} must be positive, got {value}")
+        if self.ema_decay is not None and not 0.0 <= self.ema_decay < 1.0:
+            raise UsageError(f"--ema-decay must lie in [0, 1), got {self.ema_decay}")
 
     @property
     def compute_dtype(self) -> jnp.dtype:
         """The dtype that networks compute in."""
         return jnp.dtype(self.dtype)
+
+    def rate(self, n_examples: int) -> optax.Schedule:
+        """The learning rate by step, for a training set of ``n_examples``."""
+        if self.decay_epochs is None:
+            return optax.constant_schedule(self.learning_rate)
+        steps = max(1, round(self.decay_epochs * n_examples / self.batch_size))
+        return optax.cosine_decay_schedule(self.learning_rate, steps)
 
     def total_steps(self, n_examples: int) -> int:
         """The step at which training ends, for a training set of ``n_examples``."""

@@ -257,9 +257,9 @@ def add_results(config: Config, results: Results, run_dir: Path) -> None:
     means = {name: [s.mean() for s in scores] for name, (_, scores) in results.items()}
     deviations = {name: [s.std() for s in scores] for name, (_, scores) in results.items()}
     about = (
-        f"{config.probe_on.capitalize()} accuracy of multinomial logistic regression; mean and standard deviation over "
-        f"{config.draws} draws of the labelled images, the same for all features. The strength of "
-        "its L2 penalty is cross-validated within the drawn labels."
+        f"Accuracy of multinomial logistic regression on {config.probe_on} images; mean and "
+        f"standard deviation over {config.draws} draws of the labelled images, the same for all "
+        "features. The strength of its L2 penalty is cross-validated within the drawn labels."
     )
     reporting.add_picture(
         run_dir,
@@ -294,11 +294,11 @@ def findings(
     config: Config, results: Results, networks: Mapping[str, training.FitResult]
 ) -> Findings:
     """The summary: an accuracy for each kind of features and number of labels."""
-    metrics: dict[str, float | int | str] = {
-        f"{config.probe_on}/accuracy_{name.lower().replace(' ', '_').replace('-', '')}_{n}": float(s.mean())
-        for name, (_, scores) in results.items()
-        for n, s in zip(config.n_labels, scores, strict=True)
-    }
+    metrics: dict[str, float | int | str] = {}
+    for name, (_, scores) in results.items():
+        kind = name.lower().replace(" ", "_").replace("-", "")
+        for n, s in zip(config.n_labels, scores, strict=True):
+            metrics[f"{config.probe_on}/accuracy_{kind}_{n}"] = float(s.mean())
     return Findings(
         params={name: result.state.params for name, result in networks.items()},
         steps=sum(result.steps for result in networks.values()),

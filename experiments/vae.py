@@ -37,13 +37,9 @@ class Config(LatentConfig):
     """Weight of the KL term."""
     importance_samples: int = 1
     """Above 1, trains the importance-weighted bound with so many samples."""
-    schedule: Literal["constant", "cosine", "paper"] = "constant"
-    """paper: the rate falls by 10^(-1/7) after 1, 3, 9, ... epochs more (Burda 2015).
-    cosine: it falls to zero over --decay-epochs."""
-    decay_epochs: float | None = None
-    """Epochs until a cosine schedule reaches zero."""
-    ema_decay: float | None = None
-    """Evaluate and sample with an average of the parameters that decays so much a step."""
+    schedule: Literal["plain", "paper"] = "plain"
+    """plain: as --decay-epochs says. paper: the rate falls by 10^(-1/7) after 1, 3, 9, ... epochs
+    more (Burda 2015)."""
     nll_samples: int = free(5000)
     """Importance samples an image for the likelihood."""
     nll_images: int | None = free(None)
@@ -58,12 +54,8 @@ class Config(LatentConfig):
             raise UsageError(f"--nll-images must be 1 or more, got {self.nll_images}")
         if not (self.beta >= 0.0 and math.isfinite(self.beta)):
             raise UsageError(f"--beta must be 0 or more, got {self.beta}")
-        if (self.schedule == "cosine") != (self.decay_epochs is not None):
-            raise UsageError("--schedule cosine and --decay-epochs want each other")
-        if self.decay_epochs is not None and not 0.0 < self.decay_epochs < math.inf:
-            raise UsageError(f"--decay-epochs must be positive, got {self.decay_epochs}")
-        if self.ema_decay is not None and not 0.0 <= self.ema_decay < 1.0:
-            raise UsageError(f"--ema-decay must lie in [0, 1), got {self.ema_decay}")
+        if self.schedule == "paper" and self.decay_epochs is not None:
+            raise UsageError("--schedule paper has its own decay: leave --decay-epochs out")
         if self.beta != 1.0 and self.importance_samples > 1:
             raise UsageError(
                 "--beta weighs the KL, which --importance-samples above 1 does not use"
@@ -103,12 +95,9 @@ def make_model(config: Config, shape: tuple[int, int, int]) -> latent.VAE:
 
 
 def learning_rate(config: Config, n_examples: int) -> optax.Schedule:
-    """The rate by step: constant, along a cosine, or in stages of 1, 3, 9, ... epochs."""
-    if config.schedule == "constant":
-        return optax.constant_schedule(config.learning_rate)
-    if config.decay_epochs is not None:
-        steps = max(1, round(config.decay_epochs * n_examples / config.batch_size))
-        return optax.cosine_decay_schedule(config.learning_rate, steps)
+    """The rate by step: the config's, or in stages of 1, 3, 9, ... epochs."""
+    if config.schedule == "plain":
+        return config.rate(n_examples)
     epochs = np.cumsum([3**i for i in range(7)])
     boundaries = {round(epoch * n_examples / config.batch_size): 10 ** (-1 / 7) for epoch in epochs}
     return optax.piecewise_constant_schedule(config.learning_rate, boundaries)

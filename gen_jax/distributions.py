@@ -129,7 +129,7 @@ class Bernoulli(ChannelByChannel):
         temperature: float | Array = 1.0,
         given: Given | None = None,
     ) -> Array:
-        on = noise < jax.nn.sigmoid(outputs.astype(jnp.float32) / temperature)
+        on = noise > jax.nn.sigmoid(-outputs.astype(jnp.float32) / temperature)
         value = on.astype(jnp.float32)
         return value if given is None else given.over(value)
 

@@ -101,7 +101,7 @@ def test_a_schedule_in_stages_falls_after_1_3_9_epochs():
 
 
 def test_a_cosine_reaches_zero_after_its_epochs_however_long_the_run_is():
-    choices = {"schedule": "cosine", "decay_epochs": 4.0, "batch_size": 20, "learning_rate": 1e-3}
+    choices = {"decay_epochs": 4.0, "batch_size": 20, "learning_rate": 1e-3}
     for epochs in (1.0, 8.0):
         rate = vae.learning_rate(vae.Config(epochs=epochs, **choices), n_examples=200)
         for step, share in {0: 1.0, 20: 0.5, 40: 0.0, 80: 0.0}.items():
@@ -117,7 +117,7 @@ def test_a_cosine_reaches_zero_after_its_epochs_however_long_the_run_is():
         (["smoke", "--beta", "nan"], "--beta must be 0 or more, got nan"),
         (["smoke", "--features", "0", "--network", "conv"], "--features must be one or more"),
         (["smoke", "--latent-dim", "0"], "--latent-dim must be 1 or more, got 0"),
-        (["smoke", "--schedule", "cosine"], "--schedule cosine and --decay-epochs want each other"),
+        (["smoke", "--schedule", "paper", "--decay-epochs", "1"], "leave --decay-epochs out"),
         (["smoke", "--ema-decay", "1"], "--ema-decay must lie in [0, 1), got 1.0"),
     ],
 )

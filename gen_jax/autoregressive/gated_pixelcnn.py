@@ -182,14 +182,14 @@ class GatedPixelCNN(nn.Module):
         gated: list[list[Array]] = [[] for _ in range(self.layers)]
         skips, hidden, values = [], [], []
         for g, (start, end) in enumerate(itertools.pairwise(bounds)):
-            skip = None
+            skip = jnp.zeros((), self.dtype)
             for layer in range(self.layers):
                 gates = told[layer][:, 2 * start : 2 * end] + w["here"][layer](inputs[layer], g)
                 gated[layer].append(gate(gates))
                 out = w["out"][layer](gated[layer], g)
                 forward, part = out[:, : end - start], out[:, end - start :]
                 inputs[layer + 1].append(forward + inputs[layer][g] if layer else forward)
-                skip = part if skip is None else skip + part
+                skip = skip + part
             skips.append(nn.relu(skip))
             hidden.append(nn.relu(w["head"](skips, g)))
             values.append(draw(g, w["outputs"](hidden, g).astype(jnp.float32)))

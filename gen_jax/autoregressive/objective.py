@@ -35,13 +35,14 @@ def init(
     scales by this batch: give them a real one.
     """
     params_key, observe_key, state_key = jax.random.split(key, 3)
-    value = observe(model, observe_key, example)
-    x = model.likelihood.as_input(value)
-    params: Any = _module(model).init(params_key, x, as_condition(cond))["params"]
-    return TrainState.create(model=model, tx=tx, params=params, key=state_key, ema_decay=ema_decay)
+    module = _module(model)
+    x = model.likelihood.as_input(observe(model, observe_key, example))
+    params = module.init(params_key, x, as_condition(cond))["params"]
+    return TrainState.create(model=module, tx=tx, params=params, key=state_key, ema_decay=ema_decay)
 
 
 def _module(model: Network) -> Any:
+    """The network as what it also is, a linen module."""
     return model
 
 

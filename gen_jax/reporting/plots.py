@@ -107,6 +107,30 @@ def curves(
     return figure
 
 
+def histograms(
+    series: Mapping[str, Sequence[float] | np.ndarray], *, x_label: str, bins: int = 40
+) -> Figure:
+    """Draws how the values of each named series are spread, each as a share of its own.
+
+    All share their bins. Raises ``ValueError`` where a series has no finite value.
+    """
+    finite = {name: np.asarray(v, np.float64) for name, v in series.items()}
+    finite = {name: v[np.isfinite(v)] for name, v in finite.items()}
+    for name, values in finite.items():
+        if not len(values):
+            raise ValueError(f"series {name!r} has no finite value to draw")
+    edges = np.histogram_bin_edges(np.concatenate(list(finite.values())), bins)
+    figure, axes = _figure(4.8, 3.1)
+    for number, (name, values) in enumerate(finite.items()):
+        color = PALETTE[number % len(PALETTE)]
+        weights = np.full(len(values), 1.0 / len(values))
+        axes.hist(values, edges, weights=weights, alpha=0.55, color=color, label=_literal(name))
+    axes.set_xlabel(_literal(x_label))
+    axes.set_ylabel("share")
+    axes.legend(frameon=False)
+    return figure
+
+
 def latent_scatter(
     points: Float[np.ndarray, "n pair"],
     labels: Int[np.ndarray, " n"],

@@ -1,0 +1,199 @@
+"""What the experiments with PixelCNNs and PixelRNNs share: options, training, and what is measured.
+
+An experiment adds its networks (``build``'s ``make_model``); pictures are in ``pixel_pictures``.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+from experiments.config import RunConfig, UsageError, dashed, free
+from experiments.harness import Setup, Splits
+from experiments.pixel_pictures import add_pictures
+from gen_jax import autoregressive, data, distributions, evaluation
+from gen_jax.autoregressive import Network
+from gen_jax.sequential import Sequential
+from gen_jax.state import TrainState
+from gen_jax.typing import PRNGKey
+
+EXAMPLES = 32  # that a network's data-dependent start sees
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PixelConfig(RunConfig):
+    """What an autoregressive model of images is made of."""
+
+    likelihood: Literal["bernoulli", "categorical", "mixture"] = "bernoulli"
+    """bernoulli: black and white pixels; categorical: --levels each for itself; mixture: levels
+    under a discretized mixture of logistics."""
+    binarization: Literal["dynamic", "threshold"] = "dynamic"
+    """How a Bernoulli likelihood sees gray pixels."""
+    levels: int = 256
+    class_conditional: bool = False
+    """Model p(x | class): samples by class, and classes by likelihood."""
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    clip_norm: float = 1.0
+    """Longer gradients are cut to this length."""
+    layers: int = 7
+    features: int = 32
+    head_features: int = 64
+    """Maps between the last layer and the outputs."""
+    first_kernel: int = 7
+    validation_images: int = free(1000)
+    """Validation images looked at during training: the first so many."""
+    chunk: int = free(64)
+    """Images drawn at a time."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        names = ("layers", "features", "head_features", "first_kernel", "validation_images")
+        for name in (*names, "chunk"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
+        if self.first_kernel % 2 == 0:
+            raise UsageError(f"--first-kernel must be odd, got {self.first_kernel}")
+        if not 2 <= self.levels <= 256:
+            raise UsageError(f"--levels must lie in 2..256, got {self.levels}")
+        if not self.clip_norm > 0.0:
+            raise UsageError(f"--clip-norm must be positive, got {self.clip_norm}")
+
+    def density(self) -> Sequential:
+        """The likelihood that the options name."""
+        if self.likelihood == "bernoulli":
+            return distributions.Bernoulli(self.binarization)
+        if self.likelihood == "categorical":
+            return distributions.Categorical(self.levels)
+        return distributions.LogisticMixture(levels=self.levels)
+
+    def tx(self, n_examples: int) -> optax.GradientTransformation:
+        """The optimizer, for a training set of ``n_examples``."""
+        kind = optax.adam if self.optimizer == "adam" else optax.rmsprop
+        rate = self.rate(n_examples)
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), kind(rate))
+
+
+def count_classes(config: PixelConfig, train: data.Dataset) -> int | None:
+    """How many classes the model is told of, None where it is told of none."""
+    if not config.class_conditional:
+        return None
+    if "label" not in train.take(np.arange(1)):
+        raise UsageError(f"--class-conditional wants labels, and {config.dataset} has none")
+    if train.class_names is not None:
+        return len(train.class_names)
+    return int(train.take(np.arange(len(train)))["label"].max()) + 1
+
+
+def build(
+    config: Any, splits: Splits, make_model: Callable[[Any, Sequential, int | None], Network]
+) -> Setup:
+    """Makes the model, its step, and what is measured and drawn of it."""
+    n_classes = count_classes(config, splits.train)
+    model = make_model(config, config.density(), n_classes)
+    keys = jax.random.split(jax.random.key(config.seed), 4)
+    tx = config.tx(len(splits.train))
+    init = functools.partial(autoregressive.init, model, tx, ema_decay=config.ema_decay)
+    examples = splits.train.take(np.arange(min(EXAMPLES, len(splits.train))))
+    cond = examples["label"] if n_classes is not None else None
+    eval_step = jax.jit(autoregressive.eval_step)
+    sampler = Sampler(splits.train.image_shape, n_classes, config.chunk)
+    few = np.arange(min(len(splits.validation), config.validation_images))
+    watched = splits.validation.select(few, "validation")
+    classes = splits.train.class_names
+
+    def validate(state: TrainState) -> Mapping[str, float]:
+        state = dataclasses.replace(state, key=keys[1])
+        return average(eval_step, state, watched)
+
+    return Setup(
+        state=jax.jit(init)(keys[0], examples["image"], cond=cond),
+        train_step=autoregressive.train_step,
+        validate=validate,
+        film=lambda state: sampler(keys[2], state, n_classes or 16, quiet=True),
+        test=lambda state: test_metrics(config, state, splits.test, eval_step, keys[3]),
+        pictures=functools.partial(
+            add_pictures, test=splits.test, sampler=sampler, key=keys[3], class_names=classes
+        ),
+        draw=sampler,
+        best=("nll", "min"),
+    )
+
+
+def average(
+    eval_step: evaluation.EvalStep, state: TrainState, images: data.Dataset
+) -> dict[str, float]:
+    """The mean of every metric over a set."""
+    return evaluation.average(
+        eval_step, state, data.evaluation_batches(images, min(100, len(images)))
+    )
+
+
+def test_metrics(
+    config: PixelConfig,
+    state: TrainState,
+    test: data.Dataset,
+    eval_step: evaluation.EvalStep,
+    key: PRNGKey,
+) -> Mapping[str, float | str]:
+    """The likelihood of the test images."""
+    state = dataclasses.replace(state, key=key)  # not the key that training used
+    means = average(eval_step, state, test)
+    metrics: dict[str, float | str] = {f"test/{name}": value for name, value in means.items()}
+    metrics["likelihood"] = config.likelihood
+    if config.likelihood == "bernoulli":
+        metrics["binarization"] = config.binarization
+    return metrics
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sampler:
+    """Draws any number of images, ``chunk`` at a time by one compiled program; classes in turn."""
+
+    image_shape: tuple[int, int, int]
+    n_classes: int | None
+    chunk: int
+
+    def __call__(
+        self,
+        key: PRNGKey,
+        state: TrainState,
+        n: int,
+        *,
+        label: np.ndarray | None = None,
+        evidence: autoregressive.Evidence | None = None,
+        quiet: bool = False,
+    ) -> np.ndarray:
+        """``n`` images, uint8. ``label`` [n] and ``evidence`` (of n images) are the caller's."""
+        chunk = min(self.chunk, n)
+        if label is None and self.n_classes is not None:
+            label = np.arange(n) % self.n_classes
+        starts = range(0, n, chunk)
+        parts = []
+        for start in tqdm(starts, unit=f" × {chunk} images", disable=quiet or len(starts) < 2):
+            places = np.minimum(np.arange(start, start + chunk), n - 1)  # the last chunk is padded
+            told = None if label is None else jnp.asarray(label[places], jnp.int32)
+            fixed = jax.tree.map(lambda x, places=places: jnp.asarray(x[places]), evidence)
+            parts.append(self._draw(key, state, chunk, told, fixed, start))
+        return np.concatenate(parts)[:n]
+
+    @functools.cached_property
+    def _draw(self) -> Callable[..., jax.Array]:
+        @functools.partial(jax.jit, static_argnames="n")
+        def draw(key, state, n, label, evidence, first):
+            return autoregressive.sample(
+                state.model,
+                state.eval_params,
+                key,
+                (n, *self.image_shape),
+                cond=label,
+                evidence=evidence,
+                first_example=first,
+            )
+
+        return draw

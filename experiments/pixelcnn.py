@@ -1,0 +1,107 @@
+"""PixelCNN, Gated PixelCNN and PixelCNN++: exact likelihoods, samples, completions.
+
+python -m experiments.pixelcnn
+python -m experiments.pixelcnn --model masked
+python -m experiments.pixelcnn --model plus-plus --likelihood mixture --dataset tfds:cifar10 ...
+"""
+
+import dataclasses
+import functools
+from typing import Literal
+
+from experiments.config import UsageError
+from experiments.harness import Experiment, main, run
+from experiments.pixel_models import PixelConfig, build
+from gen_jax import autoregressive
+from gen_jax.autoregressive import Network
+from gen_jax.sequential import Sequential
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(PixelConfig):
+    """Train and evaluate a PixelCNN."""
+
+    model: Literal["gated", "masked", "plus-plus"] = "gated"
+    kernel: int = 3
+    """Side of the kernels behind the first."""
+    blocks: int = 2
+    """Residual blocks of each stage, for plus-plus."""
+    stages: int = 3
+    """Stages of plus-plus, each at half the size of the one before."""
+    dropout: float = 0.5
+    """For plus-plus."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise UsageError(f"--kernel must be odd, got {self.kernel}")
+        if self.blocks < 1 or self.stages < 1:
+            raise UsageError("--blocks and --stages must be 1 or more")
+        if not 0.0 <= self.dropout < 1.0:
+            raise UsageError(f"--dropout must lie in [0, 1), got {self.dropout}")
+
+
+PRESETS = {
+    "smoke": Config(
+        steps=12,
+        batch_size=16,
+        layers=2,
+        features=8,
+        head_features=8,
+        first_kernel=3,
+        evaluations=2,
+        validation_images=32,
+        class_conditional=True,
+    ),
+    "default": Config(
+        steps=900,
+        batch_size=32,
+        learning_rate=2e-3,
+        decay_epochs=3.2,
+        ema_decay=0.99,
+        class_conditional=True,
+        steps_per_dispatch=5,
+        evaluations=6,
+    ),
+    "paper": Config(
+        dataset="tfds:mnist",
+        epochs=100,
+        batch_size=32,
+        layers=10,
+        features=128,
+        head_features=128,
+        decay_epochs=100,
+        ema_decay=0.999,
+    ),
+}
+
+
+def make_model(config: Config, likelihood: Sequential, n_classes: int | None) -> Network:
+    """The network that a config asks for."""
+    shared = {"n_classes": n_classes, "dtype": config.compute_dtype}
+    if config.model == "plus-plus":
+        return autoregressive.PixelCNNPlusPlus(
+            likelihood,
+            blocks=config.blocks,
+            stages=config.stages,
+            features=config.features,
+            dropout_rate=config.dropout,
+            **shared,
+        )
+    shared |= {
+        "layers": config.layers,
+        "features": config.features,
+        "kernel": config.kernel,
+        "first_kernel": config.first_kernel,
+    }
+    if config.model == "masked":
+        return autoregressive.PixelCNN(likelihood, head_features=config.head_features, **shared)
+    return autoregressive.GatedPixelCNN(likelihood, skip_features=config.head_features, **shared)
+
+
+EXPERIMENT = Experiment(
+    "pixelcnn", __doc__, PRESETS, functools.partial(build, make_model=make_model)
+)
+
+if __name__ == "__main__":
+    main(lambda: run(EXPERIMENT))

@@ -1,0 +1,85 @@
+"""PixelRNN: the Row LSTM and the Diagonal BiLSTM, their likelihoods, samples and completions.
+
+python -m experiments.pixelrnn
+python -m experiments.pixelrnn --model row-lstm
+"""
+
+import dataclasses
+import functools
+from typing import Literal
+
+from experiments.harness import Experiment, main, run
+from experiments.pixel_models import PixelConfig, build
+from gen_jax import autoregressive
+from gen_jax.autoregressive import Network
+from gen_jax.sequential import Sequential
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(PixelConfig):
+    """Train and evaluate a PixelRNN."""
+
+    model: Literal["diagonal-bilstm", "row-lstm"] = "diagonal-bilstm"
+    features: int = 16
+
+
+PRESETS = {
+    "smoke": Config(
+        steps=12,
+        batch_size=16,
+        layers=1,
+        features=4,
+        head_features=8,
+        first_kernel=3,
+        evaluations=2,
+        validation_images=32,
+        class_conditional=True,
+    ),
+    "default": Config(
+        steps=900,
+        batch_size=32,
+        learning_rate=2e-3,
+        decay_epochs=3.2,
+        ema_decay=0.99,
+        layers=3,
+        class_conditional=True,
+        steps_per_dispatch=5,
+        evaluations=6,
+    ),
+    "paper": Config(
+        dataset="tfds:mnist",
+        epochs=100,
+        batch_size=16,
+        layers=7,
+        features=16,
+        head_features=32,
+        optimizer="rmsprop",
+        decay_epochs=100,
+        ema_decay=0.999,
+    ),
+}
+
+
+def make_model(config: Config, likelihood: Sequential, n_classes: int | None) -> Network:
+    """The network that a config asks for."""
+    kinds = {
+        "row-lstm": autoregressive.RowLSTM,
+        "diagonal-bilstm": autoregressive.DiagonalBiLSTM,
+    }
+    return kinds[config.model](
+        likelihood,
+        layers=config.layers,
+        features=config.features,
+        head_features=config.head_features,
+        first_kernel=config.first_kernel,
+        n_classes=n_classes,
+        dtype=config.compute_dtype,
+    )
+
+
+EXPERIMENT = Experiment(
+    "pixelrnn", __doc__, PRESETS, functools.partial(build, make_model=make_model)
+)
+
+if __name__ == "__main__":
+    main(lambda: run(EXPERIMENT))

@@ -1,0 +1,128 @@
+"""The exact likelihood, and training by it."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import zoo
+
+from gen_jax import autoregressive
+from gen_jax.autoregressive import Condition
+from gen_jax.distributions import Bernoulli
+from gen_jax.state import TrainState
+
+SHAPE = (5, 4, 1)
+
+
+def start(model, shape=SHAPE, tx=None, cond=None) -> TrainState:
+    tx = tx or optax.adam(0.01)
+    params = jax.tree.map(jnp.asarray, zoo.draw_params(model, shape, cond, scale=0.2))
+    return TrainState.create(model=model, tx=tx, params=params, key=jax.random.key(1))
+
+
+def photos(n=6, shape=SHAPE):
+    return jnp.asarray(np.random.default_rng(0).integers(0, 256, (n, *shape)), jnp.uint8)
+
+
+def test_loss_falls_on_one_batch_in_one_trace_and_equals_the_likelihood():
+    model = zoo.gated(Bernoulli("threshold"))
+    batch = {"image": photos()}
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    @chex.assert_max_traces(n=1)
+    def train(state, batch):
+        return autoregressive.train_step(state, batch)
+
+    chex.clear_trace_counter()
+    state = start(model)
+    expected = -autoregressive.log_prob(model, state.params, batch["image"]).mean()
+    losses = []
+    for _ in range(40):
+        state, metrics = train(state, batch)
+        losses.append(float(metrics["loss"]))
+    np.testing.assert_allclose(losses[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics["bits_per_dim"], losses[-1] / 20 / np.log(2), rtol=1e-5)
+    assert losses[-1] < losses[0] - 2.0
+    assert int(state.step) == 40
+
+
+def test_gray_pixels_are_drawn_anew_each_step_and_the_same_again():
+    model = zoo.gated(Bernoulli())
+    batch = {"image": jnp.full((3, *SHAPE), 128, jnp.uint8)}
+    step = jax.jit(autoregressive.train_step)
+    state = start(model, tx=optax.set_to_zero())
+    following, first = step(state, batch)
+    assert float(step(state, batch)[1]["loss"]) == float(first["loss"])
+    assert float(step(following, batch)[1]["loss"]) != float(first["loss"])
+    key = jax.random.key(3)
+    drawn = autoregressive.log_prob(model, state.params, batch["image"], key=key)
+    assert not np.allclose(drawn, autoregressive.log_prob(model, state.params, batch["image"]))
+
+
+def test_conditions_in_a_batch_matter_where_the_model_has_them():
+    told, untold = zoo.gated(Bernoulli("threshold"), n_classes=3), zoo.gated(Bernoulli("threshold"))
+    label = Condition(label=jnp.zeros((1,), jnp.int32))
+    image = photos(4)
+    batches = [{"image": image, "label": jnp.full(4, c)} for c in range(2)]
+    evaluate = jax.jit(autoregressive.eval_step)
+    state = start(told, cond=label)
+    first, second = (evaluate(state, batch)["nll"] for batch in batches)
+    chex.assert_shape(first, (4,))
+    assert not np.allclose(first, second)
+    np.testing.assert_allclose(
+        second,
+        -autoregressive.log_prob(told, state.params, image, cond=jnp.ones(4, jnp.int32)),
+        rtol=1e-5,
+    )
+    state = start(untold)
+    np.testing.assert_array_equal(*(evaluate(state, batch)["nll"] for batch in batches))
+
+
+def test_every_part_of_a_condition_matters():
+    model = zoo.gated(Bernoulli("threshold"), n_classes=3)
+    random = np.random.default_rng(0)
+    cond = Condition(
+        label=jnp.array([0, 1]),
+        vector=jnp.asarray(random.normal(size=(2, 4)), jnp.float32),
+        spatial=jnp.asarray(random.integers(0, 256, (2, 5, 4, 3)), jnp.uint8),
+    )
+    params = zoo.draw_params(model, SHAPE, jax.tree.map(lambda x: x[:1], cond))
+    log_prob = jax.jit(functools.partial(autoregressive.log_prob, model))
+    usual = log_prob(params, photos(2), cond=cond)
+    for name in ("label", "vector", "spatial"):
+        other = cond.replace(**{name: getattr(cond, name)[::-1]})
+        assert not np.allclose(log_prob(params, photos(2), cond=other), usual), name
+
+
+def test_labels_for_a_model_without_classes_are_refused():
+    model = zoo.gated(Bernoulli())
+    params = zoo.draw_params(model, SHAPE)
+    with pytest.raises(ValueError, match="a model without n_classes takes no labels"):
+        autoregressive.log_prob(model, params, photos(2), cond=jnp.zeros(2, jnp.int32))
+
+
+def test_init_makes_a_state_that_trains():
+    model = zoo.gated(Bernoulli(), n_classes=3)
+    make = jax.jit(functools.partial(autoregressive.init, model, optax.sgd(0.1), ema_decay=0.9))
+    state = make(jax.random.key(0), photos(2), cond=jnp.zeros(2, jnp.int32))
+    chex.assert_trees_all_equal(state.params, state.ema_params)
+    batch = {"image": photos(2), "label": jnp.ones(2, jnp.int32)}
+    after, metrics = jax.jit(autoregressive.train_step)(state, batch)
+    assert np.isfinite(metrics["loss"])
+    chex.assert_trees_all_equal_shapes_and_dtypes(state.params, after.params)
+
+
+def test_half_precision_is_for_computing_only():
+    wide, narrow = (zoo.gated(Bernoulli(), dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16))
+    batch = {"image": photos()}
+    state, metrics = jax.jit(autoregressive.train_step)(start(narrow), batch)
+    chex.assert_trees_all_equal_dtypes(state.params, start(wide).params)
+    assert metrics["loss"].dtype == jnp.float32
+    exact = jax.jit(autoregressive.eval_step)(start(wide), batch)["nll"]
+    np.testing.assert_allclose(
+        jax.jit(autoregressive.eval_step)(start(narrow), batch)["nll"], exact, rtol=0.05
+    )
