@@ -15,7 +15,6 @@ import dataclasses
 import functools
 import importlib.util
 import json
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ import optax
 
 from experiments.config import UsageError, parse
 from experiments.harness import main, say
+from experiments.timing import alternate
 from gen_jax import data, latent, training
 from gen_jax.distributions import Bernoulli, Gaussian, Likelihood
 from gen_jax.latent import autoencoder
@@ -146,20 +146,6 @@ def cases(small: bool) -> dict[str, Case]:
         "conv-autoencoder-28": Case("autoencoder", gray, **narrow),
         "conv-autoencoder-64": Case("autoencoder", colour, **wide),
     }
-
-
-def alternate(runs: Sequence[Callable[[], None]], seconds: float) -> list[float]:
-    """Median seconds of each run: all in turn, once to warm up, then until the time is over."""
-    for run in runs:
-        run()
-    times: list[list[float]] = [[] for _ in runs]
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[0]) < 3:
-        for run, taken in zip(runs, times, strict=True):
-            start = time.perf_counter()
-            run()
-            taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in times]
 
 
 def matrix_product_peak(seconds: float, side: int = 2048) -> float:

@@ -96,7 +96,7 @@ def build(
     """Makes the model, its step, and what is measured and drawn of it."""
     n_classes = count_classes(config, splits.train)
     model = make_model(config, config.density(), n_classes)
-    keys = jax.random.split(jax.random.key(config.seed), 4)
+    key_init, key_film, key_validate, key_test = jax.random.split(jax.random.key(config.seed), 4)
     tx = config.tx(len(splits.train))
     init = functools.partial(autoregressive.init, model, tx, ema_decay=config.ema_decay)
     examples = splits.train.take(np.arange(min(EXAMPLES, len(splits.train))))
@@ -108,17 +108,19 @@ def build(
     classes = splits.train.class_names
 
     def validate(state: TrainState) -> Mapping[str, float]:
-        state = dataclasses.replace(state, key=keys[1])
+        state = dataclasses.replace(state, key=key_validate)
         return average(eval_step, state, watched)
 
     return Setup(
-        state=jax.jit(init)(keys[0], examples["image"], cond=cond),
+        state=jax.jit(init)(key_init, examples["image"], cond=cond),
         train_step=autoregressive.train_step,
         validate=validate,
-        film=lambda state: sampler(keys[2], state, n_classes or 16, quiet=True),
-        test=lambda state: test_metrics(config, state, splits.test, eval_step, keys[3]),
+        film=lambda state: sampler(
+            jax.random.fold_in(key_film, 0), state, n_classes or 16, quiet=True
+        ),
+        test=lambda state: test_metrics(config, state, splits.test, eval_step, key_test),
         pictures=functools.partial(
-            add_pictures, test=splits.test, sampler=sampler, key=keys[3], class_names=classes
+            add_pictures, test=splits.test, sampler=sampler, key=key_test, class_names=classes
         ),
         draw=sampler,
         best=("nll", "min"),

@@ -99,10 +99,9 @@ class Scores:
         self.n_classes = state.model.n_classes  # pyright: ignore[reportAttributeAccessIssue]
 
         @jax.jit
-        def nll(state: TrainState, image: jax.Array, label: jax.Array | None) -> jax.Array:
-            params = state.eval_params
+        def nll(state: TrainState, key: PRNGKey, image: jax.Array, label: jax.Array | None):
             model = state.model
-            return -autoregressive.log_prob(model, params, image, cond=label, key=key)  # pyright: ignore
+            return -autoregressive.log_prob(model, state.eval_params, image, cond=label, key=key)  # pyright: ignore
 
         self._nll = nll
 
@@ -113,7 +112,8 @@ class Scores:
         for start in range(0, len(image), size):
             places = np.minimum(np.arange(start, start + size), len(image) - 1)
             told = None if label is None else jnp.asarray(label[places], jnp.int32)
-            parts.append(np.asarray(self._nll(self.state, image[places], told)))
+            key = jax.random.fold_in(self.key, start)  # one binarization for all classes
+            parts.append(np.asarray(self._nll(self.state, key, image[places], told)))
         return np.concatenate(parts)[: len(image)]
 
     def by_class(self, image: np.ndarray) -> np.ndarray:

@@ -3,13 +3,15 @@
 import dataclasses
 from pathlib import Path
 
-from experiments import autoencoder, vae
+from experiments import autoencoder, pixelcnn, pixelrnn, vae
 from experiments.config import RunConfig, UsageError, dashed
 from experiments.harness import Experiment, Setup, load_splits
 from gen_jax import training
 from gen_jax.state import TrainState
 
-EXPERIMENTS = {each.name: each for each in (autoencoder.EXPERIMENT, vae.EXPERIMENT)}
+EXPERIMENTS = {
+    module.EXPERIMENT.name: module.EXPERIMENT for module in (autoencoder, pixelcnn, pixelrnn, vae)
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,6 +48,9 @@ class GatedPixelCNN(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
+        for name in ("kernel", "first_kernel"):
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name} must be odd, got {getattr(self, name)}")
         self.embedding = ConditionEmbedding(self.features, self.n_classes, dtype=self.dtype)
 
     def embed(self, cond: Condition) -> Float[Array, "batch height width features"]:

@@ -36,6 +36,7 @@ from gen_jax.typing import Array
 
 PATCH_BYTES = 2**21  # about a second-level cache: the best of 0.5 to 16 MiB on two x86 cores
 NARROW = 16  # channels that fill a vector register
+WIDE = 2**17  # elements of a kernel that YNNPACK, a part of XLA, divides among cores
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -160,16 +161,39 @@ def _cpu_apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
     if max(g.strides) == 1:
         if c_out <= NARROW and c_out < c_in:
             return _cpu_input(x, _flipped(kernel), g.reversed)
-        return _xla_apply(x, kernel, g)
+        return _on_all_cores(x, kernel, g)
+    # Blocks of pixels as channels: whole blocks fill the vector registers that so few channels
+    # leave empty; blocks along the last axis alone need no copy, and leave it at stride one.
+    block = g.strides
     if c_in * math.prod(g.strides) > NARROW:
+        if len(g.strides) != 2 or max(g.dilation) > 1 or kernel.size >= WIDE:
+            return _xla_apply(x, kernel, g)
+        block = (1, g.strides[1])
+    steps = tuple(s // b for s, b in zip(g.strides, block, strict=True))
+    kernel = _kernel_blocks(kernel, dataclasses.replace(g, strides=block))
+    sides = zip(g.input_size, g.pads, g.output_size, g.strides, kernel.shape, block, strict=False)
+    fit = [(low, s * (m - 1) + k * b - n - low) for n, (low, _), m, s, k, b in sides]
+    x = _blocks(_pad(x, fit), block)
+    none, ones = ((0, 0),) * len(fit), (1,) * len(fit)
+    return _on_all_cores(x, kernel, Geometry(steps, none, ones, x.shape[1:-1], kernel.shape[:-2]))
+
+
+def _on_all_cores(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    """XLA's convolution, where the last axis has stride one.
+
+    XLA's CPU backend gives images to YNNPACK, which keeps small kernels to one core, unless the
+    output is longer than the input on some axis. So the last axis grows until it is, and is
+    cropped: 6.7 ms for 12.3 with kernels 3x3x64x64 on 64 maps of 14x14 and two cores. With few
+    channels the other way, Eigen's, is slower than one core of YNNPACK.
+    """
+    g, size = geometry, geometry.output_size
+    longer = any(m > n for m, n in zip(size, g.input_size, strict=True))
+    if len(size) != 2 or longer or kernel.size >= WIDE or x.shape[-1] < NARROW // 2:
         return _xla_apply(x, kernel, g)
-    # Blocks of pixels as channels fill the vector registers that so few channels leave empty.
-    kernel = _kernel_blocks(kernel, g)
-    sizes = zip(g.input_size, g.pads, g.output_size, kernel.shape, g.strides, strict=False)
-    fit = [(low, s * (m + k - 1) - n - low) for n, (low, _), m, k, s in sizes]
-    x = _blocks(_pad(x, fit), g.strides)
-    ones, none = (1,) * len(fit), ((0, 0),) * len(fit)
-    return _xla_apply(x, kernel, Geometry(ones, none, ones, x.shape[1:-1], kernel.shape[:-2]))
+    low, high = g.pads[-1]
+    pads = (*g.pads[:-1], (low, high + g.input_size[-1] + 1 - size[-1]))
+    y = _xla_apply(x, kernel, dataclasses.replace(g, pads=pads))
+    return lax.slice_in_dim(y, 0, size[-1], axis=-2)
 
 
 def _cpu_input(y: Array, kernel: Array, geometry: Geometry) -> Array:
@@ -188,7 +212,7 @@ def _cpu_input(y: Array, kernel: Array, geometry: Geometry) -> Array:
         sides = zip(span, reach, y.shape[1:-1], strict=True)
         pads = tuple((r - first, last - m) for (first, last), r, m in sides)
         once = Geometry((1,) * n, pads, dilation, y.shape[1:-1], size)
-        x = _xla_apply(y, _flipped(kernel), once)
+        x = _on_all_cores(y, _flipped(kernel), once)
     x = _interleave(x, g.strides) if strided else x
     crops = zip(span, rows, strict=True)
     return _pad(x, [(f * s - low, m + low - e * s) for (f, e), (m, (low, _), s) in crops])

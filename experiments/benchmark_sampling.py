@@ -1,0 +1,346 @@
+"""Sampling speed: every network and sampler, beside one forward pass of the same batch.
+
+    python -m experiments.benchmark_sampling --out sampling.json
+    python -m experiments.benchmark_sampling --model gated-12x64 --batch 1 16 128 --method cached
+
+Seconds are medians of repetitions that alternate with the forward pass's, compilation apart.
+``ratio_to_forward`` sets one batch's time against one pass of the network over it: the floor of
+any sampler that computes each layer once. Whole naive sampling would take minutes: it is measured
+on a few positions and scaled (``naive_positions`` says on how many). ``agree`` is the share of
+images that are those of another sampler, named in ``agrees_with``. ``peak_bytes`` is what XLA
+plans to hold besides parameters and outputs. With PyTorch installed, a plain PyTorch Gated
+PixelCNN of the same size, sampled naively, stands beside ``gated-7x32``.
+
+Row ``gated-trained`` is a small Gated PixelCNN trained for ``--train-steps`` steps first, for the
+number of Jacobi passes depends on what was learned. ``gated-side`` rows, drawn as a plot beside
+``--out``, show the time against the number of positions.
+"""
+
+import dataclasses
+import functools
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.config import UsageError, parse
+from experiments.harness import main, say
+from experiments.timing import Program, alternate
+from gen_jax import autoregressive, data, training
+from gen_jax.autoregressive import sampling
+from gen_jax.distributions import Bernoulli, LogisticMixture
+from gen_jax.reporting import plots
+from gen_jax.state import TrainState
+
+Model = Literal[
+    "gated-7x32",
+    "gated-12x64",
+    "masked-7x64",
+    "plus-plus",
+    "row-lstm",
+    "diagonal-bilstm",
+    "wavenet",
+    "gated-trained",
+    "gated-side",
+]
+Row = dict[str, Any]
+SIDES = (16, 28, 32, 64)
+NAIVE_POSITIONS = 4
+WHOLE_NAIVE = 64  # positions: so few are drawn to the end
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to measure, and for how long."""
+
+    model: tuple[Model, ...] = get_args(Model)
+    method: tuple[sampling.Method, ...] = ("cached", "jacobi", "naive")
+    batch: tuple[int, ...] = ()
+    """Images drawn at once; default what the model's targets name."""
+    size: int | None = None
+    """Side of the images, or samples of sound; default the model's own."""
+    channels: int | None = None
+    seconds: float = 8.0
+    """Of repetitions, a row."""
+    train_steps: int = 200
+    """Of the row gated-trained."""
+    small: bool = False
+    """Tiny networks: to see that everything runs."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    peer: bool = True
+    """Measure PyTorch too, where it is installed."""
+    out: Path | None = None
+    """Write the rows as JSON, and the plot of gated-side beside them."""
+
+    def __post_init__(self):
+        sizes = (*self.batch, *(s for s in (self.size, self.channels) if s is not None))
+        if self.seconds <= 0 or self.train_steps < 1 or any(s < 1 for s in sizes):
+            raise UsageError(
+                "--seconds, --train-steps, --batch, --size and --channels must be positive"
+            )
+
+
+PRESETS = {
+    "smoke": Options(seconds=0.1, train_steps=2, small=True, size=6, batch=(2,)),
+    "default": Options(),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One network, and what it is measured on."""
+
+    model: Any
+    shape: tuple[int, ...]  # *space, channels
+    batches: tuple[int, ...]
+
+    def start(self) -> TrainState:
+        """The network before training, started on noise."""
+        levels = getattr(self.model.likelihood, "levels", 2)
+        noise = np.random.default_rng(0).integers(0, levels, (4, *self.shape))
+        example = self.model.likelihood.to_data(jnp.asarray(noise, jnp.int32))
+        init = functools.partial(autoregressive.init, self.model, optax.adam(2e-3))
+        return jax.jit(init)(jax.random.key(0), example)
+
+
+def make_case(name: str, options: Options) -> Case:
+    """The networks by name, at the sizes that the targets name."""
+    binary, colour = Bernoulli(), LogisticMixture()
+    ar, dtype = autoregressive, jnp.dtype(options.dtype)
+    small = options.small
+
+    def image(model: Any, *, side: int = 28, channels: int = 1, batches=(16,)) -> Case:
+        side, channels = options.size or side, options.channels or channels
+        return Case(model, (side, side, channels), options.batch or batches)
+
+    def gated(layers: int, features: int) -> Any:
+        layers, features = (2, 4) if small else (layers, features)
+        return ar.GatedPixelCNN(binary, layers=layers, features=features, dtype=dtype)
+
+    rnn = {"layers": 1, "features": 4} if small else {"layers": 7, "features": 16}
+    if name in ("gated-7x32", "gated-trained"):
+        return image(gated(7, 32))
+    if name == "gated-side":
+        return image(gated(7, 32), batches=(4,))
+    if name == "gated-12x64":
+        return image(gated(12, 64), batches=(16, 128))
+    if name == "masked-7x64":  # 64 maps between the blocks, 32 within
+        sizes = {"layers": 1, "features": 4} if small else {"layers": 7, "features": 32}
+        return image(ar.PixelCNN(binary, dtype=dtype, **sizes))
+    if name == "plus-plus":
+        sizes = (
+            {"stages": 2, "blocks": 1, "features": 4} if small else {"blocks": 2, "features": 64}
+        )
+        model = ar.PixelCNNPlusPlus(colour, dtype=dtype, **sizes)
+        return image(model, side=32, channels=3)
+    if name == "row-lstm":
+        return image(ar.RowLSTM(binary, dtype=dtype, **rnn))
+    if name == "diagonal-bilstm":
+        return image(ar.DiagonalBiLSTM(binary, dtype=dtype, **rnn))
+    sizes = {"stacks": 1, "layers": 2, "features": 4} if small else {"stacks": 2, "layers": 10}
+    shape = (options.size or 8000, options.channels or 1)
+    return Case(ar.WaveNet(dtype=dtype, **sizes), shape, options.batch or (8,))
+
+
+def trained(case: Case, steps: int) -> Any:
+    """Parameters after so many steps on the shipped digits, cut to the case's size."""
+    digits = data.load("mnist-subset", "train", image_size=case.shape[0])
+    batches = data.Batches(digits, 32, seed=0)
+    step = training.compile_step(
+        autoregressive.train_step, training.make_mesh(jax.devices()[:1]), steps_per_dispatch=5
+    )
+    result = training.fit(case.start(), step, batches, steps=steps, quiet=True)
+    return result.state.params
+
+
+def measure(name: str, case: Case, batch: int, params: Any, options: Options) -> list[Row]:
+    """A row for each method."""
+    model, shape, key = case.model, (batch, *case.shape), jax.random.key(1)
+    x = jnp.zeros(shape, jnp.float32)
+    forward = Program.of(lambda params, x: model.apply({"params": params}, x), params, x)
+    n_units = sampling.make_task(model, params, key, shape).units * int(np.prod(case.shape[:-1]))
+    stop = n_units if n_units <= WHOLE_NAIVE else NAIVE_POSITIONS
+
+    def draw(method: sampling.Method, params: Any, key: Any) -> Any:
+        if method == "naive":
+            task = sampling.make_task(model, params, key, shape)
+            return sampling.naive(task, stop=stop)
+        return autoregressive.sample_counted(model, params, key, shape, method=method)
+
+    programs = {
+        method: Program.of(functools.partial(draw, method), params, key)
+        for method in options.method
+    }
+    rows, drawn = [], {}
+    for method, program in programs.items():
+        result = program.run()
+        if method == "naive":
+            passes = n_units
+            drawn[method] = (
+                np.asarray(model.likelihood.to_data(result[0])) if stop == n_units else None
+            )
+        else:
+            passes, drawn[method] = int(result.passes), np.asarray(result.data)
+        seconds, forward_s = alternate([program.run, forward.run], options.seconds)
+        if method == "naive":
+            seconds *= n_units / stop
+        rows.append(
+            {
+                "model": name,
+                "method": method,
+                "batch": batch,
+                "shape": list(case.shape),
+                "n_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
+                "compile_s": program.compile_s,
+                "seconds": seconds,
+                "images_per_s": batch / seconds,
+                "forward_s": forward_s,
+                "ratio_to_forward": seconds / forward_s,
+                "speedup_over_naive": None,
+                "passes": passes,
+                "peak_bytes": program.peak_bytes,
+                "naive_positions": stop if method == "naive" else None,
+                "agree": None,
+                "agrees_with": None,
+            }
+        )
+    compare(rows, drawn)
+    return rows
+
+
+def compare(rows: list[Row], drawn: dict[str, np.ndarray | None]) -> None:
+    """Fills in what needs the other methods' rows: speed-ups, and whether the images agree."""
+    naive = next((row["seconds"] for row in rows if row["method"] == "naive"), None)
+    for row in rows:
+        if naive is not None:
+            row["speedup_over_naive"] = naive / row["seconds"]
+        mine = drawn[row["method"]]
+        for other in ("naive", "jacobi", "cached"):
+            theirs = drawn.get(other)
+            if other != row["method"] and mine is not None and theirs is not None:
+                same = (mine == theirs).reshape(len(mine), -1).all(-1)
+                row["agree"], row["agrees_with"] = float(same.mean()), other
+                break
+
+
+def peer_row(case: Case, batch: int, options: Options) -> Row | None:
+    """A plain PyTorch Gated PixelCNN of the same size, sampled naively; None without PyTorch."""
+    if not (options.peer and importlib.util.find_spec("torch")):
+        return None
+    from experiments import torch_pixel_twins as twins
+
+    twin = twins.GatedPixelCNN(case.model, case.shape[-1])
+    n_params = sum(p.numel() for p in twin.parameters())
+    n_pixels = int(np.prod(case.shape[:-1]))
+    stop = min(NAIVE_POSITIONS, n_pixels)
+    run = functools.partial(twins.sample, twin, batch, case.shape[:-1], stop)
+    forward = functools.partial(twins.forward, twin, batch, case.shape[:-1])
+    seconds, forward_s = alternate([run, forward], options.seconds)
+    seconds *= n_pixels / stop
+    return {
+        "model": "gated-7x32",
+        "method": "naive (PyTorch)",
+        "batch": batch,
+        "shape": list(case.shape),
+        "n_params": n_params,
+        "compile_s": 0.0,
+        "seconds": seconds,
+        "images_per_s": batch / seconds,
+        "forward_s": forward_s,
+        "ratio_to_forward": seconds / forward_s,
+        "speedup_over_naive": 1.0,
+        "passes": n_pixels,
+        "peak_bytes": None,
+        "naive_positions": stop,
+        "agree": None,
+        "agrees_with": None,
+    }
+
+
+def rows_of(name: Model, options: Options) -> list[Row]:
+    """All rows of one model."""
+    if name == "gated-side":
+        sides = (4, 6) if options.small else SIDES
+        only_cached = dataclasses.replace(options, method=("cached",))
+        rows = []
+        for side in sides:
+            case = make_case(name, dataclasses.replace(options, size=side))
+            rows += measure(name, case, case.batches[0], case.start().params, only_cached)
+        return rows
+    case = make_case(name, options)
+    params = trained(case, options.train_steps) if name == "gated-trained" else case.start().params
+    rows = []
+    for batch in case.batches:
+        rows += measure(name, case, batch, params, options)
+        peer = peer_row(case, batch, options) if name == "gated-7x32" else None
+        if peer is not None:
+            rows.append(peer)
+    return rows
+
+
+def write(result: dict[str, Any], out: Path) -> None:
+    """Writes the rows, and beside them the plot of time against the number of positions."""
+    try:
+        out.write_text(json.dumps(result, indent=2) + "\n")
+        by_size = [row for row in result["rows"] if row["model"] == "gated-side"]
+        if by_size:
+            positions = [int(np.prod(row["shape"][:-1])) for row in by_size]
+            series = {
+                "cached": (positions, [row["seconds"] for row in by_size]),
+                "one forward pass": (positions, [row["forward_s"] for row in by_size]),
+            }
+            figure = plots.curves(
+                series, x_label="positions", y_label="seconds", log_x=True, log_y=True
+            )
+            out.with_suffix(".png").write_bytes(plots.to_png(figure))
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}") from None
+
+
+HEAD = ("model", "method", "batch", "seconds", "forward", "ratio", "x naive", "passes", "agree")
+LINE = "{:16} {:16} {:>5} {:>9} {:>9} {:>7} {:>8} {:>7} {:>6}"
+
+
+def table_line(row: Row) -> str:
+    """A row for the terminal."""
+    speedup, agree = row["speedup_over_naive"], row["agree"]
+    return LINE.format(
+        row["model"],
+        row["method"],
+        row["batch"],
+        f"{row['seconds']:.3f}",
+        f"{row['forward_s']:.3f}",
+        f"{row['ratio_to_forward']:.2f}",
+        "–" if speedup is None else f"{speedup:.0f}",
+        row["passes"],
+        "–" if agree is None else f"{agree:.1%}",
+    )
+
+
+def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measures, prints a table, and returns what ``--out`` writes."""
+    _, options = parse(
+        PRESETS, argv, prog="python -m experiments.benchmark_sampling", description=__doc__
+    )
+    environment = training.environment() | {"dtype": options.dtype}
+    say(str(environment["device"]))
+    say(LINE.format(*HEAD))
+    rows = []
+    for name in options.model:
+        for row in rows_of(name, options):
+            rows.append(row)
+            say(table_line(row))
+    result = {"environment": environment, "rows": rows}
+    if options.out is not None:
+        write(result, options.out)
+    return result
+
+
+if __name__ == "__main__":
+    main(program)

@@ -1,0 +1,86 @@
+"""The sampling benchmark measures what it says, at sizes that compile at once."""
+
+import importlib.util
+import json
+
+import pytest
+from PIL import Image
+
+from experiments import benchmark_sampling
+from experiments.config import UsageError
+
+pytestmark = pytest.mark.smoke
+TORCH = importlib.util.find_spec("torch") is not None
+COLUMNS = {
+    "model",
+    "method",
+    "batch",
+    "shape",
+    "compile_s",
+    "seconds",
+    "forward_s",
+    "ratio_to_forward",
+    "speedup_over_naive",
+    "passes",
+    "agree",
+}
+
+
+def test_every_network_and_method_has_a_row_that_holds_together(tmp_path):
+    out = tmp_path / "rows.json"
+    benchmark_sampling.program(["smoke", "--out", str(out), "--no-peer"])
+    rows = json.loads(out.read_text())["rows"]
+    options = benchmark_sampling.Options()
+    assert {row["model"] for row in rows} == set(options.model)
+    for row in rows:
+        assert row.keys() >= COLUMNS
+        assert row["ratio_to_forward"] == pytest.approx(row["seconds"] / row["forward_s"])
+        assert row["images_per_s"] == pytest.approx(row["batch"] / row["seconds"])
+        assert row["compile_s"] > 0
+        if row["model"] != "gated-side":
+            assert row["agree"] == 1.0, row  # all of so few images
+    by_method = {row["method"]: row for row in rows if row["model"] == "gated-7x32"}
+    assert set(by_method) == set(options.method)
+    assert by_method["naive"]["passes"] == 36
+    assert 1 < by_method["jacobi"]["passes"] <= 36
+    assert by_method["cached"]["speedup_over_naive"] == pytest.approx(
+        by_method["naive"]["seconds"] / by_method["cached"]["seconds"]
+    )
+    with Image.open(out.with_suffix(".png")) as picture:
+        assert picture.width > 100
+
+
+def test_rows_can_be_chosen():
+    arguments = ["smoke", "--model", "gated-12x64", "--method", "cached", "--batch", "1", "3"]
+    result = benchmark_sampling.program([*arguments, "--size", "5", "--no-peer"])
+    rows = result["rows"]
+    assert [(row["batch"], row["shape"]) for row in rows] == [(1, [5, 5, 1]), (3, [5, 5, 1])]
+    assert all(row["speedup_over_naive"] is None for row in rows)
+
+
+@pytest.mark.skipif(not TORCH, reason="PyTorch is not installed")
+def test_the_twin_computes_our_outputs_from_our_parameters():
+    import numpy as np
+    import torch
+
+    from experiments import torch_pixel_twins
+
+    options = benchmark_sampling.Options(small=True, size=6)
+    case = benchmark_sampling.make_case("gated-7x32", options)
+    params = case.start().params
+    twin = torch_pixel_twins.GatedPixelCNN(case.model, 1)
+    with torch.no_grad():
+        for name, layer in twin.named_modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                ours = params[name.replace(".", "_")]
+                layer.weight.copy_(torch.from_numpy(np.array(ours["kernel"]).transpose(3, 2, 0, 1)))
+                layer.bias.copy_(torch.from_numpy(np.array(ours["bias"])))
+    x = np.random.default_rng(0).integers(0, 2, (2, 6, 6, 1)).astype(np.float32)
+    theirs = twin(torch.from_numpy(x.transpose(0, 3, 1, 2))).detach().numpy()
+    ours = case.model.apply({"params": params}, x)
+    np.testing.assert_allclose(ours[..., 0, :], theirs.transpose(0, 2, 3, 1), atol=1e-5)
+
+
+def test_sizes_must_be_positive():
+    with pytest.raises(UsageError, match="must be positive"):
+        benchmark_sampling.program(["smoke", "--batch", "0"])
