@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.autoregressive import GatedPixelCNN
+from gen_jax.autoregressive import (
+    DiagonalBiLSTM,
+    GatedPixelCNN,
+    PixelCNN,
+    PixelCNNPlusPlus,
+    RowLSTM,
+    WaveNet,
+)
 from gen_jax.distributions import Bernoulli, Categorical, LogisticMixture
 from gen_jax.nn.causal import Condition
 from gen_jax.sequential import Sequential
@@ -35,8 +42,38 @@ def gated(likelihood: Sequential, **fields: Any) -> GatedPixelCNN:
     return GatedPixelCNN(likelihood, **(sizes | fields))
 
 
+def masked(likelihood: Sequential, **fields: Any) -> PixelCNN:
+    sizes = {"layers": 2, "features": 6, "head_features": 7, "first_kernel": 5}
+    return PixelCNN(likelihood, **(sizes | fields))
+
+
+def wavenet(likelihood: Sequential, **fields: Any) -> WaveNet:
+    sizes = {"layers": 3, "features": 5, "skip_features": 4, "first_kernel": 3}
+    return WaveNet(likelihood, **(sizes | fields))
+
+
+def plus_plus(likelihood: Sequential, **fields: Any) -> PixelCNNPlusPlus:
+    sizes = {"blocks": 1, "stages": 2, "features": 4}
+    return PixelCNNPlusPlus(likelihood, **(sizes | fields))
+
+
+def row_lstm(likelihood: Sequential, **fields: Any) -> RowLSTM:
+    sizes = {"layers": 2, "features": 4, "head_features": 5, "first_kernel": 5}
+    return RowLSTM(likelihood, **(sizes | fields))
+
+
+def diagonal_bilstm(likelihood: Sequential, **fields: Any) -> DiagonalBiLSTM:
+    sizes = {"layers": 2, "features": 4, "head_features": 5, "first_kernel": 5}
+    return DiagonalBiLSTM(likelihood, **(sizes | fields))
+
+
 NETWORKS: dict[str, Callable[..., Any]] = {
     "gated": gated,
+    "masked": masked,
+    "plus-plus": plus_plus,
+    "wavenet": wavenet,
+    "row-lstm": row_lstm,
+    "diagonal-bilstm": diagonal_bilstm,
 }
 
 
