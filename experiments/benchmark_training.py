@@ -4,7 +4,7 @@
     python -m experiments.benchmark_training --model dense-vae fit
 
 ``ours`` and ``peer`` are examples a second: medians of repetitions that alternate, compilation
-apart, on images in memory. Our step is compiled with several steps in a dispatch, as ``fit`` runs
+apart, on data in memory. Our step is compiled with up to 20 steps in a dispatch, as ``fit`` runs
 it; the peer is eager PyTorch, where installed (``pip install -e '.[torch]'``; rows without a peer
 otherwise). Row ``fit`` is ``training.fit`` beside its own bare compiled loop. ``share_of_peak``
 sets the step's arithmetic (three times the forward pass's) against a matrix product's speed,
@@ -12,7 +12,6 @@ measured in the same run.
 """
 
 import dataclasses
-import functools
 import importlib.util
 import json
 import time
@@ -22,17 +21,13 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 
 from experiments.config import UsageError, parse
 from experiments.harness import main, say
 from experiments.timing import alternate
-from gen_jax import data, latent, training
-from gen_jax.distributions import Bernoulli, Gaussian, Likelihood
-from gen_jax.latent import autoencoder
+from experiments.training_cases import Case, cases
+from gen_jax import data, training
 from gen_jax.state import TrainState
-from gen_jax.training.sharding import Step
 
 Model = Literal[
     "dense-vae",
@@ -41,6 +36,11 @@ Model = Literal[
     "dense-autoencoder",
     "conv-autoencoder-28",
     "conv-autoencoder-64",
+    "gated",
+    "gated-7x32",
+    "masked",
+    "plus-plus",
+    "wavenet",
     "fit",
 ]
 Row = dict[str, Any]
@@ -53,7 +53,8 @@ class Options:
     model: tuple[Model, ...] = get_args(Model)
     seconds: float = 20.0
     """Of alternating repetitions, a row."""
-    steps_per_dispatch: int = 20
+    steps_per_dispatch: int | None = None
+    """Default the model's own: 20, or down to 1 where a step takes a second on two cores."""
     small: bool = False
     """Tiny networks: to see that everything runs."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -63,89 +64,12 @@ class Options:
     """Write the rows as JSON."""
 
     def __post_init__(self):
-        if self.seconds <= 0 or self.steps_per_dispatch < 1:
+        steps = self.steps_per_dispatch
+        if self.seconds <= 0 or (steps is not None and steps < 1):
             raise UsageError("--seconds must be positive, --steps-per-dispatch 1 or more")
 
 
 PRESETS = {"smoke": Options(seconds=0.2, steps_per_dispatch=2, small=True), "default": Options()}
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One model at one size: the paper's dense VAE, or convolutions on 28×28×1 or 64×64×3."""
-
-    kind: Literal["vae", "autoencoder"]
-    shape: tuple[int, int, int]
-    batch_size: int
-    latent_dim: int
-    hidden: tuple[int, ...] = ()
-    features: tuple[int, ...] = ()
-
-    @property
-    def likelihood(self) -> Likelihood:
-        return Bernoulli() if self.shape[2] == 1 else Gaussian()
-
-    def state(self, dtype: str) -> TrainState:
-        """Our model, before its first step."""
-        compute = jnp.dtype(dtype)
-        if self.features:
-            encoder = latent.ConvEncoder(self.features, dtype=compute)
-            decoder = latent.ConvDecoder(self.features[::-1], dtype=compute)
-        else:
-            encoder = latent.DenseEncoder(self.hidden, dtype=compute)
-            decoder = latent.DenseDecoder(self.hidden[::-1], dtype=compute)
-        tx, key = optax.adam(1e-3, eps=1e-4), jax.random.key(0)
-        example = jnp.zeros((1, *self.shape), jnp.uint8)
-        if self.kind == "autoencoder":
-            model = latent.Autoencoder(self.shape, self.latent_dim, encoder, decoder)
-            return autoencoder.init(model, tx, key, example)
-        model = latent.VAE(self.shape, self.latent_dim, encoder, decoder, self.likelihood)
-        return latent.init(model, tx, key, example)
-
-    @property
-    def train_step(self) -> Step:
-        return autoencoder.train_step if self.kind == "autoencoder" else latent.train_step
-
-    def peer(self, batches: np.ndarray) -> tuple[Callable[[], None], int]:
-        """The twin's steps on ``batches``, and its number of parameters."""
-        from experiments import torch_twins as twins
-
-        vae = self.kind == "vae"
-        n_outputs = self.likelihood.n_outputs if vae else 1
-        twin = twins.Twin(
-            self.shape,
-            self.latent_dim,
-            n_outputs=n_outputs,
-            head=self.latent_dim * (2 if vae else 1),
-            hidden=self.hidden,
-            features=self.features,
-        )
-        log_prob = twins.bernoulli if n_outputs == 1 else twins.gaussian
-        loss = (
-            functools.partial(twins.vae_loss, log_prob=log_prob) if vae else twins.autoencoder_loss
-        )
-        n_params = sum(p.numel() for p in twin.parameters())
-        return twins.trainer(twin, loss, batches), n_params
-
-
-def cases(small: bool) -> dict[str, Case]:
-    """The models by name."""
-    if small:
-        dense: dict[str, Any] = {"hidden": (8, 8), "latent_dim": 2, "batch_size": 4}
-        narrow = wide = {"features": (2, 3), "latent_dim": 2, "batch_size": 4}
-    else:
-        dense = {"hidden": (200, 200), "latent_dim": 50, "batch_size": 128}
-        narrow = {"features": (32, 64), "latent_dim": 50, "batch_size": 64}
-        wide = {"features": (32, 64, 128), "latent_dim": 128, "batch_size": 64}
-    gray, colour = (28, 28, 1), (64, 64, 3)
-    return {
-        "dense-vae": Case("vae", gray, **dense),
-        "conv-vae-28": Case("vae", gray, **narrow),
-        "conv-vae-64": Case("vae", colour, **wide),
-        "dense-autoencoder": Case("autoencoder", gray, **dense),
-        "conv-autoencoder-28": Case("autoencoder", gray, **narrow),
-        "conv-autoencoder-64": Case("autoencoder", colour, **wide),
-    }
 
 
 def matrix_product_peak(seconds: float, side: int = 2048) -> float:
@@ -170,11 +94,9 @@ def repeated(step: training.CompiledStep, state: TrainState, stack: Any) -> Call
 
 def measure(name: str, case: Case, options: Options, peak: float) -> Row:
     """One row: our step, and beside it the twin's."""
-    k = options.steps_per_dispatch
-    n_images = k * case.batch_size
-    random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (n_images, *case.shape), np.uint8)
-    batches = data.Batches(data.ArrayDataset(name, "train", pixels), case.batch_size, seed=0)
+    k = options.steps_per_dispatch or case.steps_per_dispatch
+    n_examples = k * case.batch_size
+    batches = case.batches(k)
     state = case.state(options.dtype)
     step = training.compile_step(case.train_step, steps_per_dispatch=k)
     ours = repeated(step, state, step.gather(batches, 0, k))
@@ -184,7 +106,7 @@ def measure(name: str, case: Case, options: Options, peak: float) -> Row:
     n_params = sum(x.size for x in jax.tree.leaves(state.params))
     runs = [ours]
     if options.peer and importlib.util.find_spec("torch"):
-        theirs, twin_params = case.peer(pixels.reshape(k, case.batch_size, *case.shape))
+        theirs, twin_params = case.peer(batches.examples)
         if twin_params != n_params:
             raise RuntimeError(f"{name}: the twin has {twin_params} parameters, ours {n_params}")
         runs.append(theirs)
@@ -195,8 +117,8 @@ def measure(name: str, case: Case, options: Options, peak: float) -> Row:
         "batch": case.batch_size,
         "shape": list(case.shape),
         "n_params": n_params,
-        "ours": n_images / ours_s,
-        "peer": n_images / peer_s[0] if peer_s else None,
+        "ours": n_examples / ours_s,
+        "peer": n_examples / peer_s[0] if peer_s else None,
         "ratio": None,
         "compile_s": first - ours_s,
         "step_ms": 1e3 * ours_s / k,
@@ -222,7 +144,7 @@ def forward_flops(case: Case, state: TrainState) -> float:
 
 def measure_fit(case: Case, options: Options) -> Row:
     """``training.fit``, data and metrics included, beside the compiled loop alone."""
-    k = options.steps_per_dispatch
+    k = options.steps_per_dispatch or case.steps_per_dispatch
     digits = data.load("mnist-subset", "train")
     batches = data.Batches(digits, case.batch_size, seed=0)
     state = case.state(options.dtype)

@@ -1,4 +1,5 @@
-"""PyTorch twins of the latent models: the peers that ``benchmark_training`` measures against.
+"""PyTorch twins of the latent models: the peers that ``benchmark_training`` measures against, and
+the training of all its peers.
 
 Eager PyTorch as its users write it: the same layers, sizes, likelihoods and optimizer, images as
 uint8 tensors in memory. Importing this module needs PyTorch.
@@ -6,6 +7,7 @@ uint8 tensors in memory. Importing this module needs PyTorch.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed everywhere
@@ -117,17 +119,21 @@ def autoencoder_loss(twin: Twin, image: torch.Tensor) -> torch.Tensor:
     return ((twin.decode(twin.encode(x))[:, :, 0] - x) ** 2).sum((1, 2, 3)).mean()
 
 
+def count_parameters(twin: nn.Module) -> int:
+    return sum(p.numel() for p in twin.parameters())
+
+
 def trainer(
-    twin: Twin, loss: Callable[[Twin, torch.Tensor], torch.Tensor], batches: np.ndarray
+    twin: nn.Module, loss: Callable[[Any, torch.Tensor], torch.Tensor], batches: np.ndarray
 ) -> Callable[[], None]:
-    """A function that takes one Adam step on each of ``batches`` (uint8 [K, B, H, W, C])."""
-    images = torch.from_numpy(np.ascontiguousarray(batches.transpose(0, 1, 4, 2, 3)))
+    """A function that takes one Adam step on each of ``batches``, [K, B, *space, C] as stored."""
+    examples = torch.from_numpy(np.ascontiguousarray(np.moveaxis(batches, -1, 2)))
     optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3, eps=1e-4)
 
     def train() -> None:
-        for image in images:
+        for example in examples:
             optimizer.zero_grad(set_to_none=True)
-            loss(twin, image).backward()
+            loss(twin, example).backward()
             optimizer.step()
 
     return train

@@ -2,16 +2,28 @@
 
 import importlib.util
 import json
+import re
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import benchmark_training
+from experiments import benchmark_training, training_cases
 from experiments.config import UsageError
+from experiments.training_cases import AutoregressiveCase
+from gen_jax.autoregressive import GatedPixelCNN, PixelCNNPlusPlus
+from gen_jax.distributions import LogisticMixture
 from gen_jax.latent import autoencoder
 
 pytestmark = pytest.mark.smoke
 TORCH = importlib.util.find_spec("torch") is not None
+FULL = training_cases.autoregressive_cases(small=False)
+TWO_STAGES = PixelCNNPlusPlus(LogisticMixture(), blocks=1, stages=2, features=4)
+TINY = training_cases.autoregressive_cases(small=True) | {
+    "plus-plus": AutoregressiveCase(TWO_STAGES, (6, 7, 3), batch_size=2)
+}
 
 
 def test_rows_hold_together(tmp_path):
@@ -38,10 +50,22 @@ def test_rows_can_be_chosen_and_need_no_peer():
 
 
 def test_flops_of_a_dense_network_are_those_of_its_matrices():
-    case = benchmark_training.cases(small=True)["dense-autoencoder"]
+    case = training_cases.cases(small=True)["dense-autoencoder"]
     products = 2 * case.batch_size * (784 * 8 + 8 * 8 + 8 * 2 + 2 * 8 + 8 * 8 + 8 * 784)
     counted = benchmark_training.forward_flops(case, case.state("float32"))
     assert products <= counted <= 1.15 * products  # and a little for biases
+
+
+def test_flops_of_a_gated_network_are_those_of_its_convolutions():
+    model = GatedPixelCNN(layers=3, features=32, skip_features=16)
+    case = AutoregressiveCase(model, (28, 28, 1), batch_size=2)
+    first = 3 * 7 * 64 + 4 * 64  # rows above, pixels to the left
+    others = 2 * (2 * 3 * 32 * 64 + 2 * 32 * 64)
+    pixelwise = 3 * (64 * 64 + 32 * 48) + 16 * 16 + 16
+    products = 2 * 2 * 28 * 28 * (first + others + pixelwise)
+    state = jax.eval_shape(lambda: case.state("float32"))
+    counted = benchmark_training.forward_flops(case, state)
+    assert counted == pytest.approx(products, rel=0.05)  # without the taps outside the image
 
 
 def test_seconds_must_be_positive():
@@ -55,7 +79,7 @@ def test_the_dense_twin_computes_our_loss_from_our_parameters():
 
     from experiments import torch_twins
 
-    case = benchmark_training.cases(small=True)["dense-autoencoder"]
+    case = training_cases.cases(small=True)["dense-autoencoder"]
     params = case.state("float32").params
     twin = torch_twins.Twin(case.shape, case.latent_dim, n_outputs=1, head=2, hidden=case.hidden)
     layers = [params["encoder"]["Dense_0"], params["encoder"]["Dense_1"]]
@@ -70,3 +94,93 @@ def test_the_dense_twin_computes_our_loss_from_our_parameters():
     theirs = torch_twins.autoencoder_loss(twin, torch.tensor(image.transpose(0, 3, 1, 2)))
     ours = autoencoder.l2_loss(case.state("float32").model, params, image).mean()
     assert float(theirs.detach()) == pytest.approx(float(ours), rel=1e-5)
+
+
+@pytest.mark.skipif(not TORCH, reason="PyTorch is not installed")
+@pytest.mark.parametrize("name", FULL)
+def test_twins_have_as_many_parameters(name):
+    params = jax.eval_shape(lambda: FULL[name].state("float32")).params
+    twin, _ = FULL[name].twin()
+    ours = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert sum(p.numel() for p in twin.parameters()) == ours
+
+
+@pytest.mark.skipif(not TORCH, reason="PyTorch is not installed")
+@pytest.mark.parametrize("name", TINY)
+def test_twins_compute_our_outputs_and_losses_from_our_parameters(name):
+    import torch
+
+    case = TINY[name]
+    model, params = case.model, drawn(case)
+    twin, loss = case.twin()
+    copy_parameters(twin.eval(), params)
+
+    value = model.likelihood.quantize(case.batches(1).examples[0])
+    x, stored = model.likelihood.as_input(value), model.likelihood.to_data(value)
+
+    @jax.jit
+    def ours(params):
+        outputs = model.apply({"params": params}, x)
+        return outputs[..., 0, :], -model.likelihood.unit_log_prob(outputs, value[..., None, :])
+
+    outputs, nll = ours(params)
+    with torch.no_grad():
+        theirs = twin(channels_first(x)).numpy()
+        their_loss = float(loss(twin, channels_first(stored)))
+    np.testing.assert_allclose(np.moveaxis(theirs, 1, -1), outputs, rtol=1e-4, atol=1e-4)
+    assert their_loss == pytest.approx(float(nll.sum()) / case.batch_size, rel=1e-4)
+
+
+def drawn(case: AutoregressiveCase) -> Any:
+    """Parameters none of which is zero, biases neither."""
+    shapes = jax.eval_shape(lambda: case.state("float32")).params
+    random = np.random.default_rng(0)
+    return jax.tree.map(lambda p: jnp.asarray(0.3 * random.normal(size=p.shape), p.dtype), shapes)
+
+
+def channels_first(x: Any) -> Any:
+    import torch
+
+    return torch.from_numpy(np.moveaxis(np.array(x), -1, 1).copy())
+
+
+def copy_parameters(twin: Any, params: Any) -> None:
+    """Gives the twin's convolutions our kernels, scales and biases."""
+    import torch
+    from torch.nn import Conv1d, Conv2d, ConvTranspose2d
+
+    layers = layers_by_name(params)
+    with torch.no_grad():
+        for name, module in twin.named_modules():
+            if not isinstance(module, (Conv1d, Conv2d, ConvTranspose2d)):
+                continue
+            layer = layers.pop(our_name(name))
+            kernel = torch.tensor(np.asarray(layer["kernel"]))
+            order = (-1, -2, *range(kernel.ndim - 2))
+            if isinstance(module, ConvTranspose2d):  # turned round, and to c_out from c_in
+                kernel, order = kernel.flip(0, 1), (-2, -1, 0, 1)
+            kernel = kernel.permute(*(i % kernel.ndim for i in order))
+            module.bias.copy_(torch.tensor(np.asarray(layer["bias"])))
+            if "scale" not in layer:
+                module.weight.copy_(kernel)
+                continue
+            scale, direction = module.parametrizations.weight.parameters()
+            scale.copy_(torch.tensor(np.asarray(layer["scale"])).reshape(scale.shape))
+            direction.copy_(kernel)
+    assert not layers
+
+
+def layers_by_name(params: Any, prefix: str = "") -> dict[str, Any]:
+    """Our layers; those of a block have its name before theirs."""
+    if "kernel" in params:
+        return {prefix: params}
+    parts = [
+        layers_by_name(part, f"{prefix}_{name}" if prefix else name)
+        for name, part in params.items()
+    ]
+    return {name: layer for part in parts for name, layer in part.items()}
+
+
+def our_name(name: str) -> str:
+    """Our name of a twin's layer."""
+    return re.sub(r"^layers\.|\.conv$", "", name).replace(".", "_")
