@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import jax
 import numpy as np
@@ -21,14 +21,16 @@ from gen_jax import data, images, reporting, training
 from gen_jax.state import TrainState
 from gen_jax.typing import PRNGKey
 
+Data = TypeVar("Data", bound=data.AnyDataset)
+
 
 @dataclasses.dataclass(frozen=True)
-class Splits:
+class Splits(Generic[Data]):
     """The three parts of an experiment's data."""
 
-    train: data.Dataset
-    validation: data.Dataset
-    test: data.Dataset
+    train: Data
+    validation: Data
+    test: Data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Setup:
     ``validate(state)`` gives metrics on held-out images during training, ``film(state)`` a batch
     of uint8 images to watch, ``test(state)`` the numbers of the summary, ``draw(key, state, n)``
     new images where the model can, and ``pictures(state, run_dir)`` adds to the report. The
-    checkpoint whose validation metric ``best`` is lowest ("min") or highest is kept.
+    checkpoint whose validation metric ``best`` is lowest ("min") or highest is kept. Where
+    ``sample_rate`` is given, ``draw`` makes sounds instead: int16 [n, T, C].
     """
 
     state: TrainState
@@ -49,19 +52,10 @@ class Setup:
     pictures: Callable[[TrainState, Path], None]
     best: tuple[str, Literal["min", "max"]]
     draw: Callable[[PRNGKey, TrainState, int], np.ndarray] | None = None
+    sample_rate: int | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """One experiment's name, presets, and ``build(config, splits) -> Setup``."""
-
-    name: str
-    description: str | None
-    presets: Mapping[str, RunConfig]
-    build: Callable[[Any, Splits], Setup]
-
-
-def load_splits(config: DataConfig) -> Splits:
+def load_splits(config: DataConfig) -> Splits[data.Dataset]:
     """Loads the training, validation and test part of the config's dataset.
 
     With ``validation_fraction`` 0 every training image trains, and validation looks at the test
@@ -85,6 +79,18 @@ def load_splits(config: DataConfig) -> Splits:
     if train.skipped:
         say(f"{train.skipped} unreadable images of {config.dataset} are left out")
     return Splits(train, validation, test)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One experiment's name, presets, ``build(config, splits) -> Setup``, and where its splits
+    come from."""
+
+    name: str
+    description: str | None
+    presets: Mapping[str, RunConfig]
+    build: Callable[[Any, Any], Setup]
+    load: Callable[[Any], Splits[Any]] = load_splits
 
 
 def default_run_dir(experiment: str, preset: str, config: DataConfig, usual: DataConfig) -> Path:
@@ -112,12 +118,12 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
     run_dir = config.run_dir or default_run_dir(
         experiment.name, preset, config, experiment.presets[preset]
     )
-    splits = load_splits(config)  # first: a mistake here must leave no run folder behind
+    splits = experiment.load(config)  # first: a mistake here must leave no run folder behind
     with training.open_run(
         run_dir, experiment=experiment.name, preset=preset, config=config
     ) as opened:
         if config.batch_size > len(splits.train):
-            say(f"A batch is the whole training set: {len(splits.train)} images.")
+            say(f"A batch is the whole training set: {len(splits.train)} examples.")
             config = dataclasses.replace(config, batch_size=len(splits.train))
         steps = config.total_steps(len(splits.train))
         done = read_summary(run_dir)
@@ -150,7 +156,7 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
 
 
 def fit(
-    config: RunConfig, setup: Setup, train: data.Dataset, steps: int, opened: training.Run
+    config: RunConfig, setup: Setup, train: data.AnyDataset, steps: int, opened: training.Run
 ) -> training.FitResult:
     """Trains as the config says, with the setup's scores and pictures along the way."""
     metric, mode = setup.best

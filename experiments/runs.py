@@ -3,14 +3,15 @@
 import dataclasses
 from pathlib import Path
 
-from experiments import autoencoder, pixelcnn, pixelrnn, vae
+from experiments import autoencoder, pixelcnn, pixelrnn, vae, wavenet
 from experiments.config import RunConfig, UsageError, dashed
-from experiments.harness import Experiment, Setup, load_splits
+from experiments.harness import Experiment, Setup
 from gen_jax import training
 from gen_jax.state import TrainState
 
-EXPERIMENTS = {
-    module.EXPERIMENT.name: module.EXPERIMENT for module in (autoencoder, pixelcnn, pixelrnn, vae)
+EXPERIMENTS: dict[str, Experiment] = {
+    module.EXPERIMENT.name: module.EXPERIMENT
+    for module in (autoencoder, pixelcnn, pixelrnn, vae, wavenet)
 }
 
 
@@ -41,5 +42,5 @@ def reopen(run_dir: Path, *, step: int | None = None, **changes: object) -> Reop
         if not hasattr(saved, key):
             raise UsageError(f"--{dashed(key)} means nothing to a run of {name!r}")
     config = dataclasses.replace(saved, **given)
-    setup = experiment.build(config, load_splits(config))
+    setup = experiment.build(config, experiment.load(config))
     return Reopened(experiment, config, setup, training.restore(run_dir, setup.state, step=step))

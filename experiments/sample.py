@@ -1,6 +1,7 @@
-"""New images from a trained run.
+"""New images or sounds from a trained run.
 
 python -m experiments.sample runs/vae/default --num 64 --out samples.png
+python -m experiments.sample runs/wavenet/default --num 24 --out scale.wav
 """
 
 import dataclasses
@@ -8,22 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import numpy as np
 import tyro
 from PIL import Image
 
 from experiments.config import UsageError
 from experiments.harness import main, say
 from experiments.runs import reopen
-from gen_jax import images
+from gen_jax import data, images
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Which run, how many images, and where they go."""
+    """Which run, how many images or sounds, and where they go."""
 
     run_dir: tyro.conf.Positional[Path]
     num: int = 64
-    out: Path = Path("samples.png")
+    out: Path | None = None
+    """Default samples.png; sounds go one after another into samples.wav."""
     seed: int = 0
     step: int | None = None
     """The checkpoint of this step instead of the newest."""
@@ -32,22 +35,35 @@ class Options:
 
 
 def program(argv: Sequence[str] | None = None) -> None:
-    """Draws ``num`` images as one picture."""
+    """Draws ``num`` images as one picture, or as many sounds as one."""
     options = tyro.cli(Options, args=argv, prog="python -m experiments.sample", description=__doc__)
     if options.num < 1:
         raise UsageError(f"--num must be 1 or more, got {options.num}")
     run = reopen(options.run_dir, step=options.step, data_dir=options.data_dir)
     if run.setup.draw is None:
         raise UsageError(f"{run.experiment.name} is no generative model: it has nothing to sample")
+    rate = run.setup.sample_rate
+    out = options.out or Path("samples.png" if rate is None else "samples.wav")
+    if rate is not None and out.suffix.lower() != ".wav":
+        raise UsageError(f"cannot write {out}: sounds go into a .wav file")
     drawn = run.setup.draw(jax.random.key(options.seed), run.state, options.num)
-    sheet = images.grid(drawn)
-    picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
     try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(options.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if rate is None:
+            sheet = images.grid(drawn)
+            Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(out)
+        else:
+            data.write_wav(out, in_turn(drawn, rate), rate)
     except (OSError, ValueError) as error:  # ValueError: a suffix that pillow does not know
-        raise UsageError(f"cannot write {options.out}: {error}") from None
-    say(f"{options.num} images of step {int(run.state.step)}: {options.out}")
+        raise UsageError(f"cannot write {out}: {error}") from None
+    what = "images" if rate is None else "sounds"
+    say(f"{options.num} {what} of step {int(run.state.step)}: {out}")
+
+
+def in_turn(sounds: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Sounds [n, T, C] one after another, with a quarter of a second between them."""
+    spaced = np.pad(sounds, ((0, 0), (0, sample_rate // 4), (0, 0)))
+    return spaced.reshape(-1, sounds.shape[-1])
 
 
 if __name__ == "__main__":

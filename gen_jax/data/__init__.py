@@ -1,17 +1,23 @@
 """Data sets, and batches of them as a pure function of the step.
 
-``load`` opens a set by name, ``Batches`` makes any training batch from its step's number,
-``evaluation_batches`` goes through a set once, padded and masked.
+``load`` opens a set of images by name and ``load_audio`` one of sounds, ``Batches`` makes any
+training batch from its step's number, ``evaluation_batches`` goes through a set once, padded and
+masked.
 """
 
+from gen_jax.data.audio import load_audio
 from gen_jax.data.batches import Batches, EvaluationBatches, evaluation_batches
-from gen_jax.data.dataset import ArrayDataset, Dataset
+from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset
 from gen_jax.data.errors import DataError
 from gen_jax.data.loading import load
+from gen_jax.data.sounds import AudioDataset
 from gen_jax.data.stream import StreamDataset
+from gen_jax.data.wav import read_wav, write_wav
 
 __all__ = [
+    "AnyDataset",
     "ArrayDataset",
+    "AudioDataset",
     "Batches",
     "DataError",
     "Dataset",
@@ -19,4 +25,7 @@ __all__ = [
     "StreamDataset",
     "evaluation_batches",
     "load",
+    "load_audio",
+    "read_wav",
+    "write_wav",
 ]

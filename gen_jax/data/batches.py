@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int
 
-from gen_jax.data.dataset import Dataset, Examples
+from gen_jax.data.dataset import AnyDataset, Examples
 from gen_jax.data.errors import DataError
 from gen_jax.data.permutation import permutation
 
@@ -27,7 +27,7 @@ class Batches:
     negative seed.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, *, seed: int):
+    def __init__(self, dataset: AnyDataset, batch_size: int, *, seed: int):
         _check_batch_size(batch_size)
         if batch_size > len(dataset):
             raise DataError(
@@ -48,7 +48,8 @@ class Batches:
         return -(-len(self.dataset) // self.batch_size)
 
     def batch_at(self, step: int, rows: slice | None = None) -> Examples:
-        """Returns the batch of a step: "image" uint8 [B, H, W, C], and "label" int32 [B] if known.
+        """Returns the batch of a step: "image" uint8 [B, H, W, C] or "audio" int16 [B, T, C], and
+        "label" int32 [B] if known.
 
         ``rows`` picks a part of the batch, and only that part is read.
         """
@@ -80,7 +81,7 @@ class Batches:
 class EvaluationBatches:
     """What ``evaluation_batches`` returns; it can be gone through any number of times."""
 
-    dataset: Dataset
+    dataset: AnyDataset
     batch_size: int
 
     def __len__(self) -> int:
@@ -95,7 +96,7 @@ class EvaluationBatches:
             yield {**self.dataset.take(np.minimum(places, last)), "mask": places <= last}
 
 
-def evaluation_batches(dataset: Dataset, batch_size: int) -> EvaluationBatches:
+def evaluation_batches(dataset: AnyDataset, batch_size: int) -> EvaluationBatches:
     """Returns batches that hold each example exactly once, in order, all of one shape.
 
     "mask" bool [B] is False on the padding of the last batch. ``batch_size`` may exceed the set.

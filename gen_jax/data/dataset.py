@@ -1,4 +1,4 @@
-"""Labelled images that can be fetched by index, in whatever way they are stored."""
+"""Labelled examples that can be fetched by index, in whatever way they are stored."""
 
 import functools
 from typing import Protocol, Self
@@ -8,11 +8,12 @@ from jaxtyping import Int, UInt8
 
 from gen_jax.data.errors import DataError
 
-Examples = dict[str, np.ndarray]  # "image" uint8 [n, H, W, C]; where known "label" int32 [n]
+# "image" uint8 [n, H, W, C] or "audio" int16 [n, T, C]; where known "label" int32 [n]
+Examples = dict[str, np.ndarray]
 
 
-class Dataset(Protocol):
-    """One split of a data set, in a fixed order."""
+class AnyDataset(Protocol):
+    """One split of a data set, of images or of sound, in a fixed order."""
 
     @property
     def name(self) -> str:
@@ -23,28 +24,33 @@ class Dataset(Protocol):
     def split(self) -> str: ...
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width, channels."""
-        ...
-
-    @property
     def class_names(self) -> tuple[str, ...] | None:
         """The name of each label 0, 1, ..., where known."""
         ...
 
     @property
     def skipped(self) -> int:
-        """Unreadable images of the source that ``skip_bad_images`` left out."""
+        """Examples of the source that were left out: unreadable images where ``skip_bad_images``
+        says so, sounds shorter than a window."""
         ...
 
     def __len__(self) -> int: ...
 
     def take(self, indices: Int[np.ndarray, " n"]) -> Examples:
-        """Returns the examples at ``indices``: "image", and "label" where known."""
+        """Returns the examples at ``indices``: "image" or "audio", and "label" where known."""
         ...
 
     def select(self, indices: Int[np.ndarray, " n"] | None, split: str) -> Self:
         """Returns the data set of the examples at ``indices`` (None: all), named ``split``."""
+        ...
+
+
+class Dataset(AnyDataset, Protocol):
+    """One split of a data set of images."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
         ...
 
 

@@ -1,5 +1,6 @@
-"""A folder of picture files."""
+"""A folder of files: pictures, or whatever else has classes and splits by where it lies."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -12,37 +13,48 @@ from gen_jax.data.errors import DataError
 from gen_jax.data.picture import ImageOptions
 from gen_jax.data.records import Encoded
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 File = tuple[pathlib.Path, str | None]  # and the name of its class
 
 
-class ImageFolder:
-    """A source of the PNG, JPEG and WebP files of a folder, sorted by path.
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """Which files of a folder are meant, and what they are called: "PNG or JPEG", "picture"."""
+
+    endings: tuple[str, ...]
+    format: str
+    noun: str
+
+
+PICTURES = Kind((".png", ".jpg", ".jpeg", ".webp"), "PNG, JPEG or WebP", "picture")
+
+
+class FileTree:
+    """The files of one kind in a folder, sorted by path, with their splits and classes.
 
     Where the folder holds nothing but subfolders named train, validation (or val) and test, these
     are its splits. Within a split, subfolders are the classes, sorted by name, with all that lies
     below them; a split without subfolders has no labels. Hidden files and other kinds are passed
-    over. Raises ``DataError`` where there is no folder, no picture, or pictures both beside and
-    inside of subfolders.
+    over. Raises ``DataError`` where there is no folder, no file, or files both beside and inside
+    of subfolders.
     """
 
-    def __init__(self, name: str, path: pathlib.Path, options: ImageOptions):
+    def __init__(self, name: str, path: pathlib.Path, kind: Kind):
         if not path.is_dir():
             raise DataError(f"{name}: there is no folder {path}")
         self.name = name
-        self._path = path.resolve()
-        self._options = options
-        entries = _visible(self._path)
+        self.path = path.resolve()
+        self._kind = kind
+        entries = _visible(self.path)
         if entries and all(entry.is_dir() and entry.name in SPLITS for entry in entries):
             self._files: dict[str, list[File]] = {}
             for entry in entries:
-                self._files.setdefault(SPLITS[entry.name], []).extend(_pictures(name, entry))
+                self._files.setdefault(SPLITS[entry.name], []).extend(_found(name, entry, kind))
         else:
-            self._files = {"train": _pictures(name, self._path)}
+            self._files = {"train": _found(name, self.path, kind)}
         files = [file for part in self._files.values() for file in part]
         if not files:
-            raise DataError(f"{name}: there is no PNG, JPEG or WebP file in {self._path}")
+            raise DataError(f"{name}: there is no {kind.format} file in {self.path}")
         labels = {label for _, label in files if label is not None}
         self._class_names = tuple(sorted(labels)) or None
 
@@ -50,16 +62,33 @@ class ImageFolder:
     def splits(self) -> tuple[str, ...]:
         return tuple(self._files)
 
-    def open(self, *splits: str) -> Dataset:
+    def files(self, *splits: str) -> tuple[list[File], tuple[str, ...] | None]:
+        """The files of these splits, and the names of their classes where they have any."""
         files = [file for split in splits for file in self._files[split]]
         if not files:
-            raise DataError(f"{self.name}: there is no picture in its {splits[0]} folder")
+            raise DataError(f"{self.name}: there is no {self._kind.noun} in its {splits[0]} folder")
         labelled = {label is not None for _, label in files}
         if len(labelled) > 1:
             raise DataError(f"{self.name}: only some of {', '.join(splits)} have subfolders")
-        records = _Files(files, self._class_names if labelled == {True} else None)
+        return files, self._class_names if labelled == {True} else None
+
+
+class ImageFolder:
+    """A source of the PNG, JPEG and WebP files of a folder: see ``FileTree``."""
+
+    def __init__(self, name: str, path: pathlib.Path, options: ImageOptions):
+        self.name = name
+        self._tree = FileTree(name, path, PICTURES)
+        self._options = options
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return self._tree.splits
+
+    def open(self, *splits: str) -> Dataset:
+        records, place = _Files(*self._tree.files(*splits)), self._tree.path
         origin = encoded.Origin(
-            self.name, "+".join(splits), self._path, records.fingerprint(self._path), beside=None
+            self.name, "+".join(splits), place, records.fingerprint(place), beside=None
         )
         return encoded.open_encoded(origin, lambda: records, self._options)
 
@@ -99,8 +128,8 @@ def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _pictures(name: str, folder: pathlib.Path) -> list[File]:
-    """The pictures of one split, each with its class."""
+def _found(name: str, folder: pathlib.Path, kind: Kind) -> list[File]:
+    """The files of one split, each with its class."""
     direct: list[File] = []
     classed: list[File] = []
     for entry in _visible(folder):
@@ -109,16 +138,16 @@ def _pictures(name: str, folder: pathlib.Path) -> list[File]:
             for parent, folders, files in os.walk(entry):
                 folders[:] = sorted(f for f in folders if not f.startswith("."))
                 paths = (pathlib.Path(parent, file) for file in sorted(files))
-                classed += [(path, entry.name) for path in paths if _is_picture(path)]
-        elif _is_picture(entry):
+                classed += [(path, entry.name) for path in paths if _is_one(path, kind)]
+        elif _is_one(entry, kind):
             direct.append((entry, None))
     if direct and classed:
         raise DataError(
-            f"{name}: pictures lie both beside subfolders ({direct[0][0]}) and inside "
+            f"{name}: {kind.noun}s lie both beside subfolders ({direct[0][0]}) and inside "
             f"({classed[0][0]}); either all are in subfolders, which are their labels, or none"
         )
     return direct or classed
 
 
-def _is_picture(path: pathlib.Path) -> bool:
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+def _is_one(path: pathlib.Path, kind: Kind) -> bool:
+    return path.suffix.lower() in kind.endings and not path.name.startswith(".")

@@ -5,7 +5,7 @@ import difflib
 import importlib.resources
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from gen_jax.data import splits, tfds
 from gen_jax.data.dataset import Dataset
@@ -63,7 +63,7 @@ def load(
 @contextlib.contextmanager
 def _source(
     spec: str, data_dir: pathlib.Path | None, options: ImageOptions
-) -> Iterator[splits.Source]:
+) -> Iterator[splits.Source[Dataset]]:
     kind, _, rest = spec.partition(":")
     if spec == "mnist-subset":
         shipped = importlib.resources.files("gen_jax.data") / "mnist_subset.npz"
@@ -78,26 +78,28 @@ def _source(
     elif kind == "npz" and rest:
         yield NpzFile(spec, _path(rest), options)
     else:
-        raise DataError(_unknown(spec, data_dir))
+        kinds = {"tfds": "NAME", "folder": "PATH", "npz": "PATH"}
+        raise unknown_set(spec, ["mnist-subset", "faces-mini"], kinds, data_dir)
 
 
-def _unknown(spec: str, data_dir: pathlib.Path | None) -> str:
+def unknown_set(
+    spec: str, names: Sequence[str], kinds: Mapping[str, str], data_dir: pathlib.Path | None
+) -> DataError:
+    """What to say of a SPEC that is none of ``names``, nor ``KIND:`` and what that kind takes."""
     kind, _, rest = spec.partition(":")
-    names = ["mnist-subset", "faces-mini"]
-    names += [f"tfds:{name}" for name in tfds.prepared(data_dir or tfds.default_data_dir())]
     if spec and _path(spec).exists():
-        names = [f"folder:{spec}" if _path(spec).is_dir() else f"npz:{spec}"]
-        near = names
+        fitting = "folder" if _path(spec).is_dir() else "npz"
+        near = [f"{fitting}:{spec}"] if fitting in kinds else []
     elif rest:
-        near = [f"{k}:{rest}" for k in difflib.get_close_matches(kind, ["tfds", "folder", "npz"])]
+        near = [f"{k}:{rest}" for k in difflib.get_close_matches(kind, kinds)]
     else:
-        tails = {name.partition(":")[2] or name: name for name in names}
+        prepared = tfds.prepared(data_dir or tfds.default_data_dir())
+        tails = {name: name for name in names} | {name: f"tfds:{name}" for name in prepared}
         near = [tails[tail] for tail in difflib.get_close_matches(spec, tails, cutoff=0.5)]
     hint = f" (near names: {', '.join(dict.fromkeys(near))})" if near else ""
-    return (
-        f"unknown data set {spec!r}{hint}; a data set is mnist-subset, faces-mini, tfds:NAME, "
-        "folder:PATH or npz:PATH"
-    )
+    choices = [*names, *(f"{k}:{what}" for k, what in kinds.items())]
+    listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    return DataError(f"unknown data set {spec!r}{hint}; a data set is {listed}")
 
 
 def _path(text: str | os.PathLike[str]) -> pathlib.Path:

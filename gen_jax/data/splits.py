@@ -1,18 +1,30 @@
 """Train, validation and test parts that never overlap, whatever a source offers."""
 
-from typing import Protocol
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from jaxtyping import Int
 
-from gen_jax.data.dataset import Dataset
 from gen_jax.data.errors import DataError
 from gen_jax.data.permutation import permutation
 
 _HELD_OUT = 1  # sets this use of a seed apart from the orders of epochs
 
 
-class Source(Protocol):
+class Divisible(Protocol):
+    """Examples that can be parted."""
+
+    def __len__(self) -> int: ...
+
+    def select(self, indices: Int[np.ndarray, " n"] | None, split: str) -> Self:
+        """Returns the examples at ``indices`` (None: all), named ``split``."""
+        ...
+
+
+Parts = TypeVar("Parts", bound=Divisible, covariant=True)
+
+
+class Source(Protocol[Parts]):
     """Where a data set comes from; a source that knows no splits calls all it has "train"."""
 
     @property
@@ -21,12 +33,14 @@ class Source(Protocol):
     @property
     def splits(self) -> tuple[str, ...]: ...
 
-    def open(self, *splits: str) -> Dataset:
+    def open(self, *splits: str) -> Parts:
         """Returns all examples of these splits, one after the other, in the source's order."""
         ...
 
 
-def open_split(source: Source, split: str, *, validation_fraction: float, seed: int) -> Dataset:
+def open_split(
+    source: Source[Parts], split: str, *, validation_fraction: float, seed: int
+) -> Parts:
     """Opens a split of the source, or the part of its "train" that stands in for a missing one.
 
     A source without "validation" has ``validation_fraction`` of "train" held out as such, by a

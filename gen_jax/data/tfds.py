@@ -20,18 +20,19 @@ _NAME = re.compile(r"(\w+)(?:/(\w[\w.+-]*))?(?::(\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
-class PreparedSet:
-    """A source that is a prepared image set: ``NAME``, ``NAME/CONFIG``, or either with ``:1.2.3``.
+class Prepared:
+    """Where a prepared set lies: ``NAME``, ``NAME/CONFIG``, or either with ``:1.2.3``.
 
     ``data_dir`` is the folder that such sets are prepared in (default ``$TFDS_DATA_DIR`` or
     ``~/tensorflow_datasets``); the newest version is taken. TFDS itself is only imported to decode,
-    not where a decoded array is at hand. Raises ``DataError`` for an unknown or unprepared set, one
-    not in the ArrayRecord format, and one without 8-bit images.
+    not where a decoded array is at hand. Raises ``DataError`` for an unknown or unprepared set, and
+    one not in the ArrayRecord format.
     """
 
-    def __init__(self, name: str, data_dir: pathlib.Path | None, options: ImageOptions):
+    kind = "image"
+
+    def __init__(self, name: str, data_dir: pathlib.Path | None):
         self.name = f"tfds:{name}"
-        self._options = options
         self._set = name
         self._data_dir = data_dir or default_data_dir()
         if data_dir is not None and not data_dir.is_dir():
@@ -42,12 +43,6 @@ class PreparedSet:
     @property
     def splits(self) -> tuple[str, ...]:
         return tuple(split["name"] for split in self._info["splits"])
-
-    def open(self, *splits: str) -> Dataset:
-        origin = encoded.Origin(
-            self.name, "+".join(splits), self._path.resolve(), self._fingerprint(), self._path
-        )
-        return encoded.open_encoded(origin, lambda: self._records("+".join(splits)), self._options)
 
     def _find(self) -> pathlib.Path:
         match = _NAME.fullmatch(self._set)
@@ -84,7 +79,7 @@ class PreparedSet:
 
     def _how_to_prepare(self) -> str:
         return (
-            "preparing an image set wants TensorFlow, once: pip install tensorflow && "
+            f"preparing an {self.kind} set wants TensorFlow, once: pip install tensorflow && "
             'python -c "import tensorflow_datasets as tfds; '
             f"tfds.data_source('{self._set}', data_dir='{self._data_dir}')\""
         )
@@ -113,6 +108,20 @@ class PreparedSet:
             "info": self._info,
             "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
         }
+
+
+class PreparedSet(Prepared):
+    """A source that is a prepared image set. Raises ``DataError`` for one without 8-bit images."""
+
+    def __init__(self, name: str, data_dir: pathlib.Path | None, options: ImageOptions):
+        super().__init__(name, data_dir)
+        self._options = options
+
+    def open(self, *splits: str) -> Dataset:
+        origin = encoded.Origin(
+            self.name, "+".join(splits), self._path.resolve(), self._fingerprint(), self._path
+        )
+        return encoded.open_encoded(origin, lambda: self._records("+".join(splits)), self._options)
 
     def _records(self, split: str) -> "_Records":
         import tensorflow_datasets as tfds

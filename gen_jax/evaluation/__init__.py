@@ -12,6 +12,7 @@ from gen_jax.evaluation.likelihood import (
     average,
     importance_log_likelihood,
 )
+from gen_jax.evaluation.pitch import find_pitch
 
 __all__ = [
     "EvalStep",
@@ -19,6 +20,7 @@ __all__ = [
     "average",
     "balanced_subsets",
     "few_label_accuracy",
+    "find_pitch",
     "fit_probe",
     "importance_log_likelihood",
     "normalized_mutual_information",

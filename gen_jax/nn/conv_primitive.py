@@ -37,6 +37,7 @@ from gen_jax.typing import Array
 PATCH_BYTES = 2**21  # about a second-level cache: the best of 0.5 to 16 MiB on two x86 cores
 NARROW = 16  # channels that fill a vector register
 WIDE = 2**17  # elements of a kernel that YNNPACK, a part of XLA, divides among cores
+STACK = 8  # images under one another
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -162,20 +163,37 @@ def _cpu_apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
         if c_out <= NARROW and c_out < c_in:
             return _cpu_input(x, _flipped(kernel), g.reversed)
         return _on_all_cores(x, kernel, g)
-    # Blocks of pixels as channels: whole blocks fill the vector registers that so few channels
-    # leave empty; blocks along the last axis alone need no copy, and leave it at stride one.
-    block = g.strides
-    if c_in * math.prod(g.strides) > NARROW:
-        if len(g.strides) != 2 or max(g.dilation) > 1 or kernel.size >= WIDE:
-            return _xla_apply(x, kernel, g)
-        block = (1, g.strides[1])
-    steps = tuple(s // b for s, b in zip(g.strides, block, strict=True))
-    kernel = _kernel_blocks(kernel, dataclasses.replace(g, strides=block))
-    sides = zip(g.input_size, g.pads, g.output_size, g.strides, kernel.shape, block, strict=False)
-    fit = [(low, s * (m - 1) + k * b - n - low) for n, (low, _), m, s, k, b in sides]
-    x = _blocks(_pad(x, fit), block)
-    none, ones = ((0, 0),) * len(fit), (1,) * len(fit)
-    return _on_all_cores(x, kernel, Geometry(steps, none, ones, x.shape[1:-1], kernel.shape[:-2]))
+    block = math.prod(g.strides)
+    if c_in * block > NARROW and (len(g.strides) != 2 or max(g.dilation) > 1):
+        return _xla_apply(x, kernel, g)
+    # Blocks of pixels as channels: they fill the vector registers that few channels leave empty,
+    # and leave a stride of one.
+    kernel = _kernel_blocks(kernel, g)
+    sides = zip(g.input_size, g.pads, g.output_size, g.strides, kernel.shape, strict=False)
+    x = _blocks(
+        _pad(x, [(low, s * (m - 1 + k) - n - low) for n, (low, _), m, s, k in sides]), g.strides
+    )
+    return _stacked(x, kernel)
+
+
+def _stacked(x: Array, kernel: Array) -> Array:
+    """XLA's convolution with stride one and no padding, on all cores (see ``_on_all_cores``).
+
+    No row of such an output is spare, so the images are stacked, which makes the tall image's
+    output longer by less than if each grew; the rows across a seam are dropped.
+    """
+    n, size = x.ndim - 2, kernel.shape[:-2]
+    g = Geometry((1,) * n, ((0, 0),) * n, (1,) * n, x.shape[1:-1], size)
+    if n != 2 or x.shape[-1] < NARROW // 2:
+        return _xla_apply(x, kernel, g)
+    batch, rows, *_ = x.shape
+    # Not one stack, so that a sharded batch stays where it is.
+    stack = max(n for n in range(1, STACK + 1) if batch % n == 0)
+    x = x.reshape(-1, stack * rows, *x.shape[2:])
+    pads = ((0, size[0]), (0, 0))
+    y = _xla_apply(x, kernel, dataclasses.replace(g, pads=pads, input_size=x.shape[1:-1]))
+    y = y[:, :-1].reshape(batch, rows, *y.shape[2:])
+    return y[:, : g.output_size[0]]
 
 
 def _on_all_cores(x: Array, kernel: Array, geometry: Geometry) -> Array:

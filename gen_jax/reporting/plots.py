@@ -232,6 +232,50 @@ def posterior_heat_maps(
     return figure
 
 
+def spectrogram(
+    sound: np.ndarray, *, window: int = 256, hop: int = 64
+) -> Float[np.ndarray, "frequencies frames"]:
+    """The power of a sound [T] by frequency, from 0 to half the sample rate, and time, in decibels
+    below its loudest point; what is more than 80 below is -80."""
+    x = np.pad(np.asarray(sound, np.float64), window // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(x, window)[::hop] * np.hanning(window)
+    power = np.abs(np.fft.rfft(frames)).T ** 2
+    return 10.0 * np.log10(np.maximum(power, 1e-8 * power.max() + 1e-300) / (power.max() + 1e-300))
+
+
+def spectrograms(
+    sounds: np.ndarray, sample_rate: int, *, names: Sequence[str] | None = None, columns: int = 6
+) -> Figure:
+    """Draws the spectrograms of sounds [n, T] side by side, each to 60 decibels below its peak."""
+    sounds = np.asarray(sounds)
+    if sounds.ndim != 2 or sounds.size == 0 or (names is not None and len(names) != len(sounds)):
+        raise ValueError(
+            f"spectrograms wants sounds [N, T] and as many names, got {sounds.shape} and "
+            f"{'none' if names is None else len(names)}"
+        )
+    columns = min(columns, len(sounds))
+    rows = math.ceil(len(sounds) / columns)
+    extent = (0.0, sounds.shape[1] / sample_rate, 0.0, sample_rate / 2000.0)
+    style: dict[Any, Any] = {**STYLE, "font.size": 8, "axes.titlesize": 8, "axes.grid": False}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(1.6 * columns + 0.5, 1.5 * rows + 0.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for number, axes in enumerate(grid.flat):
+        if number >= len(sounds):
+            axes.set_axis_off()
+            continue
+        level = spectrogram(sounds[number])
+        axes.imshow(
+            level, origin="lower", extent=extent, cmap="Blues", vmin=-60.0, vmax=0.0, aspect="auto"
+        )
+        if names is not None:
+            axes.set_title(_literal(names[number]))
+    figure.supxlabel("time [s]", fontsize=8)
+    figure.supylabel("frequency [kHz]", fontsize=8)
+    return figure
+
+
 def to_png(figure: Figure) -> bytes:
     """Renders a figure as PNG, without a date or version in it."""
     buffer = io.BytesIO()

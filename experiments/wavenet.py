@@ -1,0 +1,319 @@
+"""WaveNet on raw audio: likelihood, and sounds drawn sample by sample.
+
+python -m experiments.wavenet                     # plucked strings, told their pitch
+python -m experiments.wavenet --dataset folder:recordings --sample-rate 16000 --resample
+python -m experiments.wavenet paper --dataset tfds:vctk/mic1 --data-dir DIR
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+
+from experiments.config import RunConfig, UsageError, dashed, free
+from experiments.harness import Experiment, Setup, Splits, main, run, say
+from gen_jax import autoregressive, data, distributions, evaluation, reporting
+from gen_jax.levels import MuLaw
+from gen_jax.reporting import plots
+from gen_jax.sequential import Sequential
+from gen_jax.state import TrainState
+from gen_jax.typing import PRNGKey
+
+HALF_A_SEMITONE = 2.0 ** (1.0 / 24.0) - 1.0  # 3 %
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(RunConfig):
+    """Train and evaluate a WaveNet."""
+
+    dataset: str = "strings"
+    """strings (plucked, of 24 pitches, made here), folder:PATH of WAV files, tfds:NAME."""
+    image_size: tyro.conf.Suppress[None] = None
+    channels: tyro.conf.Suppress[None] = None
+    skip_bad_images: tyro.conf.Suppress[Literal[False]] = False
+    sample_rate: int = 8000
+    """Samples a second."""
+    resample: bool = False
+    """Resample what was recorded at another rate, instead of refusing it."""
+    length: int = 2000
+    """Samples of a training window."""
+    label: str = "label"
+    """Which feature of a TFDS set is the class."""
+    class_conditional: bool = True
+    """Model p(sound | class), where there are classes."""
+
+    likelihood: Literal["categorical", "mixture"] = "categorical"
+    """categorical: each level for itself; mixture: a discretized mixture of logistics."""
+    levels: int = 256
+    """Of the mu-law that sound is quantized by."""
+    stacks: int = 1
+    layers: int = 9
+    """Layers of a stack: the last is dilated by 2^(layers - 1)."""
+    features: int = 32
+    skip_features: int = 64
+    first_kernel: int = 2
+    batch_size: int = 8
+    """Windows a step, over all devices."""
+    clip_norm: float = 1.0
+    """Longer gradients are cut to this length."""
+    seconds: float = free(1.0)
+    """Length of the sounds that are drawn."""
+    draws: int = free(4)
+    """Sounds drawn of each class to measure their pitch."""
+    chunk: int = free(24)
+    """Sounds drawn at a time."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        names = ("sample_rate", "length", "stacks", "layers", "features", "skip_features")
+        for name in (*names, "first_kernel", "draws", "chunk"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
+        if not 2 <= self.levels <= 256:
+            raise UsageError(f"--levels must lie in 2..256, got {self.levels}")
+        if not self.clip_norm > 0.0:
+            raise UsageError(f"--clip-norm must be positive, got {self.clip_norm}")
+        if not 0.05 <= self.seconds <= 3600.0:
+            raise UsageError(f"--seconds must lie in 0.05..3600, got {self.seconds}")
+
+    def density(self) -> Sequential:
+        """The likelihood that the options name."""
+        if self.likelihood == "categorical":
+            return distributions.Categorical(self.levels, MuLaw())
+        return distributions.LogisticMixture(levels=self.levels, encoding=MuLaw())
+
+    @property
+    def drawn_length(self) -> int:
+        """Samples of a drawn sound."""
+        return round(self.seconds * self.sample_rate)
+
+
+PRESETS = {
+    "smoke": Config(
+        steps=12,
+        length=250,
+        layers=2,
+        features=8,
+        skip_features=8,
+        batch_size=4,
+        evaluations=2,
+        seconds=0.1,
+        draws=1,
+    ),
+    "default": Config(steps=1000, learning_rate=2e-3, ema_decay=0.99, steps_per_dispatch=10),
+    "paper": Config(
+        dataset="tfds:vctk/mic1",
+        label="speaker",
+        sample_rate=16_000,
+        resample=True,
+        length=16_000,
+        stacks=3,
+        layers=10,
+        features=256,
+        skip_features=256,
+        steps=200_000,
+        ema_decay=0.9999,
+        seconds=4.0,
+    ),
+}
+
+
+def load(config: Config) -> Splits[data.AudioDataset]:
+    """Loads the training, validation and test windows of the config's dataset.
+
+    With ``validation_fraction`` 0, validation looks at the test windows.
+    """
+
+    def part(split: str) -> data.AudioDataset:
+        return data.load_audio(
+            config.dataset,
+            split,
+            data_dir=config.data_dir,
+            sample_rate=config.sample_rate,
+            length=config.length,
+            seed=config.seed,
+            validation_fraction=config.validation_fraction,
+            resample=config.resample,
+            label=config.label,
+        )
+
+    train, test = part("train"), part("test")
+    validation = part("validation") if config.validation_fraction > 0 else test
+    if train.skipped:
+        say(f"{train.skipped} sounds of {config.dataset} are shorter than --length: left out")
+    return Splits(train, validation, test)
+
+
+def build(config: Config, splits: Splits[data.AudioDataset]) -> Setup:
+    """Makes the model, its step, and what is measured and drawn of it."""
+    names = splits.train.class_names if config.class_conditional else None
+    model = autoregressive.WaveNet(
+        config.density(),
+        stacks=config.stacks,
+        layers=config.layers,
+        features=config.features,
+        skip_features=config.skip_features,
+        first_kernel=config.first_kernel,
+        n_classes=None if names is None else len(names),
+        dtype=config.compute_dtype,
+    )
+    key_init, key_film, key_test = jax.random.split(jax.random.key(config.seed), 3)
+    rate = config.rate(len(splits.train))
+    tx = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate))
+    init = functools.partial(autoregressive.init, model, tx, ema_decay=config.ema_decay)
+    example = jax.tree.map(jnp.asarray, splits.train.take(np.arange(1)))
+    eval_step = jax.jit(autoregressive.eval_step)
+    player = Player(names, config.sample_rate, config.drawn_length, config.chunk)
+
+    def score(dataset: data.AudioDataset, state: TrainState) -> Mapping[str, float]:
+        batches = data.evaluation_batches(dataset, min(16, len(dataset)))
+        return evaluation.average(eval_step, state, batches)
+
+    def test(state: TrainState) -> Mapping[str, float | str]:
+        means = score(splits.test, state)
+        metrics: dict[str, float | str] = {f"test/{name}": means[name] for name in means}
+        metrics["test/nats_per_second"] = means["nll"] * config.sample_rate / config.length
+        if player.pitches is not None:
+            sounds, labels = player.of_each_class(key_test, state, config.draws)
+            metrics["test/pitch_right"] = float(np.mean(player.is_right(sounds, labels)))
+        metrics["likelihood"] = f"{config.likelihood} over {config.levels} levels of mu-law"
+        return metrics
+
+    return Setup(
+        # Not compiled as a whole: layers of one shape share what each of them needs compiled.
+        state=init(key_init, example["audio"], cond=None if names is None else example["label"]),
+        train_step=autoregressive.train_step,
+        validate=functools.partial(score, splits.validation),
+        film=lambda state: player.film(jax.random.fold_in(key_film, 0), state),
+        test=test,
+        pictures=lambda state, run_dir: add_sounds(player, key_test, state, config.draws, run_dir),
+        draw=player,
+        sample_rate=config.sample_rate,
+        best=("nll", "min"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Player:
+    """Draws sounds of the classes in turn, and listens to their pitch."""
+
+    class_names: tuple[str, ...] | None
+    sample_rate: int
+    length: int
+    chunk: int
+
+    def __call__(
+        self, key: PRNGKey, state: TrainState, n: int, label: np.ndarray | None = None
+    ) -> np.ndarray:
+        """``n`` sounds, int16 [n, T, 1]."""
+        if label is None and self.class_names is not None:
+            label = np.arange(n) % len(self.class_names)
+        parts = []
+        for start in range(0, n, self.chunk):
+            places = np.minimum(np.arange(start, start + self.chunk), n - 1)  # the last is padded
+            told = None if label is None else jnp.asarray(label[places], jnp.int32)
+            parts.append(np.asarray(self._draw(key, state, told, start)))
+        return np.concatenate(parts)[:n]
+
+    @functools.cached_property
+    def _draw(self) -> Callable[..., jax.Array]:
+        @jax.jit
+        def draw(key: PRNGKey, state: TrainState, label: jax.Array | None, first: int):
+            return autoregressive.sample(
+                state.model,  # pyright: ignore[reportArgumentType]
+                state.eval_params,
+                key,
+                (self.chunk, self.length, 1),
+                cond=label,
+                first_example=first,
+            )
+
+        return draw
+
+    @property
+    def pitches(self) -> np.ndarray | None:
+        """The pitch of each class, Hz, where their names end with it: "A3 220.0 Hz"."""
+        found = [re.search(r"([\d.]+) Hz$", name) for name in self.class_names or ()]
+        told = [float(match[1]) for match in found if match is not None]
+        return np.array(told) if told and len(told) == len(found) else None
+
+    def of_each_class(
+        self, key: PRNGKey, state: TrainState, n: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``n`` sounds [n_classes * n, T, 1] of each class (or ``n`` in all), class after class,
+        and their labels."""
+        label = np.repeat(np.arange(len(self.class_names or (None,))), n)
+        return self(key, state, len(label), None if self.class_names is None else label), label
+
+    def heard(self, sounds: np.ndarray) -> np.ndarray:
+        """The pitch of each sound, Hz; NaN where it has none."""
+        return np.array([evaluation.find_pitch(x, self.sample_rate) for x in sounds[..., 0]])
+
+    def is_right(self, sounds: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Which sounds have the pitch of their class, within half a semitone."""
+        assert self.pitches is not None
+        off = np.abs(np.log(self.heard(sounds) / self.pitches[labels]))
+        return off < np.log1p(HALF_A_SEMITONE)  # no pitch is a wrong one
+
+    def film(self, key: PRNGKey, state: TrainState) -> np.ndarray:
+        """Spectrograms of a few sounds, as images: the loudest is white."""
+        sounds = self(key, state, self.chunk)
+        levels = np.stack([plots.spectrogram(sound)[::-1] for sound in sounds[..., 0]])
+        return np.round(255.0 * np.clip(1.0 + levels / 60.0, 0.0, 1.0)).astype(np.uint8)[..., None]
+
+
+def add_sounds(player: Player, key: PRNGKey, state: TrainState, n: int, run_dir: Path) -> None:
+    """Writes a WAV file of each class, and adds their spectrograms and pitches to the report."""
+    sounds, labels = player.of_each_class(key, state, n)
+    names = player.class_names or tuple(f"sound {i}" for i in range(n))
+    first = sounds[::n] if player.class_names else sounds
+    for i, (name, sound) in enumerate(zip(names, first, strict=True)):
+        file = re.sub("[^A-Za-z0-9.]+", "-", name.replace("#", "-sharp")).strip("-.")
+        data.write_wav(run_dir / "audio" / f"{i:02}-{file}.wav", sound, player.sample_rate)
+    shown = slice(0, 24)
+    reporting.add_picture(
+        run_dir,
+        "spectrograms",
+        plots.spectrograms(first[shown, :, 0], player.sample_rate, names=names[shown]),
+        title="Sounds",
+        caption="Drawn sample by sample from the model"
+        + (", given the class" if player.class_names else "")
+        + f"; {len(first)} of them are in the run's folder audio.",
+    )
+    if player.pitches is None:
+        return
+    heard = player.heard(sounds).reshape(-1, n)
+    right = player.is_right(sounds, labels).reshape(-1, n)
+    reporting.add_table(
+        run_dir,
+        "pitches",
+        ("class", "asked [Hz]", "heard [Hz]", "off [%]", f"right of {n}"),
+        [
+            (
+                name,
+                asked,
+                *((None, None) if np.isnan(one) else (one, 100.0 * (one / asked - 1.0))),
+                count,
+            )
+            for name, asked, one, count in zip(
+                names, player.pitches, heard[:, 0], right.sum(1), strict=True
+            )
+        ],
+        title="Pitches",
+        caption="Of the first sound of each class, by YIN (none where it has no clear period), and "
+        f"how many of {n} are right within half a semitone (3 %).",
+    )
+
+
+EXPERIMENT = Experiment("wavenet", __doc__, PRESETS, build, load)
+
+if __name__ == "__main__":
+    main(lambda: run(EXPERIMENT))

@@ -1,0 +1,80 @@
+"""WAV files in and out."""
+
+import os
+import pathlib
+import struct
+import warnings
+import wave
+
+import numpy as np
+from jaxtyping import Bool, Int16
+
+from gen_jax.data.errors import DataError
+
+CLIPPED = 10  # so many samples in a row at full scale are no peak
+
+
+def read_wav(path: str | os.PathLike[str]) -> tuple[Int16[np.ndarray, "samples channels"], int]:
+    """The samples of a WAV file, 8- to 32-bit PCM brought to 16 bits, and its sample rate.
+
+    Raises ``DataError`` for a file that cannot be read, holds anything else, or is clipped.
+    """
+    from scipy.io import wavfile
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are no sound
+            rate, sound = wavfile.read(path)
+    except (OSError, ValueError, EOFError, struct.error) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"cannot read the sound {path}: {reason}") from error
+    if sound.dtype not in (np.uint8, np.int16, np.int32):
+        raise DataError(
+            f"{path} holds {sound.dtype} samples; a WAV file of 8, 16, 24 or 32 bits PCM is read"
+        )
+    sound = sound.reshape(len(sound), -1)
+    _check_not_clipped(sound, rate, f"{path}")
+    if sound.dtype == np.uint8:
+        return (sound.astype(np.int16) - 128) * 256, rate
+    if sound.dtype == np.int32:  # 24 bits come in the upper ones of 32
+        wide = (sound.astype(np.int64) + 2**15) >> 16
+        return np.minimum(wide, 2**15 - 1).astype(np.int16), rate
+    return sound, rate
+
+
+def write_wav(
+    path: str | os.PathLike[str], sound: Int16[np.ndarray, "samples *channels"], sample_rate: int
+) -> None:
+    """Writes int16 samples, [T] or [T, C], as a 16-bit PCM WAV file; makes its folder."""
+    sound = np.asarray(sound)
+    if sound.dtype != np.int16 or sound.ndim not in (1, 2):
+        raise ValueError(f"a sound is int16 [T] or [T, C], got {sound.dtype} {sound.shape}")
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(os.fspath(path), "wb") as file:
+        file.setnchannels(1 if sound.ndim == 1 else sound.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(sound.astype("<i2").tobytes())
+
+
+def _check_not_clipped(sound: np.ndarray, rate: int, where: str) -> None:
+    low, high = np.iinfo(sound.dtype).min, np.iinfo(sound.dtype).max
+    if sound.dtype == np.int32:
+        high -= 255  # all that 24 bits reach
+    for channel in sound.T:
+        first, n = _longest_run((channel <= low) | (channel >= high))
+        if n >= CLIPPED:
+            raise DataError(
+                f"{where} is clipped: from {first / rate:.3f} s on, {n} samples in a row are at "
+                "full scale; take a recording of a lower level, or leave the file out"
+            )
+
+
+def _longest_run(true: Bool[np.ndarray, " n"]) -> tuple[int, int]:
+    """Where the longest run of true values begins, and how long it is."""
+    edges = np.flatnonzero(np.diff(true.astype(np.int8), prepend=0, append=0))
+    if not len(edges):
+        return 0, 0
+    lengths = edges[1::2] - edges[::2]
+    longest = int(lengths.argmax())
+    return int(edges[2 * longest]), int(lengths[longest])
