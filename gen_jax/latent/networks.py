@@ -100,4 +100,6 @@ class ConvDecoder(nn.Module):
             x = self.activation(x[:, :rows, :columns])
         x = ConvTranspose(outputs, (4, 4), strides=2, use_bias=False, dtype=self.dtype)(x)
         bias = self.param("bias", nn.initializers.zeros, shape)
-        return x[:, :height, :width].astype(jnp.float32) + bias[None]
+        x = x[:, :height, :width].astype(jnp.float32)
+        # Added while flat: on CPUs the bias gradient's sum over the batch is several times faster.
+        return (x.reshape(x.shape[0], -1) + bias.reshape(1, -1)).reshape(x.shape)
