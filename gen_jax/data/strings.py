@@ -14,19 +14,9 @@ from gen_jax.data.sounds import Sounds
 
 _PLUCKS = 2  # sets this use of a seed apart from the others
 
-NOTES = ("A", "A#", "B", "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#")
-PITCHES = tuple(220.0 * 2.0 ** (i / 12.0) for i in range(12))  # A3 to G#4, equally tempered
-NAMES = tuple(
-    f"{note}{3 if pitch < 261.0 else 4} {pitch:.1f} Hz"
-    for note, pitch in zip(NOTES, PITCHES, strict=True)
-)
-PLUCKS = 2  # sets this use of a seed apart from the others
-
-NOTES = ("A", "A#", "B", "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#")
-PITCHES = tuple(220.0 * 2.0 ** (i / 12.0) for i in range(12))  # A3 to G#4, equally tempered
-NAMES = tuple(
-    f"{NOTES[i % 12]}{2 + (i + 9) // 12} {pitch:.1f} Hz" for i, pitch in enumerate(PITCHES)
-)
+NOTES = ("A3", "A#3", "B3", "C4", "C#4", "D4", "D#4", "E4", "F4", "F#4", "G4", "G#4")
+PITCHES = tuple(220.0 * 2.0 ** (i / 12.0) for i in range(12))  # Hz, equally tempered
+NAMES = tuple(f"{note} {pitch:.1f} Hz" for note, pitch in zip(NOTES, PITCHES, strict=True))
 PLUCKS = {"train": range(16), "validation": range(16, 20), "test": range(20, 24)}
 SECONDS = 1.0
 LOWEST_RATE = 4000

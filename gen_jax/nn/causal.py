@@ -108,7 +108,9 @@ class PixelProduct:
     ) -> Self:
         """Takes the kernel apart; an output's blocks stand side by side within its group too."""
         c_in, c_out = kernel.shape
-        columns = [group_columns(blocks or (c_out,), groups, g) for g in range(groups)]
+        columns: list[Any] = [slice(None)]  # of one group all, without a gather
+        if groups > 1:
+            columns = [group_columns(blocks or (c_out,), groups, g) for g in range(groups)]
         known = [_known(kind, c_in, groups, g) for g in range(groups)]
         kernels = tuple(kernel[:k, c] for k, c in zip(known, columns, strict=True))
         return cls(kernels, tuple(bias[c] for c in columns))
