@@ -48,15 +48,21 @@ class PixelConfig(RunConfig):
     first_kernel: int = 7
     validation_images: int = free(1000)
     """Validation images looked at during training: the first so many."""
+    nll_images: int | None = free(None)
+    """Test images that the likelihood is measured on: the first so many; default all."""
+    compared_images: int = free(500)
+    """Test images compared by class, and with outliers: the first so many."""
     chunk: int = free(64)
     """Images drawn at a time."""
 
     def __post_init__(self):
         super().__post_init__()
         names = ("layers", "features", "head_features", "first_kernel", "validation_images")
-        for name in (*names, "chunk"):
+        for name in (*names, "compared_images", "chunk"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
+        if self.nll_images is not None and self.nll_images < 1:
+            raise UsageError(f"--nll-images must be 1 or more, got {self.nll_images}")
         if self.first_kernel % 2 == 0:
             raise UsageError(f"--first-kernel must be odd, got {self.first_kernel}")
         if not 2 <= self.levels <= 256:
@@ -120,7 +126,12 @@ def build(
         ),
         test=lambda state: test_metrics(config, state, splits.test, eval_step, key_test),
         pictures=functools.partial(
-            add_pictures, test=splits.test, sampler=sampler, key=key_test, class_names=classes
+            add_pictures,
+            test=splits.test,
+            sampler=sampler,
+            key=key_test,
+            class_names=classes,
+            compared=config.compared_images,
         ),
         draw=sampler,
         best=("nll", "min"),
@@ -145,8 +156,10 @@ def test_metrics(
 ) -> Mapping[str, float | str]:
     """The likelihood of the test images."""
     state = dataclasses.replace(state, key=key)  # not the key that training used
-    means = average(eval_step, state, test)
+    n = min(len(test), config.nll_images or len(test))
+    means = average(eval_step, state, test.select(np.arange(n), "test"))
     metrics: dict[str, float | str] = {f"test/{name}": value for name, value in means.items()}
+    metrics["nll_images"] = n
     metrics["likelihood"] = config.likelihood
     if config.likelihood == "bernoulli":
         metrics["binarization"] = config.binarization

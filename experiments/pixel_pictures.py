@@ -16,7 +16,6 @@ from gen_jax.typing import PRNGKey
 Sampler = Callable[..., np.ndarray]
 COLUMNS = 10
 COMPLETIONS = 3
-COMPARED = 500  # test images whose likelihoods are looked at one by one
 
 
 def add_pictures(
@@ -27,11 +26,15 @@ def add_pictures(
     sampler: Sampler,
     key: PRNGKey,
     class_names: Sequence[str] | None,
+    compared: int,
 ) -> None:
-    """Adds samples, completions, likelihoods by class, and outliers to the run's report."""
+    """Adds samples, completions, likelihoods by class, and outliers to the run's report.
+
+    The likelihoods of the first ``compared`` test images are looked at one by one.
+    """
     keys = jax.random.split(key, 3)
     add_samples(state, run_dir, sampler, keys[0])
-    examples = test.take(np.arange(min(len(test), COMPARED)))
+    examples = test.take(np.arange(min(len(test), compared)))
     add_completions(state, run_dir, sampler, keys[1], examples)
     scores = Scores(state, keys[2])
     if "label" in examples:

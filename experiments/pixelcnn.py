@@ -51,6 +51,9 @@ PRESETS = {
         first_kernel=3,
         evaluations=2,
         validation_images=32,
+        nll_images=100,
+        compared_images=20,
+        chunk=10,
         class_conditional=True,
     ),
     "default": Config(

@@ -28,12 +28,13 @@ class Program:
 
 
 def alternate(runs: Sequence[Callable[[], Any]], seconds: float) -> list[float]:
-    """Median seconds of each: all in turn, once to warm up, then until the time is over."""
+    """Median seconds of each: all in turn, once to warm up, then once or more till the time is
+    over."""
     for run in runs:
         run()
     times: list[list[float]] = [[] for _ in runs]
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[0]) < 3:
+    while not times[0] or time.perf_counter() < end:
         for run, taken in zip(runs, times, strict=True):
             start = time.perf_counter()
             run()

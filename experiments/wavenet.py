@@ -35,7 +35,7 @@ class Config(RunConfig):
     """Train and evaluate a WaveNet."""
 
     dataset: str = "strings"
-    """strings (plucked, of 24 pitches, made here), folder:PATH of WAV files, tfds:NAME."""
+    """strings (plucked, of 12 pitches, made here), folder:PATH of WAV files, tfds:NAME."""
     image_size: tyro.conf.Suppress[None] = None
     channels: tyro.conf.Suppress[None] = None
     skip_bad_images: tyro.conf.Suppress[Literal[False]] = False
@@ -43,7 +43,7 @@ class Config(RunConfig):
     """Samples a second."""
     resample: bool = False
     """Resample what was recorded at another rate, instead of refusing it."""
-    length: int = 2000
+    length: int = 1000
     """Samples of a training window."""
     label: str = "label"
     """Which feature of a TFDS set is the class."""
@@ -55,12 +55,12 @@ class Config(RunConfig):
     levels: int = 256
     """Of the mu-law that sound is quantized by."""
     stacks: int = 1
-    layers: int = 9
+    layers: int = 8
     """Layers of a stack: the last is dilated by 2^(layers - 1)."""
     features: int = 32
     skip_features: int = 64
     first_kernel: int = 2
-    batch_size: int = 8
+    batch_size: int = 4
     """Windows a step, over all devices."""
     clip_norm: float = 1.0
     """Longer gradients are cut to this length."""
@@ -103,12 +103,19 @@ PRESETS = {
         layers=2,
         features=8,
         skip_features=8,
-        batch_size=4,
         evaluations=2,
         seconds=0.1,
         draws=1,
+        chunk=12,
     ),
-    "default": Config(steps=1000, learning_rate=2e-3, ema_decay=0.99, steps_per_dispatch=10),
+    "default": Config(
+        steps=7500,
+        learning_rate=8e-3,
+        decay_epochs=20,
+        ema_decay=0.99,
+        steps_per_dispatch=25,
+        evaluations=6,
+    ),
     "paper": Config(
         dataset="tfds:vctk/mic1",
         label="speaker",
@@ -119,6 +126,7 @@ PRESETS = {
         layers=10,
         features=256,
         skip_features=256,
+        batch_size=8,
         steps=200_000,
         ema_decay=0.9999,
         seconds=4.0,
