@@ -2,6 +2,7 @@
 
     python -m experiments.benchmark_sampling --out sampling.json
     python -m experiments.benchmark_sampling --model gated-12x64 --batch 1 16 128 --method cached
+    python -m experiments.benchmark_sampling --method cached --devices 2
 
 Seconds are medians of repetitions that alternate with the forward pass's, compilation apart.
 ``ratio_to_forward`` sets one batch's time against one pass of the network over it: the floor of
@@ -16,6 +17,7 @@ number of Jacobi passes depends on what was learned. ``gated-side`` rows, drawn 
 ``--out``, show the time against the number of positions.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -28,6 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from experiments.config import UsageError, parse
 from experiments.harness import main, say
@@ -73,6 +76,9 @@ class Options:
     small: bool = False
     """Tiny networks: to see that everything runs."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    devices: int = 1
+    """Devices that a batch is spread over. A CPU's cores become as many; the forward pass beside
+    it still runs on all cores at once."""
     peer: bool = True
     """Measure PyTorch too, where it is installed."""
     out: Path | None = None
@@ -80,9 +86,10 @@ class Options:
 
     def __post_init__(self):
         sizes = (*self.batch, *(s for s in (self.size, self.channels) if s is not None))
-        if self.seconds <= 0 or self.train_steps < 1 or any(s < 1 for s in sizes):
+        if self.seconds <= 0 or any(s < 1 for s in (*sizes, self.train_steps, self.devices)):
             raise UsageError(
-                "--seconds, --train-steps, --batch, --size and --channels must be positive"
+                "--seconds, --train-steps, --devices, --batch, --size and --channels must be "
+                "positive"
             )
 
 
@@ -167,26 +174,27 @@ def measure(name: str, case: Case, batch: int, params: Any, options: Options) ->
     n_units = sampling.make_task(model, params, key, shape).units * int(np.prod(case.shape[:-1]))
     stop = n_units if n_units <= WHOLE_NAIVE else NAIVE_POSITIONS
 
-    def draw(method: sampling.Method, params: Any, key: Any) -> Any:
+    def draw(method: sampling.Method, params: Any, key: Any) -> autoregressive.Sampled:
         if method == "naive":
-            task = sampling.make_task(model, params, key, shape)
-            return sampling.naive(task, stop=stop)
+            value, _ = sampling.naive(sampling.make_task(model, params, key, shape), stop=stop)
+            return autoregressive.Sampled(model.likelihood.to_data(value), jnp.int32(n_units))
         return autoregressive.sample_counted(model, params, key, shape, method=method)
 
+    mesh = training.make_mesh(jax.devices()[: options.devices])
+    spread, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
+    inputs, out = (
+        jax.device_put((params, key), everywhere),
+        autoregressive.Sampled(spread, everywhere),
+    )
     programs = {
-        method: Program.of(functools.partial(draw, method), params, key)
+        method: Program.of(functools.partial(draw, method), *inputs, out_shardings=out)
         for method in options.method
     }
     rows, drawn = [], {}
     for method, program in programs.items():
         result = program.run()
-        if method == "naive":
-            passes = n_units
-            drawn[method] = (
-                np.asarray(model.likelihood.to_data(result[0])) if stop == n_units else None
-            )
-        else:
-            passes, drawn[method] = int(result.passes), np.asarray(result.data)
+        whole = method != "naive" or stop == n_units
+        drawn[method] = np.asarray(result.data) if whole else None
         seconds, forward_s = alternate([program.run, forward.run], options.seconds)
         if method == "naive":
             seconds *= n_units / stop
@@ -196,6 +204,7 @@ def measure(name: str, case: Case, batch: int, params: Any, options: Options) ->
                 "method": method,
                 "batch": batch,
                 "shape": list(case.shape),
+                "devices": options.devices,
                 "n_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
                 "compile_s": program.compile_s,
                 "seconds": seconds,
@@ -203,7 +212,7 @@ def measure(name: str, case: Case, batch: int, params: Any, options: Options) ->
                 "forward_s": forward_s,
                 "ratio_to_forward": seconds / forward_s,
                 "speedup_over_naive": None,
-                "passes": passes,
+                "passes": int(result.passes),
                 "peak_bytes": program.peak_bytes,
                 "naive_positions": stop if method == "naive" else None,
                 "agree": None,
@@ -248,6 +257,7 @@ def peer_row(case: Case, batch: int, options: Options) -> Row | None:
         "method": "naive (PyTorch)",
         "batch": batch,
         "shape": list(case.shape),
+        "devices": 1,
         "n_params": n_params,
         "compile_s": 0.0,
         "seconds": seconds,
@@ -303,6 +313,18 @@ def write(result: dict[str, Any], out: Path) -> None:
         raise UsageError(f"cannot write {out}: {error.strerror}") from None
 
 
+def require_devices(options: Options) -> None:
+    """Makes a CPU's cores into as many devices as are asked for, where JAX has not begun."""
+    if options.devices > 1:
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", options.devices)
+    if len(jax.devices()) < options.devices:
+        raise UsageError(f"--devices {options.devices}: there are {len(jax.devices())}")
+    for batch in options.batch or (8,):  # a divisor of all defaults
+        if batch % options.devices:
+            raise UsageError(f"--batch {batch} cannot be spread evenly over {options.devices}")
+
+
 HEAD = ("model", "method", "batch", "seconds", "forward", "ratio", "x naive", "passes", "agree")
 LINE = "{:16} {:16} {:>5} {:>9} {:>9} {:>7} {:>8} {:>7} {:>6}"
 
@@ -328,6 +350,7 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
     _, options = parse(
         PRESETS, argv, prog="python -m experiments.benchmark_sampling", description=__doc__
     )
+    require_devices(options)
     environment = training.environment() | {"dtype": options.dtype}
     say(str(environment["device"]))
     say(LINE.format(*HEAD))

@@ -18,9 +18,9 @@ class Program:
     peak_bytes: int
 
     @classmethod
-    def of(cls, function: Callable[..., Any], *args: Any) -> Self:
+    def of(cls, function: Callable[..., Any], *args: Any, out_shardings: Any = None) -> Self:
         start = time.perf_counter()
-        compiled = jax.jit(function).lower(*args).compile()
+        compiled = jax.jit(function, out_shardings=out_shardings).lower(*args).compile()
         seconds = time.perf_counter() - start
         memory: Any = compiled.memory_analysis()
         peak = int(memory.temp_size_in_bytes) if memory is not None else 0

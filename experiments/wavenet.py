@@ -67,7 +67,7 @@ class Config(RunConfig):
     seconds: float = free(1.0)
     """Length of the sounds that are drawn."""
     draws: int = free(4)
-    """Sounds drawn of each class to measure their pitch."""
+    """Sounds drawn of each class to measure their pitch; without classes, in all."""
     chunk: int = free(24)
     """Sounds drawn at a time."""
 
@@ -263,7 +263,9 @@ class Player:
 
     def heard(self, sounds: np.ndarray) -> np.ndarray:
         """The pitch of each sound, Hz; NaN where it has none."""
-        return np.array([evaluation.find_pitch(x, self.sample_rate) for x in sounds[..., 0]])
+        rate = self.sample_rate
+        highest = min(1000.0, rate / 4.0)
+        return np.array([evaluation.find_pitch(x, rate, highest=highest) for x in sounds[..., 0]])
 
     def is_right(self, sounds: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which sounds have the pitch of their class, within half a semitone."""
@@ -280,6 +282,7 @@ class Player:
 
 def add_sounds(player: Player, key: PRNGKey, state: TrainState, n: int, run_dir: Path) -> None:
     """Writes a WAV file of each class, and adds their spectrograms and pitches to the report."""
+    n = n if player.pitches is not None or player.class_names is None else 1
     sounds, labels = player.of_each_class(key, state, n)
     names = player.class_names or tuple(f"sound {i}" for i in range(n))
     first = sounds[::n] if player.class_names else sounds

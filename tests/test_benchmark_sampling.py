@@ -51,11 +51,12 @@ def test_every_network_and_method_has_a_row_that_holds_together(tmp_path):
 
 
 def test_rows_can_be_chosen():
-    arguments = ["smoke", "--model", "gated-12x64", "--method", "cached", "--batch", "1", "3"]
-    result = benchmark_sampling.program([*arguments, "--size", "5", "--no-peer"])
+    arguments = ["smoke", "--model", "gated-12x64", "--method", "cached", "--batch", "2", "4"]
+    result = benchmark_sampling.program([*arguments, "--size", "5", "--no-peer", "--devices", "2"])
     rows = result["rows"]
-    assert [(row["batch"], row["shape"]) for row in rows] == [(1, [5, 5, 1]), (3, [5, 5, 1])]
+    assert [(row["batch"], row["shape"]) for row in rows] == [(2, [5, 5, 1]), (4, [5, 5, 1])]
     assert all(row["speedup_over_naive"] is None for row in rows)
+    assert all(row["devices"] == 2 for row in rows)
 
 
 @pytest.mark.skipif(not TORCH, reason="PyTorch is not installed")
@@ -81,6 +82,14 @@ def test_the_twin_computes_our_outputs_from_our_parameters():
     np.testing.assert_allclose(ours[..., 0, :], theirs.transpose(0, 2, 3, 1), atol=1e-5)
 
 
-def test_sizes_must_be_positive():
-    with pytest.raises(UsageError, match="must be positive"):
-        benchmark_sampling.program(["smoke", "--batch", "0"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch", "0"], "must be positive"),
+        (["--devices", "3"], "--batch 2 cannot be spread evenly over 3"),
+        (["--devices", "5"], "--devices 5: there are 4"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        benchmark_sampling.program(["smoke", *options])

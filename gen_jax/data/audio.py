@@ -29,7 +29,7 @@ def load_audio(
 ) -> AudioDataset:
     """Opens one split of a set of sounds, cut into windows of ``length`` samples.
 
-    ``spec`` is ``strings`` (plucked strings of 24 pitches, made here: see ``Strings``),
+    ``spec`` is ``strings`` (plucked strings of 12 pitches, made here: see ``Strings``),
     ``folder:PATH`` (WAV files; see ``FileTree`` for splits and classes) or ``tfds:NAME`` (prepared
     under ``data_dir``; ``label`` is the feature that is the class). Sounds become one channel of
     int16 at ``sample_rate`` a second; what was recorded at another rate is refused, or with

@@ -73,7 +73,7 @@ def pluck(
     period = sample_rate / pitch
     burst = np.zeros(round(SECONDS * sample_rate))
     turn = round(period)
-    soft = 0.2 + 0.6 * how[0]
+    soft = 0.6 + 0.3 * how[0]
     burst[:turn] = signal.lfilter([1.0 - soft], [1.0, -soft], noise[:turn])
     place = max(1, round((0.1 + 0.4 * how[1]) * period))
     burst[place:] -= burst[:-place].copy()  # the wave from the other end; no constant remains
