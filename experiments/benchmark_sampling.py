@@ -181,11 +181,10 @@ def measure(name: str, case: Case, batch: int, params: Any, options: Options) ->
         return autoregressive.sample_counted(model, params, key, shape, method=method)
 
     mesh = training.make_mesh(jax.devices()[: options.devices])
-    spread, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
-    inputs, out = (
-        jax.device_put((params, key), everywhere),
-        autoregressive.Sampled(spread, everywhere),
-    )
+    spread: Any = NamedSharding(mesh, PartitionSpec("data"))
+    everywhere: Any = NamedSharding(mesh, PartitionSpec())
+    inputs = jax.device_put((params, key), everywhere)
+    out = autoregressive.Sampled(data=spread, passes=everywhere)
     programs = {
         method: Program.of(functools.partial(draw, method), *inputs, out_shardings=out)
         for method in options.method

@@ -73,6 +73,14 @@ MEANINGS = {
         "",
         "Squared difference of image and reconstruction, pixels in [0, 1]; lower is better.",
     ),
+    "pitch_right": Meaning(
+        "sounds of the right pitch",
+        "",
+        "Share of drawn sounds whose measured pitch is that asked for, within half a semitone.",
+    ),
+    "nats_per_second": Meaning(
+        "negative log-likelihood of sound", "nats a second", "Lower is better."
+    ),
     "accuracy": Meaning("accuracy", "", "Share of images given their true class."),
     "inertia": Meaning(
         "inertia", "", "Sum of squared distances to the nearest centroid; lower is better."

@@ -124,7 +124,9 @@ def histograms(
     for number, (name, values) in enumerate(finite.items()):
         color = PALETTE[number % len(PALETTE)]
         weights = np.full(len(values), 1.0 / len(values))
-        axes.hist(values, edges, weights=weights, alpha=0.55, color=color, label=_literal(name))
+        axes.hist(
+            values, edges.tolist(), weights=weights, alpha=0.55, color=color, label=_literal(name)
+        )
     axes.set_xlabel(_literal(x_label))
     axes.set_ylabel("share")
     axes.legend(frameon=False)
@@ -270,7 +272,7 @@ def spectrograms(
             level, origin="lower", extent=extent, cmap="Blues", vmin=-60.0, vmax=0.0, aspect="auto"
         )
         if names is not None:
-            axes.set_title(_literal(names[number]))
+            axes.set_title(_literal(names[number]), fontsize=8)
     figure.supxlabel("time [s]", fontsize=8)
     figure.supylabel("frequency [kHz]", fontsize=8)
     return figure
