@@ -33,6 +33,17 @@ def digest(out: str) -> str:
     return found[1]
 
 
+def last_saved(run) -> int:
+    return max(training.saved_metrics(run), default=0)
+
+
+def wait_for_a_save_after(step: int, run) -> None:
+    end = time.monotonic() + 120.0
+    while last_saved(run) <= step:
+        assert time.monotonic() < end, f"nothing was saved after step {step}"
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(start, tmp_path_factory) -> str:
     """The digest of 900 steps in one go."""
@@ -53,12 +64,14 @@ def test_killed_ten_times_gives_the_uninterrupted_digest(start, tmp_path, uninte
             time.sleep(moments.uniform(0.0, 2.0))  # while it starts up
         else:
             until(process, "under way")
+            if kills % 3 == 2:  # on a busy machine no save may end within the time below
+                wait_for_a_save_after(reached[-1], run)
             time.sleep(moments.uniform(0.0, 2.0))
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
         kills += 1
-        reached.append(max(training.saved_metrics(run), default=0))
+        reached.append(last_saved(run))
     out, _ = finish(process)
     assert digest(out) == uninterrupted
     assert len(set(reached)) > 3, f"the kills hit too few moments of the run: {reached}"
