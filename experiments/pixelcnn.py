@@ -3,6 +3,10 @@
 python -m experiments.pixelcnn
 python -m experiments.pixelcnn --model masked
 python -m experiments.pixelcnn --model plus-plus --likelihood mixture --dataset tfds:cifar10 ...
+
+The default, a class-conditional Gated PixelCNN on mnist-subset, reaches 85.3 nats an image
+(dynamic binarization, 2,000 test images); on two x86 cores its 900 steps of 32 images take about
+0.3 s each.
 """
 
 import dataclasses
