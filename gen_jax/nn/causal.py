@@ -69,11 +69,11 @@ def _known(kind: Kind, c_in: int, groups: int, g: int) -> int:
     return group_bounds(c_in, groups)[g if kind == "A" else g + 1]
 
 
-def causal_mask(kind: Kind, groups: int, blocks: Sequence[int] | None = None, *, here: int | None):
+def causal_mask(kind: Kind, groups: int, blocks: Sequence[int] | None = None, *, here: int):
     """A ``mask`` for ``Conv``: 1 for the taps before the ``here``-th in raster order, on which the
     pixel itself lies and ``group_mask`` holds, and 0 for those behind it.
 
-    ``here`` is None for the middle of the kernel. None is returned where all would be 1.
+    ``here`` may count from the end. None is returned where all would be 1.
     """
     if kind == "B" and groups == 1 and here == -1:
         return None
@@ -81,7 +81,7 @@ def causal_mask(kind: Kind, groups: int, blocks: Sequence[int] | None = None, *,
     def mask(shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
         *size, c_in, c_out = shape
         taps = math.prod(size)
-        place = taps // 2 if here is None else here % taps
+        place = here % taps
         flat = np.zeros((taps, c_in, c_out), np.float32)
         flat[:place] = 1.0
         flat[place] = group_mask(kind, c_in, blocks or (c_out,), groups)
@@ -125,11 +125,6 @@ class PixelProduct:
 
 
 # Shifts and gates
-
-
-def shift_down(x: Float[Array, "batch height width c"]) -> Float[Array, "batch height width c"]:
-    """Row i becomes what row i - 1 was; the first is zero."""
-    return jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
 
 
 def shift_right(x: Float[Array, "batch *rows width c"]) -> Float[Array, "batch *rows width c"]:
