@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.config import UsageError
+from experiments.config import require_at_least
 from experiments.harness import Experiment, Setup, Splits, main, run
 from experiments.latent_networks import LatentConfig, mean_image
 from experiments.latent_pictures import add_reconstructions
@@ -30,8 +30,7 @@ class Config(LatentConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.code_dim < 1:
-            raise UsageError(f"--code-dim must be 1 or more, got {self.code_dim}")
+        require_at_least(1, self, "code_dim")
 
 
 PRESETS = {

@@ -9,8 +9,9 @@ Seconds are medians of repetitions that alternate with the forward pass's, compi
 any sampler that computes each layer once. Whole naive sampling would take minutes: it is measured
 on a few positions and scaled (``naive_positions`` says on how many). ``agree`` is the share of
 images that are those of another sampler, named in ``agrees_with``. ``peak_bytes`` is what XLA
-plans to hold besides parameters and outputs. With PyTorch installed, a plain PyTorch Gated
-PixelCNN of the same size, sampled naively, stands beside ``gated-7x32``.
+plans to hold besides parameters and outputs. With PyTorch installed, and JAX on the CPU in float32
+as it is, a plain PyTorch Gated PixelCNN of the same size, sampled naively, stands beside
+``gated-7x32``.
 
 Row ``gated-trained`` is a small Gated PixelCNN trained for ``--train-steps`` steps first, for the
 number of Jacobi passes depends on what was learned. ``gated-side`` rows, drawn as a plot beside
@@ -20,8 +21,6 @@ number of Jacobi passes depends on what was learned. ``gated-side`` rows, drawn 
 import contextlib
 import dataclasses
 import functools
-import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -32,6 +31,7 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from experiments.benchmarks import require_writable, why_no_peer, write_file, write_rows
 from experiments.config import UsageError, parse
 from experiments.harness import main, say
 from experiments.timing import Program, alternate
@@ -68,7 +68,8 @@ class Options:
     """Images drawn at once; default what the model's targets name."""
     size: int | None = None
     """Side of the images, or samples of sound; default the model's own."""
-    channels: int | None = None
+    channels: Literal[1, 3] | None = None
+    """Of the images; sound has one."""
     seconds: float = 8.0
     """Of repetitions, a row."""
     train_steps: int = 200
@@ -80,16 +81,15 @@ class Options:
     """Devices that a batch is spread over. A CPU's cores become as many; the forward pass beside
     it still runs on all cores at once."""
     peer: bool = True
-    """Measure PyTorch too, where it is installed."""
+    """Measure PyTorch too, where it is installed and a peer."""
     out: Path | None = None
     """Write the rows as JSON, and the plot of gated-side beside them."""
 
     def __post_init__(self):
-        sizes = (*self.batch, *(s for s in (self.size, self.channels) if s is not None))
+        sizes = (*self.batch, *(() if self.size is None else (self.size,)))
         if self.seconds <= 0 or any(s < 1 for s in (*sizes, self.train_steps, self.devices)):
             raise UsageError(
-                "--seconds, --train-steps, --devices, --batch, --size and --channels must be "
-                "positive"
+                "--seconds, --train-steps, --devices, --batch and --size must be positive"
             )
 
 
@@ -109,7 +109,7 @@ class Case:
 
     def start(self) -> TrainState:
         """The network before training, started on noise."""
-        levels = getattr(self.model.likelihood, "levels", 2)
+        levels = self.model.likelihood.levels
         noise = np.random.default_rng(0).integers(0, levels, (4, *self.shape))
         example = self.model.likelihood.to_data(jnp.asarray(noise, jnp.int32))
         init = functools.partial(autoregressive.init, self.model, optax.adam(2e-3))
@@ -151,13 +151,14 @@ def make_case(name: str, options: Options) -> Case:
     if name == "diagonal-bilstm":
         return image(ar.DiagonalBiLSTM(binary, dtype=dtype, **rnn))
     sizes = {"stacks": 1, "layers": 2, "features": 4} if small else {"stacks": 2, "layers": 10}
-    shape = (options.size or 8000, options.channels or 1)
+    shape = (options.size or 8000, 1)
     return Case(ar.WaveNet(dtype=dtype, **sizes), shape, options.batch or (8,))
 
 
 def trained(case: Case, steps: int) -> Any:
-    """Parameters after so many steps on the shipped digits, cut to the case's size."""
-    digits = data.load("mnist-subset", "train", image_size=case.shape[0])
+    """Parameters after so many steps on the shipped digits, brought to the case's shape."""
+    side, _, channels = case.shape
+    digits = data.load("mnist-subset", "train", image_size=side, channels=channels)
     batches = data.Batches(digits, 32, seed=0)
     step = training.compile_step(
         autoregressive.train_step, training.make_mesh(jax.devices()[:1]), steps_per_dispatch=5
@@ -204,7 +205,7 @@ def measure(name: str, case: Case, batch: int, params: Any, options: Options) ->
                 "batch": batch,
                 "shape": list(case.shape),
                 "devices": options.devices,
-                "n_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
+                "n_params": count_parameters(params),
                 "compile_s": program.compile_s,
                 "seconds": seconds,
                 "images_per_s": batch / seconds,
@@ -222,6 +223,10 @@ def measure(name: str, case: Case, batch: int, params: Any, options: Options) ->
     return rows
 
 
+def count_parameters(params: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
 def compare(rows: list[Row], drawn: dict[str, np.ndarray | None]) -> None:
     """Fills in what needs the other methods' rows: speed-ups, and whether the images agree."""
     naive = next((row["seconds"] for row in rows if row["method"] == "naive"), None)
@@ -237,14 +242,25 @@ def compare(rows: list[Row], drawn: dict[str, np.ndarray | None]) -> None:
                 break
 
 
-def peer_row(case: Case, batch: int, options: Options) -> Row | None:
-    """A plain PyTorch Gated PixelCNN of the same size, sampled naively; None without PyTorch."""
-    if not (options.peer and importlib.util.find_spec("torch")):
+def peer_row(case: Case, batch: int, params: Any, options: Options) -> Row | None:
+    """A plain PyTorch Gated PixelCNN of the same size, sampled naively; None, with a line why,
+    where there is no such peer."""
+    if not options.peer:
+        return None
+    reason, channels = why_no_peer(options.dtype), case.shape[-1]
+    if reason is None and case.model.likelihood.units(channels) != 1:
+        reason = f"its twin draws one unit a pixel, not {channels}"
+    if reason is not None:
+        say(f"PyTorch is not measured: {reason}.")
         return None
     from experiments import torch_pixel_twins as twins
 
-    twin = twins.GatedPixelCNN(case.model, case.shape[-1])
+    twin = twins.GatedPixelCNN(case.model, channels)
     n_params = sum(p.numel() for p in twin.parameters())
+    n_ours = count_parameters(params)
+    if n_params != n_ours:
+        say(f"PyTorch is not measured: its twin has {n_params} parameters, ours {n_ours}.")
+        return None
     n_pixels = int(np.prod(case.shape[:-1]))
     stop = min(NAIVE_POSITIONS, n_pixels)
     run = functools.partial(twins.sample, twin, batch, case.shape[:-1], stop)
@@ -287,7 +303,7 @@ def rows_of(name: Model, options: Options) -> list[Row]:
     rows = []
     for batch in case.batches:
         rows += measure(name, case, batch, params, options)
-        peer = peer_row(case, batch, options) if name == "gated-7x32" else None
+        peer = peer_row(case, batch, params, options) if name == "gated-7x32" else None
         if peer is not None:
             rows.append(peer)
     return rows
@@ -295,33 +311,36 @@ def rows_of(name: Model, options: Options) -> list[Row]:
 
 def write(result: dict[str, Any], out: Path) -> None:
     """Writes the rows, and beside them the plot of time against the number of positions."""
-    try:
-        out.write_text(json.dumps(result, indent=2) + "\n")
-        by_size = [row for row in result["rows"] if row["model"] == "gated-side"]
-        if by_size:
-            positions = [int(np.prod(row["shape"][:-1])) for row in by_size]
-            series = {
-                "cached": (positions, [row["seconds"] for row in by_size]),
-                "one forward pass": (positions, [row["forward_s"] for row in by_size]),
-            }
-            figure = plots.curves(
-                series, x_label="positions", y_label="seconds", log_x=True, log_y=True
-            )
-            out.with_suffix(".png").write_bytes(plots.to_png(figure))
-    except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror}") from None
+    write_rows(result, out)
+    by_size = [row for row in result["rows"] if row["model"] == "gated-side"]
+    if not by_size:
+        return
+    positions = [int(np.prod(row["shape"][:-1])) for row in by_size]
+    series = {
+        "cached": (positions, [row["seconds"] for row in by_size]),
+        "one forward pass": (positions, [row["forward_s"] for row in by_size]),
+    }
+    figure = plots.curves(series, x_label="positions", y_label="seconds", log_x=True, log_y=True)
+    write_file(plots.to_png(figure), out.with_suffix(".png"))
 
 
 def require_devices(options: Options) -> None:
-    """Makes a CPU's cores into as many devices as are asked for, where JAX has not begun."""
+    """Makes a CPU's cores into as many devices as are asked for, where JAX has not begun.
+
+    Raises ``UsageError`` where there are fewer, or a batch cannot be spread over them.
+    """
     if options.devices > 1:
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", options.devices)
     if len(jax.devices()) < options.devices:
         raise UsageError(f"--devices {options.devices}: there are {len(jax.devices())}")
-    for batch in options.batch or (8,):  # a divisor of all defaults
-        if batch % options.devices:
-            raise UsageError(f"--batch {batch} cannot be spread evenly over {options.devices}")
+    for name in options.model:
+        for batch in make_case(name, options).batches:
+            if batch % options.devices:
+                raise UsageError(
+                    f"{name}: --batch {batch} cannot be spread evenly over {options.devices} "
+                    "devices"
+                )
 
 
 HEAD = ("model", "method", "batch", "seconds", "forward", "ratio", "x naive", "passes", "agree")
@@ -350,6 +369,7 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
         PRESETS, argv, prog="python -m experiments.benchmark_sampling", description=__doc__
     )
     require_devices(options)
+    require_writable(options.out)
     environment = training.environment() | {"dtype": options.dtype}
     say(str(environment["device"]))
     say(LINE.format(*HEAD))

@@ -5,15 +5,14 @@
 
 ``ours`` and ``peer`` are examples a second: medians of repetitions that alternate, compilation
 apart, on data in memory. Our step is compiled with up to 20 steps in a dispatch, as ``fit`` runs
-it; the peer is eager PyTorch, where installed (``pip install -e '.[torch]'``; rows without a peer
-otherwise). Row ``fit`` is ``training.fit`` beside its own bare compiled loop. ``share_of_peak``
-sets the step's arithmetic (three times the forward pass's) against a matrix product's speed,
-measured in the same run.
+it; the peer is eager PyTorch in float32, where installed (``pip install -e '.[torch]'``) and where
+our step too is on the CPU and in float32; rows without a peer otherwise. The recurrent networks
+(Row LSTM, Diagonal BiLSTM) have no twin, and no row. Row ``fit`` is ``training.fit`` beside its own
+bare compiled loop. ``share_of_peak`` sets the step's arithmetic (three times the forward pass's)
+against a matrix product's speed, measured in the same run and the same dtype.
 """
 
 import dataclasses
-import importlib.util
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
+from experiments.benchmarks import require_writable, why_no_peer, write_rows
 from experiments.config import UsageError, parse
 from experiments.harness import main, say
 from experiments.timing import alternate
@@ -59,7 +59,7 @@ class Options:
     """Tiny networks: to see that everything runs."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     peer: bool = True
-    """Measure PyTorch too, where it is installed."""
+    """Measure PyTorch too, where it is installed and a peer."""
     out: Path | None = None
     """Write the rows as JSON."""
 
@@ -72,9 +72,9 @@ class Options:
 PRESETS = {"smoke": Options(seconds=0.2, steps_per_dispatch=2, small=True), "default": Options()}
 
 
-def matrix_product_peak(seconds: float, side: int = 2048) -> float:
-    """Operations a second of a square float32 matrix product."""
-    a = jax.random.normal(jax.random.key(0), (side, side))
+def matrix_product_peak(seconds: float, dtype: str, side: int = 2048) -> float:
+    """Operations a second of a square matrix product."""
+    a = jax.random.normal(jax.random.key(0), (side, side), jnp.dtype(dtype))
     product = jax.jit(lambda a: a @ a)
     (median,) = alternate([lambda: jax.block_until_ready(product(a))], seconds)
     return 2.0 * side**3 / median
@@ -105,7 +105,7 @@ def measure(name: str, case: Case, options: Options, peak: float) -> Row:
     first = time.perf_counter() - start
     n_params = sum(x.size for x in jax.tree.leaves(state.params))
     runs = [ours]
-    if options.peer and importlib.util.find_spec("torch"):
+    if options.peer:
         theirs, twin_params = case.peer(batches.examples)
         if twin_params != n_params:
             raise RuntimeError(f"{name}: the twin has {twin_params} parameters, ours {n_params}")
@@ -178,12 +178,18 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
     _, options = parse(
         PRESETS, argv, prog="python -m experiments.benchmark_training", description=__doc__
     )
+    require_writable(options.out)
     known = cases(options.small)
-    peak = matrix_product_peak(min(options.seconds, 3.0), side=256 if options.small else 2048)
+    side = 256 if options.small else 2048
+    peak = matrix_product_peak(min(options.seconds, 3.0), options.dtype, side)
     environment = training.environment()
     environment["matrix_product_gflops"] = peak / 1e9
     environment["dtype"] = options.dtype
-    if importlib.util.find_spec("torch"):
+    reason = why_no_peer(options.dtype) if options.peer else None
+    if reason is not None:
+        say(f"PyTorch is not measured: {reason}.")
+        options = dataclasses.replace(options, peer=False)
+    if options.peer:
         import torch  # pyright: ignore[reportMissingImports]
 
         environment["torch"] = torch.__version__
@@ -200,10 +206,7 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
         say(table_line(row))
     result = {"environment": environment, "rows": rows}
     if options.out is not None:
-        try:
-            options.out.write_text(json.dumps(result, indent=2) + "\n")
-        except OSError as error:
-            raise UsageError(f"cannot write {options.out}: {error.strerror}") from None
+        write_rows(result, options.out)
     return result
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import DataConfig, UsageError, dashed
+from experiments.config import DataConfig, UsageError, require_at_least
 from experiments.harness import load_splits, main
 from experiments.study import Findings, Study, run_study
 from gen_jax import data, evaluation, images, reporting
@@ -35,11 +35,8 @@ class Config(DataConfig):
     """Use the first so many training images; default all."""
 
     def __post_init__(self):
-        for name in ("clusters", "restarts", "components"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
-        if self.max_images is not None and self.max_images < 2:
-            raise UsageError(f"--max-images must be 2 or more, got {self.max_images}")
+        require_at_least(1, self, "clusters", "restarts", "components")
+        require_at_least(2, self, "max_images")
 
 
 PRESETS = {
@@ -133,11 +130,13 @@ def add_clusters(
     lines = []
     for place, cluster in enumerate(order, start=1):
         held = np.bincount(train["label"][clusters == cluster], minlength=2)
-        first, second = np.argsort(-held, kind="stable")[:2]
         size = int(sizes[cluster])
-        names = class_name(dataset, int(first)), class_name(dataset, int(second))
-        shares = held[first] / max(1, size), held[second] / max(1, size)
-        lines.append((str(place), size, names[0], shares[0], names[1], shares[1]))
+        first, second = (
+            # A cluster may hold one class alone.
+            (class_name(dataset, int(label)), held[label] / size) if held[label] else (None, None)
+            for label in np.argsort(-held, kind="stable")[:2]
+        )
+        lines.append((str(place), size, *first, *second))
     reporting.add_table(
         run_dir,
         "clusters",

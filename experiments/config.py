@@ -84,9 +84,8 @@ class RunConfig(DataConfig):
     """Several hosts whose cluster (TPU pod, SLURM, ...) JAX detects by itself."""
 
     def __post_init__(self):
-        for name in ("batch_size", "steps_per_dispatch", "evaluations", "checkpoint_every", "keep"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
+        names = ("batch_size", "steps_per_dispatch", "evaluations", "checkpoint_every", "keep")
+        require_at_least(1, self, *names)
         for name in ("steps", "epochs", "learning_rate", "decay_epochs"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
@@ -122,13 +121,20 @@ def dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
+def require_at_least(least: int, options: Any, *names: str) -> None:
+    """Raises ``UsageError`` where one of the named options is below ``least``; None passes."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{dashed(name)} must be {least} or more, got {value}")
+
+
 def parse(
     presets: Mapping[str, C],
     argv: Sequence[str] | None,
     *,
     prog: str,
     description: str | None,
-    default: str = "default",
 ) -> tuple[str, C]:
     """Reads ``[PRESET] [--option value ...]`` and returns the preset's name and the config.
 
@@ -137,7 +143,7 @@ def parse(
       SystemExit: ``--help``, or an option that does not exist (with what tyro says of it).
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    name = default
+    name = "default"
     if args and not args[0].startswith("-"):
         name = args.pop(0)
     if name not in presets:

@@ -1,4 +1,4 @@
-"""A trained run's numbers, on its own test images or on others.
+"""A trained run's numbers, on its own test examples or on others.
 
 python -m experiments.evaluate runs/vae/default
 python -m experiments.evaluate runs/vae/default --dataset tfds:mnist --data-dir DIR
@@ -22,11 +22,13 @@ class Options:
 
     run_dir: tyro.conf.Positional[Path]
     dataset: str | None = None
-    """Other images than the run's own: their test split is used."""
+    """Another set than the run's own: its test split is used."""
     data_dir: Path | None = None
     nll_samples: int | None = None
     """Importance samples an image, where the model has a likelihood."""
     nll_images: int | None = None
+    scored_samples: int | None = None
+    """Generated images for the scores of an adversarial model."""
     step: int | None = None
     """The checkpoint of this step instead of the newest."""
     out: Path | None = None
@@ -39,10 +41,12 @@ def program(argv: Sequence[str] | None = None) -> None:
         Options, args=argv, prog="python -m experiments.evaluate", description=__doc__
     )
     changes = dataclasses.asdict(options)
-    run_dir, step, out = (changes.pop(name) for name in ("run_dir", "step", "out"))
-    run = reopen(run_dir, step=step, **changes)
+    run_dir, at, out = (changes.pop(name) for name in ("run_dir", "step", "out"))
+    run = reopen(run_dir, step=at, **changes)
     metrics = dict(run.setup.test(run.state))
-    say(f"{run.experiment.name} at step {int(run.state.step)}, test images of {run.config.dataset}")
+    what = "images" if run.setup.sample_rate is None else "sounds"
+    step = int(run.state.step)
+    say(f"{run.experiment.name} at step {step}, test {what} of {run.config.dataset}")
     for name, value in metrics.items():
         say(f"  {name:<24} {value:.6g}" if isinstance(value, float) else f"  {name:<24} {value}")
     if out is not None:

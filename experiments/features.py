@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import autoencoder, vae
-from experiments.config import DataConfig, UsageError, dashed, free
+from experiments.config import DataConfig, UsageError, free, require_at_least
 from experiments.harness import Experiment, Splits, fit, load_splits, main, say
 from experiments.study import Findings, Study, run_study
 from gen_jax import evaluation, images, latent, reporting, training
@@ -67,9 +67,10 @@ class Config(DataConfig):
     """How often a network's run looks at validation data, samples, and saves a checkpoint."""
 
     def __post_init__(self):
-        for name in ("draws", "components", "clusters", "code_dim", "evaluations"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
+        names = ("draws", "components", "clusters", "code_dim", "evaluations")
+        require_at_least(1, self, *names)
+        if self.probe_on == "validation" and self.validation_fraction == 0.0:
+            raise UsageError("--probe-on validation wants --validation-fraction above 0")
 
 
 PRESETS = {

@@ -129,11 +129,10 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
         done = read_summary(run_dir)
         if done is not None and done["steps"] >= steps:
             say(f"Nothing left to do: {run_dir} has its {done['steps']} steps.")
-            if opened.writes and not (run_dir / "report.html").exists():
-                reporting.write_report(run_dir)  # killed just before it was
+            refresh_report(opened, run_dir)
             say(result_line(done, run_dir))
             return run_dir
-        setup = experiment.build(config, splits)
+        setup = built(experiment, config, splits)
         before = time.perf_counter() - start
         result = fit(config, setup, splits.train, steps, opened)
         after = time.perf_counter()
@@ -153,6 +152,23 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
             reporting.write_report(run_dir)
         say(result_line(summary, run_dir))
     return run_dir
+
+
+def built(experiment: Experiment, config: RunConfig, splits: Splits[Any]) -> Setup:
+    """The experiment's setup; what a network refuses of the config is the user's mistake."""
+    try:
+        return experiment.build(config, splits)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def refresh_report(opened: training.Run, run_dir: Path) -> None:
+    """Writes the report of a run that was killed between its summary and its report."""
+    report, summary = run_dir / "report.html", run_dir / "summary.json"
+    if opened.writes and not (
+        report.exists() and report.stat().st_mtime_ns >= summary.stat().st_mtime_ns
+    ):
+        reporting.write_report(run_dir)
 
 
 def fit(
@@ -214,9 +230,20 @@ def join_processes(config: RunConfig) -> None:
     if config.coordinator is not None:
         if config.num_processes is None or config.process_id is None:
             raise UsageError("--coordinator wants --num-processes and --process-id beside it")
-        jax.distributed.initialize(config.coordinator, config.num_processes, config.process_id)
+        where = {
+            "coordinator_address": config.coordinator,
+            "num_processes": config.num_processes,
+            "process_id": config.process_id,
+        }
     elif config.distributed:
-        jax.distributed.initialize()
+        where = {}
+    else:
+        return
+    try:
+        jax.distributed.initialize(**where)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"the processes of this run could not be joined: {reason}") from error
 
 
 def say(line: str) -> None:
@@ -245,6 +272,9 @@ def main(program: Callable[[], Any]) -> None:
     except training.Interrupted as stop:
         print(stop, file=sys.stderr)
         raise SystemExit(stop.exit_code) from None
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        raise SystemExit(130) from None
     except (UsageError, data.DataError, training.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

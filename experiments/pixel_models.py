@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from tqdm import tqdm
 
-from experiments.config import RunConfig, UsageError, dashed, free
+from experiments.config import RunConfig, UsageError, free, require_at_least
 from experiments.harness import Setup, Splits
+from experiments.labels import require_labels
 from experiments.pixel_pictures import add_pictures
+from experiments.sampler import Sampler
 from gen_jax import autoregressive, data, distributions, evaluation
 from gen_jax.autoregressive import Network
 from gen_jax.sequential import Sequential
@@ -57,14 +57,10 @@ class PixelConfig(RunConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        names = ("layers", "features", "head_features", "first_kernel", "validation_images")
-        for name in (*names, "compared_images", "chunk"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
-        if self.nll_images is not None and self.nll_images < 1:
-            raise UsageError(f"--nll-images must be 1 or more, got {self.nll_images}")
-        if self.first_kernel % 2 == 0:
-            raise UsageError(f"--first-kernel must be odd, got {self.first_kernel}")
+        names = ("layers", "features", "head_features", "validation_images", "nll_images")
+        require_at_least(1, self, *names, "compared_images", "chunk")
+        if self.first_kernel < 3 or self.first_kernel % 2 == 0:
+            raise UsageError(f"--first-kernel must be odd and 3 or more, got {self.first_kernel}")
         if not 2 <= self.levels <= 256:
             raise UsageError(f"--levels must lie in 2..256, got {self.levels}")
         if not self.clip_norm > 0.0:
@@ -78,6 +74,13 @@ class PixelConfig(RunConfig):
             return distributions.Categorical(self.levels)
         return distributions.LogisticMixture(levels=self.levels)
 
+    @property
+    def density_name(self) -> str:
+        """What the likelihood is over: numbers of different densities do not compare."""
+        if self.likelihood == "bernoulli":
+            return self.likelihood
+        return f"{self.likelihood} over {self.levels} levels"
+
     def tx(self, n_examples: int) -> optax.GradientTransformation:
         """The optimizer, for a training set of ``n_examples``."""
         kind = optax.adam if self.optimizer == "adam" else optax.rmsprop
@@ -85,12 +88,12 @@ class PixelConfig(RunConfig):
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), kind(rate))
 
 
-def count_classes(config: PixelConfig, train: data.Dataset) -> int | None:
+def count_classes(config: PixelConfig, splits: Splits[data.Dataset]) -> int | None:
     """How many classes the model is told of, None where it is told of none."""
     if not config.class_conditional:
         return None
-    if "label" not in train.take(np.arange(1)):
-        raise UsageError(f"--class-conditional wants labels, and {config.dataset} has none")
+    require_labels(config.dataset, splits)
+    train = splits.train
     if train.class_names is not None:
         return len(train.class_names)
     return int(train.take(np.arange(len(train)))["label"].max()) + 1
@@ -100,7 +103,7 @@ def build(
     config: Any, splits: Splits, make_model: Callable[[Any, Sequential, int | None], Network]
 ) -> Setup:
     """Makes the model, its step, and what is measured and drawn of it."""
-    n_classes = count_classes(config, splits.train)
+    n_classes = count_classes(config, splits)
     model = make_model(config, config.density(), n_classes)
     key_init, key_film, key_validate, key_test = jax.random.split(jax.random.key(config.seed), 4)
     tx = config.tx(len(splits.train))
@@ -160,55 +163,7 @@ def test_metrics(
     means = average(eval_step, state, test.select(np.arange(n), "test"))
     metrics: dict[str, float | str] = {f"test/{name}": value for name, value in means.items()}
     metrics["nll_images"] = n
-    metrics["likelihood"] = config.likelihood
+    metrics["likelihood"] = config.density_name
     if config.likelihood == "bernoulli":
         metrics["binarization"] = config.binarization
     return metrics
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sampler:
-    """Draws any number of images, ``chunk`` at a time by one compiled program; classes in turn."""
-
-    image_shape: tuple[int, int, int]
-    n_classes: int | None
-    chunk: int
-
-    def __call__(
-        self,
-        key: PRNGKey,
-        state: TrainState,
-        n: int,
-        *,
-        label: np.ndarray | None = None,
-        evidence: autoregressive.Evidence | None = None,
-        quiet: bool = False,
-    ) -> np.ndarray:
-        """``n`` images, uint8. ``label`` [n] and ``evidence`` (of n images) are the caller's."""
-        chunk = min(self.chunk, n)
-        if label is None and self.n_classes is not None:
-            label = np.arange(n) % self.n_classes
-        starts = range(0, n, chunk)
-        parts = []
-        for start in tqdm(starts, unit=f" × {chunk} images", disable=quiet or len(starts) < 2):
-            places = np.minimum(np.arange(start, start + chunk), n - 1)  # the last chunk is padded
-            told = None if label is None else jnp.asarray(label[places], jnp.int32)
-            fixed = jax.tree.map(lambda x, places=places: jnp.asarray(x[places]), evidence)
-            parts.append(self._draw(key, state, chunk, told, fixed, start))
-        return np.concatenate(parts)[:n]
-
-    @functools.cached_property
-    def _draw(self) -> Callable[..., jax.Array]:
-        @functools.partial(jax.jit, static_argnames="n")
-        def draw(key, state, n, label, evidence, first):
-            return autoregressive.sample(
-                state.model,
-                state.eval_params,
-                key,
-                (n, *self.image_shape),
-                cond=label,
-                evidence=evidence,
-                first_example=first,
-            )
-
-        return draw

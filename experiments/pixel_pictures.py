@@ -1,19 +1,20 @@
 """What a trained PixelCNN's or PixelRNN's report shows: samples, completions, and likelihoods."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import logsumexp
 from scipy.stats import rankdata
 
+from experiments.sampler import Sampler
 from gen_jax import autoregressive, data, images, reporting
 from gen_jax.reporting import plots
 from gen_jax.state import TrainState
 from gen_jax.typing import PRNGKey
 
-Sampler = Callable[..., np.ndarray]
 COLUMNS = 10
 COMPLETIONS = 3
 
@@ -126,6 +127,11 @@ class Scores:
         columns = [self(image, np.full(len(image), c)) for c in range(self.n_classes)]
         return np.stack(columns, axis=1)
 
+    def over_classes(self, image: np.ndarray) -> np.ndarray:
+        """[N]: of p(x), the mean of p(x | class) over all classes, each as probable."""
+        nll = self.by_class(image)
+        return np.log(nll.shape[1]) - logsumexp(-nll, axis=1)
+
 
 def add_classes(
     run_dir: Path,
@@ -166,7 +172,9 @@ def add_outliers(run_dir: Path, scores: Scores, image: np.ndarray) -> None:
     order = np.random.default_rng(0).permutation(image[0].size // image.shape[-1])
     shuffled = image.reshape(len(image), -1, image.shape[-1])[:, order].reshape(image.shape)
     kinds = {"test images": image, "inverted": 255 - image, "shuffled": shuffled}
-    nll = {name: scores.by_class(x).min(1) for name, x in kinds.items()}
+    nll = {name: scores.over_classes(x) for name, x in kinds.items()}
+    mean = " p(x) is the mean of p(x | class) over all classes, each as probable."
+    about = mean if scores.n_classes else ""
     rows = []
     for name, values in nll.items():
         ranks = rankdata(np.concatenate([nll["test images"], values]))
@@ -178,7 +186,7 @@ def add_outliers(run_dir: Path, scores: Scores, image: np.ndarray) -> None:
         "outliers",
         plots.histograms(nll, x_label="negative log-likelihood [nats]"),
         title="Inliers and outliers",
-        caption="Test images, the same inverted, and with their pixels in a random order.",
+        caption="Test images, the same inverted, and with their pixels in a random order." + about,
     )
     reporting.add_table(
         run_dir,
@@ -187,5 +195,5 @@ def add_outliers(run_dir: Path, scores: Scores, image: np.ndarray) -> None:
         rows,
         title="Told apart by likelihood",
         caption="The area under the ROC curve: how often an outlier is less likely than a test "
-        "image.",
+        "image." + about,
     )

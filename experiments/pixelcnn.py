@@ -5,15 +5,14 @@ python -m experiments.pixelcnn --model masked
 python -m experiments.pixelcnn --model plus-plus --likelihood mixture --dataset tfds:cifar10 ...
 
 The default, a class-conditional Gated PixelCNN on mnist-subset, reaches 85.3 nats an image
-(dynamic binarization, 2,000 test images); on two x86 cores its 900 steps of 32 images take about
-0.3 s each.
+(dynamic binarization, 2,000 test images) in 432 s on two x86 cores.
 """
 
 import dataclasses
 import functools
 from typing import Literal
 
-from experiments.config import UsageError
+from experiments.config import UsageError, require_at_least
 from experiments.harness import Experiment, main, run
 from experiments.pixel_models import PixelConfig, build
 from gen_jax import autoregressive
@@ -37,10 +36,9 @@ class Config(PixelConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise UsageError(f"--kernel must be odd, got {self.kernel}")
-        if self.blocks < 1 or self.stages < 1:
-            raise UsageError("--blocks and --stages must be 1 or more")
+        if self.kernel < 3 or self.kernel % 2 == 0:
+            raise UsageError(f"--kernel must be odd and 3 or more, got {self.kernel}")
+        require_at_least(1, self, "blocks", "stages")
         if not 0.0 <= self.dropout < 1.0:
             raise UsageError(f"--dropout must lie in [0, 1), got {self.dropout}")
 

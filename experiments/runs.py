@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from experiments import autoencoder, pixelcnn, pixelrnn, vae, wavenet
+from experiments import autoencoder, began, gan, pixelcnn, pixelrnn, vae, wavenet
 from experiments.config import RunConfig, UsageError, dashed
 from experiments.harness import Experiment, Setup
 from gen_jax import training
@@ -11,7 +11,7 @@ from gen_jax.state import TrainState
 
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (autoencoder, pixelcnn, pixelrnn, vae, wavenet)
+    for module in (autoencoder, began, gan, pixelcnn, pixelrnn, vae, wavenet)
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import DataConfig, parse
-from experiments.harness import default_run_dir, read_summary, result_line, say
+from experiments.harness import default_run_dir, read_summary, refresh_report, result_line, say
 from gen_jax import reporting, training
 from gen_jax.typing import Params
 
@@ -55,6 +55,7 @@ def run_study(study: Study, argv: Sequence[str] | None = None) -> Path:
         done = read_summary(run_dir)
         if done is not None:
             say(f"Nothing left to do: {run_dir} has its results.")
+            refresh_report(opened, run_dir)
             say(result_line(done, run_dir))
             return run_dir
         findings = study.work(config, run_dir)

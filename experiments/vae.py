@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.config import UsageError, dashed, free
+from experiments.config import UsageError, free, require_at_least
 from experiments.harness import Experiment, Setup, Splits, main, run
 from experiments.latent_networks import LatentConfig, mean_image
 from experiments.latent_pictures import add_pictures
@@ -47,11 +47,8 @@ class Config(LatentConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("latent_dim", "importance_samples", "nll_samples"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
-        if self.nll_images is not None and self.nll_images < 1:
-            raise UsageError(f"--nll-images must be 1 or more, got {self.nll_images}")
+        names = ("latent_dim", "importance_samples", "nll_samples", "nll_images")
+        require_at_least(1, self, *names)
         if not (self.beta >= 0.0 and math.isfinite(self.beta)):
             raise UsageError(f"--beta must be 0 or more, got {self.beta}")
         if self.schedule == "paper" and self.decay_epochs is not None:

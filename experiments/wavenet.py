@@ -8,7 +8,7 @@ python -m experiments.wavenet paper --dataset tfds:vctk/mic1 --data-dir DIR
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +18,10 @@ import numpy as np
 import optax
 import tyro
 
-from experiments.config import RunConfig, UsageError, dashed, free
+from experiments.config import RunConfig, UsageError, free, require_at_least
 from experiments.harness import Experiment, Setup, Splits, main, run, say
+from experiments.labels import require_labels
+from experiments.sampler import Sampler
 from gen_jax import autoregressive, data, distributions, evaluation, reporting
 from gen_jax.levels import MuLaw
 from gen_jax.reporting import plots
@@ -74,9 +76,7 @@ class Config(RunConfig):
     def __post_init__(self):
         super().__post_init__()
         names = ("sample_rate", "length", "stacks", "layers", "features", "skip_features")
-        for name in (*names, "first_kernel", "draws", "chunk"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{dashed(name)} must be 1 or more, got {getattr(self, name)}")
+        require_at_least(1, self, *names, "first_kernel", "draws", "chunk")
         if not 2 <= self.levels <= 256:
             raise UsageError(f"--levels must lie in 2..256, got {self.levels}")
         if not self.clip_norm > 0.0:
@@ -163,6 +163,9 @@ def load(config: Config) -> Splits[data.AudioDataset]:
 def build(config: Config, splits: Splits[data.AudioDataset]) -> Setup:
     """Makes the model, its step, and what is measured and drawn of it."""
     names = splits.train.class_names if config.class_conditional else None
+    if names is not None:
+        require_labels(config.dataset, splits)
+    n_classes = None if names is None else len(names)
     model = autoregressive.WaveNet(
         config.density(),
         stacks=config.stacks,
@@ -170,7 +173,7 @@ def build(config: Config, splits: Splits[data.AudioDataset]) -> Setup:
         features=config.features,
         skip_features=config.skip_features,
         first_kernel=config.first_kernel,
-        n_classes=None if names is None else len(names),
+        n_classes=n_classes,
         dtype=config.compute_dtype,
     )
     key_init, key_film, key_test = jax.random.split(jax.random.key(config.seed), 3)
@@ -179,7 +182,8 @@ def build(config: Config, splits: Splits[data.AudioDataset]) -> Setup:
     init = functools.partial(autoregressive.init, model, tx, ema_decay=config.ema_decay)
     example = jax.tree.map(jnp.asarray, splits.train.take(np.arange(1)))
     eval_step = jax.jit(autoregressive.eval_step)
-    player = Player(names, config.sample_rate, config.drawn_length, config.chunk)
+    sampler = Sampler((config.drawn_length, 1), n_classes, config.chunk)
+    listener = Listener(names, config.sample_rate)
 
     def score(dataset: data.AudioDataset, state: TrainState) -> Mapping[str, float]:
         batches = data.evaluation_batches(dataset, min(16, len(dataset)))
@@ -189,9 +193,9 @@ def build(config: Config, splits: Splits[data.AudioDataset]) -> Setup:
         means = score(splits.test, state)
         metrics: dict[str, float | str] = {f"test/{name}": means[name] for name in means}
         metrics["test/nats_per_second"] = means["nll"] * config.sample_rate / config.length
-        if player.pitches is not None:
-            sounds, labels = player.of_each_class(key_test, state, config.draws)
-            metrics["test/pitch_right"] = float(np.mean(player.is_right(sounds, labels)))
+        if listener.pitches is not None:
+            sounds, labels = of_each_class(sampler, key_test, state, config.draws)
+            metrics["test/pitch_right"] = float(np.mean(listener.is_right(sounds, labels)))
         metrics["likelihood"] = f"{config.likelihood} over {config.levels} levels of mu-law"
         return metrics
 
@@ -200,51 +204,40 @@ def build(config: Config, splits: Splits[data.AudioDataset]) -> Setup:
         state=init(key_init, example["audio"], cond=None if names is None else example["label"]),
         train_step=autoregressive.train_step,
         validate=functools.partial(score, splits.validation),
-        film=lambda state: player.film(jax.random.fold_in(key_film, 0), state),
+        film=lambda state: film(sampler, jax.random.fold_in(key_film, 0), state),
         test=test,
-        pictures=lambda state, run_dir: add_sounds(player, key_test, state, config.draws, run_dir),
-        draw=player,
+        pictures=lambda state, run_dir: add_sounds(
+            sampler, listener, key_test, state, config.draws, run_dir
+        ),
+        draw=sampler,
         sample_rate=config.sample_rate,
         best=("nll", "min"),
     )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Player:
-    """Draws sounds of the classes in turn, and listens to their pitch."""
+def of_each_class(
+    sampler: Sampler, key: PRNGKey, state: TrainState, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """``n`` sounds [n_classes * n, T, 1] of each class (or ``n`` in all), class after class, and
+    their labels."""
+    label = np.repeat(np.arange(sampler.n_classes or 1), n)
+    told = None if sampler.n_classes is None else label
+    return sampler(key, state, len(label), label=told, quiet=True), label
+
+
+def film(sampler: Sampler, key: PRNGKey, state: TrainState) -> np.ndarray:
+    """Spectrograms of a few sounds, as images: the loudest is white."""
+    sounds = sampler(key, state, sampler.chunk, quiet=True)
+    levels = np.stack([plots.spectrogram(sound)[::-1] for sound in sounds[..., 0]])
+    return np.round(255.0 * np.clip(1.0 + levels / 60.0, 0.0, 1.0)).astype(np.uint8)[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Listener:
+    """Finds the pitch of sounds, and whether it is that of their class."""
 
     class_names: tuple[str, ...] | None
     sample_rate: int
-    length: int
-    chunk: int
-
-    def __call__(
-        self, key: PRNGKey, state: TrainState, n: int, label: np.ndarray | None = None
-    ) -> np.ndarray:
-        """``n`` sounds, int16 [n, T, 1]."""
-        if label is None and self.class_names is not None:
-            label = np.arange(n) % len(self.class_names)
-        parts = []
-        for start in range(0, n, self.chunk):
-            places = np.minimum(np.arange(start, start + self.chunk), n - 1)  # the last is padded
-            told = None if label is None else jnp.asarray(label[places], jnp.int32)
-            parts.append(np.asarray(self._draw(key, state, told, start)))
-        return np.concatenate(parts)[:n]
-
-    @functools.cached_property
-    def _draw(self) -> Callable[..., jax.Array]:
-        @jax.jit
-        def draw(key: PRNGKey, state: TrainState, label: jax.Array | None, first: int):
-            return autoregressive.sample(
-                state.model,  # pyright: ignore[reportArgumentType]
-                state.eval_params,
-                key,
-                (self.chunk, self.length, 1),
-                cond=label,
-                first_example=first,
-            )
-
-        return draw
 
     @property
     def pitches(self) -> np.ndarray | None:
@@ -252,14 +245,6 @@ class Player:
         found = [re.search(r"([\d.]+) Hz$", name) for name in self.class_names or ()]
         told = [float(match[1]) for match in found if match is not None]
         return np.array(told) if told and len(told) == len(found) else None
-
-    def of_each_class(
-        self, key: PRNGKey, state: TrainState, n: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """``n`` sounds [n_classes * n, T, 1] of each class (or ``n`` in all), class after class,
-        and their labels."""
-        label = np.repeat(np.arange(len(self.class_names or (None,))), n)
-        return self(key, state, len(label), None if self.class_names is None else label), label
 
     def heard(self, sounds: np.ndarray) -> np.ndarray:
         """The pitch of each sound, Hz; NaN where it has none."""
@@ -273,36 +258,37 @@ class Player:
         off = np.abs(np.log(self.heard(sounds) / self.pitches[labels]))
         return off < np.log1p(HALF_A_SEMITONE)  # no pitch is a wrong one
 
-    def film(self, key: PRNGKey, state: TrainState) -> np.ndarray:
-        """Spectrograms of a few sounds, as images: the loudest is white."""
-        sounds = self(key, state, self.chunk)
-        levels = np.stack([plots.spectrogram(sound)[::-1] for sound in sounds[..., 0]])
-        return np.round(255.0 * np.clip(1.0 + levels / 60.0, 0.0, 1.0)).astype(np.uint8)[..., None]
 
-
-def add_sounds(player: Player, key: PRNGKey, state: TrainState, n: int, run_dir: Path) -> None:
+def add_sounds(
+    sampler: Sampler,
+    listener: Listener,
+    key: PRNGKey,
+    state: TrainState,
+    n: int,
+    run_dir: Path,
+) -> None:
     """Writes a WAV file of each class, and adds their spectrograms and pitches to the report."""
-    n = n if player.pitches is not None or player.class_names is None else 1
-    sounds, labels = player.of_each_class(key, state, n)
-    names = player.class_names or tuple(f"sound {i}" for i in range(n))
-    first = sounds[::n] if player.class_names else sounds
+    n = n if listener.pitches is not None or listener.class_names is None else 1
+    sounds, labels = of_each_class(sampler, key, state, n)
+    names = listener.class_names or tuple(f"sound {i}" for i in range(n))
+    first = sounds[::n] if listener.class_names else sounds
     for i, (name, sound) in enumerate(zip(names, first, strict=True)):
         file = re.sub("[^A-Za-z0-9.]+", "-", name.replace("#", "-sharp")).strip("-.")
-        data.write_wav(run_dir / "audio" / f"{i:02}-{file}.wav", sound, player.sample_rate)
+        data.write_wav(run_dir / "audio" / f"{i:02}-{file}.wav", sound, listener.sample_rate)
     shown = slice(0, 24)
     reporting.add_picture(
         run_dir,
         "spectrograms",
-        plots.spectrograms(first[shown, :, 0], player.sample_rate, names=names[shown]),
+        plots.spectrograms(first[shown, :, 0], listener.sample_rate, names=names[shown]),
         title="Sounds",
         caption="Drawn sample by sample from the model"
-        + (", given the class" if player.class_names else "")
+        + (", given the class" if listener.class_names else "")
         + f"; {len(first)} of them are in the run's folder audio.",
     )
-    if player.pitches is None:
+    if listener.pitches is None:
         return
-    heard = player.heard(sounds).reshape(-1, n)
-    right = player.is_right(sounds, labels).reshape(-1, n)
+    heard = listener.heard(sounds).reshape(-1, n)
+    right = listener.is_right(sounds, labels).reshape(-1, n)
     reporting.add_table(
         run_dir,
         "pitches",
@@ -315,7 +301,7 @@ def add_sounds(player: Player, key: PRNGKey, state: TrainState, n: int, run_dir:
                 count,
             )
             for name, asked, one, count in zip(
-                names, player.pitches, heard[:, 0], right.sum(1), strict=True
+                names, listener.pitches, heard[:, 0], right.sum(1), strict=True
             )
         ],
         title="Pitches",

@@ -86,6 +86,10 @@ class Bernoulli(ChannelByChannel):
     binarization: Literal["dynamic", "threshold"] = "dynamic"
 
     @property
+    def levels(self) -> int:
+        return 2
+
+    @property
     def n_outputs(self) -> int:
         return 1
 

@@ -20,6 +20,16 @@ def to_uint8(image: Float[Array, "..."]) -> UInt8[Array, "..."]:
     return jnp.round(jnp.clip(image, 0.0, 1.0) * 255.0).astype(jnp.uint8)
 
 
+def to_symmetric(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
+    """Maps levels 0..255 to floats in [-1, 1], as networks with a tanh at their end make them."""
+    return image.astype(jnp.float32) / 127.5 - 1.0
+
+
+def from_symmetric(image: Float[Array, "..."]) -> UInt8[Array, "..."]:
+    """Maps floats in [-1, 1] to the nearest of the levels 0..255; what lies outside is clipped."""
+    return to_uint8(0.5 * (image + 1.0))
+
+
 def binarize_threshold(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
     """Returns 1 where the level is 128 or more, else 0."""
     return (image >= 128).astype(jnp.float32)

@@ -23,7 +23,8 @@ class LogisticMixture:
     channels of a pixel share the component; the mean of each depends linearly on the channels
     before it (section 2.2). A unit is a pixel; its raw outputs are a logit for each component, a
     mean and a log scale for each component and channel, and a coefficient (through tanh) for each
-    component and pair of channels.
+    component and pair of channels. Its noise is a number for the component and one for the value,
+    of each channel.
     """
 
     components: int = 10
@@ -43,7 +44,7 @@ class LogisticMixture:
         return self.components * (1 + 2 * channels + channels * (channels - 1) // 2)
 
     def unit_noise(self, channels: int) -> int:
-        return 1 + channels
+        return 2 * channels
 
     def observe(self, key: PRNGKey, image: Array) -> Array:
         del key  # nothing to draw
@@ -61,7 +62,8 @@ class LogisticMixture:
     def unit_log_prob(self, outputs: Array, value: Array) -> Array:
         logits, means, log_scales, coefficients = self._parts(outputs, value.shape[-1])
         x = 2.0 * self.as_input(value)[..., None] - 1.0  # [*units, channels, 1]
-        means = self._shifted(means, coefficients, x)
+        channels = range(value.shape[-1])
+        means = jnp.stack([self._mean(means, coefficients, x, c) for c in channels], axis=-2)
         log_p = self._bin_log_prob(x - means, log_scales, value[..., None]).sum(-2)
         return jax.nn.logsumexp(jax.nn.log_softmax(logits) + log_p, axis=-1)
 
@@ -73,24 +75,34 @@ class LogisticMixture:
         temperature: float | Array = 1.0,
         given: Given | None = None,
     ) -> Array:
-        channels = noise.shape[-1] - 1
-        logits, *rest = self._parts(outputs, channels)
-        chosen = categorical(logits / temperature, noise[..., 0])
-        pick = jax.nn.one_hot(chosen, self.components)[..., None, :]
-        means, log_scales, coefficients = ((part * pick).sum(-1) for part in rest)
-        offset = temperature * (jnp.log(noise) - jnp.log1p(-noise))[..., 1:]
-        drawn, pair = [], 0
+        channels = noise.shape[-1] // 2
+        logits, means, log_scales, coefficients = self._parts(outputs, channels)
+        logits, log_scales = logits / temperature, log_scales + jnp.log(temperature)
+        which, noise = jnp.split(noise, 2, axis=-1)
+        offset = jnp.log(noise) - jnp.log1p(-noise)
+        chosen = categorical(logits, which[..., 0])
+        x = jnp.zeros((*noise.shape[:-1], 0, 1), jnp.float32)  # of the channels known by now
+        values = []
         for c in range(channels):
-            x = means[..., c] + jnp.exp(log_scales[..., c]) * offset[..., c]
-            for before in drawn:
-                x += coefficients[..., pair] * (2.0 * self.as_input(before) - 1.0)
-                pair += 1
-            level = jnp.round((x + 1.0) * (0.5 * (self.levels - 1)))
+            mean, log_scale = self._mean(means, coefficients, x, c), log_scales[..., c, :]
+            if given is not None and c > 0:
+                # A channel that was given tells of the component: p(k | x_<c) is drawn from anew.
+                # One that was drawn came from the component chosen, which stays.
+                again = categorical(logits, which[..., c])
+                chosen = jnp.where(given.mask[..., c - 1], again, chosen)
+            pick = jax.nn.one_hot(chosen, self.components)
+            scale = jnp.exp((log_scale * pick).sum(-1))
+            place = (mean * pick).sum(-1) + scale * offset[..., c]
+            level = jnp.round((place + 1.0) * (0.5 * (self.levels - 1)))
             value = jnp.clip(level, 0, self.levels - 1).astype(jnp.int32)
             if given is not None:
                 value = jnp.where(given.mask[..., c], given.value[..., c], value)
-            drawn.append(value)
-        return jnp.stack(drawn, axis=-1)
+            here = 2.0 * self.as_input(value)[..., None] - 1.0
+            if given is not None:
+                logits += self._bin_log_prob(here - mean, log_scale, value[..., None])
+            x = jnp.concatenate([x, here[..., None]], axis=-2)
+            values.append(value)
+        return jnp.stack(values, axis=-1)
 
     def _parts(self, outputs: Array, channels: int) -> tuple[Array, Array, Array, Array]:
         """Logits [*units, K], means and log scales [*units, C, K], coefficients [*units, P, K]."""
@@ -101,14 +113,14 @@ class LogisticMixture:
         coefficients = jnp.tanh(outputs[..., 1 + 2 * c :, :])
         return outputs[..., 0, :], outputs[..., 1 : 1 + c, :], log_scales, coefficients
 
-    def _shifted(self, means: Array, coefficients: Array, x: Array) -> Array:
-        """Means given the channels before: row c of pairs (c, 0), (c, 1), ..., (c, c - 1)."""
-        shifted, pair = [], 0
-        for c in range(means.shape[-2]):
-            part = coefficients[..., pair : pair + c, :] * x[..., :c, :]
-            shifted.append(means[..., c, :] + part.sum(-2))
-            pair += c
-        return jnp.stack(shifted, axis=-2)
+    def _mean(self, means: Array, coefficients: Array, x: Array, c: int) -> Array:
+        """Of channel c [*units, K], given those before it, x [*units, c or more, 1].
+
+        Its coefficients are those of the pairs (c, 0), (c, 1), ..., (c, c - 1).
+        """
+        pair = c * (c - 1) // 2
+        part = coefficients[..., pair : pair + c, :] * x[..., :c, :]
+        return means[..., c, :] + part.sum(-2)
 
     def _bin_log_prob(self, centered: Array, log_scales: Array, value: Array) -> Array:
         half = 1.0 / (self.levels - 1)

@@ -17,6 +17,11 @@ from gen_jax.typing import Array, PRNGKey
 class Sequential(Protocol):
     """A distribution of discrete values that is drawn unit by unit."""
 
+    @property
+    def levels(self) -> int:
+        """How many values there are."""
+        ...
+
     def units(self, channels: int) -> int:
         """Units of a pixel of so many channels."""
         ...
@@ -61,7 +66,8 @@ class Sequential(Protocol):
     ) -> Array:
         """Values [*units, n_values] by inverse distribution functions of ``noise`` in (0, 1).
 
-        ``temperature`` divides logits and multiplies scales; what ``given`` holds fixed is kept.
+        ``temperature`` divides logits and multiplies scales; what ``given`` holds fixed is kept,
+        and seen by the values of the unit behind it.
         """
         ...
 

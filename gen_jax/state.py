@@ -1,4 +1,4 @@
-"""The training state, and how everything random in a step derives from it."""
+"""Training states, and how everything random in a step derives from them."""
 
 import dataclasses
 from typing import Any, Self
@@ -13,21 +13,18 @@ from jaxtyping import Int
 from gen_jax.typing import Array, Params, PRNGKey, PRNGKeys
 
 
-@flax.struct.dataclass
-class TrainState:
-    """All that a step reads and changes; the model and the optimizer ride along as static fields.
+@flax.struct.dataclass(kw_only=True)
+class NetworkState:
+    """One network and its optimizer: what an update by gradients reads and changes.
 
-    ``jax.jit(train_step, donate_argnums=0)`` needs nothing else. ``step`` counts finished
-    updates; ``model_state`` holds variables that are not parameters (batch statistics);
-    ``ema_params`` is None unless ``ema_decay`` is set.
+    ``model_state`` holds variables that are not parameters (batch statistics); ``ema_params`` is
+    None unless ``ema_decay`` is set. The model and the optimizer are static fields.
     """
 
-    step: Int[Array, ""]
     params: Params
     model_state: Any
     opt_state: optax.OptState
     ema_params: Params | None
-    key: PRNGKey
     model: Any = flax.struct.field(pytree_node=False)  # a family knows its own linen module
     tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
     ema_decay: float | None = flax.struct.field(pytree_node=False, default=None)
@@ -39,25 +36,23 @@ class TrainState:
         model: nn.Module,
         tx: optax.GradientTransformation,
         params: Params,
-        key: PRNGKey,
         model_state: Any = None,
         ema_decay: float | None = None,
+        **more: Any,
     ) -> Self:
-        """Builds the state before the first update. ``key`` seeds every step's randomness."""
+        """Builds the record before the first update; ``more`` are a subclass's own fields."""
         if ema_decay is not None and not 0.0 <= ema_decay < 1.0:
             raise ValueError(f"ema_decay must lie in [0, 1), got {ema_decay}")
-        # A copy: a donated state must not hold one buffer twice.
-        ema_params = None if ema_decay is None else jax.tree.map(jnp.copy, params)
         return cls(
-            step=jnp.zeros((), jnp.int32),
             params=params,
             model_state={} if model_state is None else model_state,
             opt_state=tx.init(params),
-            ema_params=ema_params,
-            key=key,
+            # A copy: a donated state must not hold one buffer twice.
+            ema_params=None if ema_decay is None else jax.tree.map(jnp.copy, params),
             model=model,
             tx=tx,
             ema_decay=ema_decay,
+            **more,
         )
 
     @property
@@ -65,26 +60,56 @@ class TrainState:
         """The averaged parameters where there are any, else the parameters."""
         return self.params if self.ema_params is None else self.ema_params
 
-    def step_keys(self, *names: str) -> dict[str, PRNGKey]:
-        """One key for each named use of randomness in the coming step."""
-        keys = jax.random.split(jax.random.fold_in(self.key, self.step), len(names))
-        return {name: keys[i] for i, name in enumerate(names)}
+    def apply_gradients(self, grads: Params, *, model_state: Any = None, **extra: Any) -> Self:
+        """Returns the record after one optimizer update with ``grads``.
 
-    def apply_gradients(self, grads: Params, *, model_state: Any = None) -> Self:
-        """Returns the state after one optimizer update with ``grads``."""
-        updates, opt_state = self.tx.update(grads, self.opt_state, self.params)
+        ``extra`` goes to optimizers that look at more, such as a loss (``value=...``).
+        """
+        tx = optax.with_extra_args_support(self.tx)
+        updates, opt_state = tx.update(grads, self.opt_state, self.params, **extra)
         params = optax.apply_updates(self.params, updates)
         ema_params = self.ema_params
         if self.ema_decay is not None and ema_params is not None:
             ema_params = optax.incremental_update(params, ema_params, 1.0 - self.ema_decay)
         return dataclasses.replace(
             self,
-            step=self.step + 1,
             params=params,
             opt_state=opt_state,
             ema_params=ema_params,
             model_state=self.model_state if model_state is None else model_state,
         )
+
+
+@flax.struct.dataclass(kw_only=True)
+class TrainState(NetworkState):
+    """All that the step of a model of one network reads and changes.
+
+    ``jax.jit(train_step, donate_argnums=0)`` needs nothing else. ``step`` counts finished
+    updates; ``key`` seeds every step's randomness.
+    """
+
+    step: Int[Array, ""]
+    key: PRNGKey
+
+    @classmethod
+    def create(cls, *, key: PRNGKey, **fields: Any) -> Self:
+        """Builds the state before the first update, from ``NetworkState.create``'s arguments."""
+        return super().create(step=jnp.zeros((), jnp.int32), key=key, **fields)
+
+    def step_keys(self, *names: str) -> dict[str, PRNGKey]:
+        """One key for each named use of randomness in the coming step."""
+        return named_keys(self.key, self.step, *names)
+
+    def apply_gradients(self, grads: Params, *, model_state: Any = None, **extra: Any) -> Self:
+        """Returns the state after one optimizer update with ``grads``."""
+        state = super().apply_gradients(grads, model_state=model_state, **extra)
+        return dataclasses.replace(state, step=self.step + 1)
+
+
+def named_keys(key: PRNGKey, step: Int[Array, ""], *names: str) -> dict[str, PRNGKey]:
+    """One key for each named use of randomness in the step after ``step`` finished ones."""
+    keys = jax.random.split(jax.random.fold_in(key, step), len(names))
+    return {name: keys[i] for i, name in enumerate(names)}
 
 
 def example_keys(key: PRNGKey, batch_size: int, axis_name: str | None = None) -> PRNGKeys:

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import re
 
+import jax
 import pytest
 from PIL import Image
 
@@ -82,6 +84,43 @@ def test_the_twin_computes_our_outputs_from_our_parameters():
     np.testing.assert_allclose(ours[..., 0, :], theirs.transpose(0, 2, 3, 1), atol=1e-5)
 
 
+def test_colour_is_drawn_by_every_network_of_images():
+    options = benchmark_sampling.Options(small=True, size=6, channels=3)
+    for name in benchmark_sampling.Options().model:
+        case = benchmark_sampling.make_case(name, options)
+        assert case.shape == ((6, 1) if name == "wavenet" else (6, 6, 3))
+    arguments = ["smoke", "--channels", "3", "--model", "gated-trained", "--method", "cached"]
+    (row,) = benchmark_sampling.program(arguments)["rows"]
+    assert row["shape"] == [6, 6, 3]
+
+
+def gated_rows(*options: str) -> list:
+    arguments = ["smoke", "--model", "gated-7x32", "--method", "cached", "--size", "4", *options]
+    return benchmark_sampling.program(arguments)["rows"]
+
+
+@pytest.mark.skipif(not TORCH, reason="PyTorch is not installed")
+def test_a_peer_is_measured_where_it_is_one(capsys, monkeypatch):
+    assert [row["method"] for row in gated_rows()] == ["cached", "naive (PyTorch)"]
+    for options, reason in [
+        (["--dtype", "bfloat16"], "its twins compute in float32, not in bfloat16"),
+        (["--channels", "3"], "its twin draws one unit a pixel, not 3"),
+    ]:
+        assert [row["method"] for row in gated_rows(*options)] == ["cached"]
+        assert f"PyTorch is not measured: {reason}." in capsys.readouterr().out
+    monkeypatch.setattr(benchmark_sampling, "count_parameters", lambda params: 1)
+    assert [row["method"] for row in gated_rows()] == ["cached"]
+    assert re.search(r"its twin has \d+ parameters, ours 1\.", capsys.readouterr().out)
+
+
+def test_batches_are_checked_before_anything_is_measured(monkeypatch):
+    benchmark_sampling.require_devices(benchmark_sampling.Options(devices=len(jax.devices())))
+    monkeypatch.setattr(jax, "devices", lambda: [None] * 8)
+    monkeypatch.setattr(benchmark_sampling, "rows_of", None)  # so that measuring fails
+    with pytest.raises(UsageError, match="gated-side: --batch 4 cannot be spread evenly over 8"):
+        benchmark_sampling.program(["--devices", "8", "--model", "wavenet", "gated-side"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -93,3 +132,15 @@ def test_the_twin_computes_our_outputs_from_our_parameters():
 def test_what_cannot_be_measured_is_refused(options, message):
     with pytest.raises(UsageError, match=message):
         benchmark_sampling.program(["smoke", *options])
+
+
+def test_rows_must_have_a_place_before_they_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark_sampling, "rows_of", lambda name, options: [])
+    new = tmp_path / "new" / "rows.json"
+    benchmark_sampling.program(["smoke", "--out", str(new)])
+    assert json.loads(new.read_text())["rows"] == []
+    monkeypatch.setattr(benchmark_sampling, "rows_of", None)  # so that measuring fails
+    for out in (tmp_path / "new", new / "rows.json"):
+        with pytest.raises(UsageError, match=f"^cannot write {out}: [A-Z]"):
+            benchmark_sampling.program(["smoke", "--out", str(out)])
+    assert json.loads(new.read_text())["rows"] == []

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import benchmark_training, training_cases
+from experiments import benchmark_training, benchmarks, training_cases
 from experiments.config import UsageError
 from experiments.training_cases import AutoregressiveCase
 from gen_jax.autoregressive import GatedPixelCNN, PixelCNNPlusPlus
@@ -66,6 +66,39 @@ def test_flops_of_a_gated_network_are_those_of_its_convolutions():
     state = jax.eval_shape(lambda: case.state("float32"))
     counted = benchmark_training.forward_flops(case, state)
     assert counted == pytest.approx(products, rel=0.05)  # without the taps outside the image
+
+
+def test_a_peer_is_on_the_same_processor_in_the_same_dtype(capsys, monkeypatch):
+    monkeypatch.setattr(benchmarks, "find_spec", lambda name: name)  # PyTorch is there
+    assert benchmarks.why_no_peer("float32") is None
+    arguments = ["smoke", "--model", "dense-autoencoder", "--dtype", "bfloat16"]
+    (row,) = benchmark_training.program(arguments)["rows"]
+    assert row["peer"] is None
+    reason = "PyTorch is not measured: its twins compute in float32, not in bfloat16."
+    assert reason in capsys.readouterr().out
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert benchmarks.why_no_peer("float32") == "its twins run on the CPU, JAX on the GPU"
+    monkeypatch.setattr(benchmarks, "find_spec", lambda name: None)
+    assert benchmarks.why_no_peer("float32") == "PyTorch is not installed"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_peak_is_that_of_the_steps_dtype(monkeypatch, dtype):
+    products = []
+
+    def alternate(runs, seconds):
+        products.extend(run() for run in runs)
+        return [seconds]
+
+    monkeypatch.setattr(benchmark_training, "alternate", alternate)
+    assert benchmark_training.matrix_product_peak(2.0, dtype, side=8) == 2.0 * 8**3 / 2.0
+    assert [product.dtype for product in products] == [jnp.dtype(dtype)]
+
+
+def test_rows_must_have_a_place_before_they_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark_training, "matrix_product_peak", None)  # so that it fails
+    with pytest.raises(UsageError, match=f"^cannot write {tmp_path}: Is a directory$"):
+        benchmark_training.program(["smoke", "--out", str(tmp_path)])
 
 
 def test_seconds_must_be_positive():

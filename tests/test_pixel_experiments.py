@@ -12,6 +12,7 @@ from PIL import Image
 from experiments import evaluate, pixelcnn, pixelrnn, sample
 from experiments.config import UsageError
 from experiments.harness import Experiment, run
+from experiments.pixel_pictures import Scores
 from experiments.runs import reopen
 
 pytestmark = pytest.mark.smoke
@@ -60,17 +61,25 @@ def test_pixelrnn_runs(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "likelihood"),
     [
-        ["--model", "masked", "--no-class-conditional"],
-        ["--model", "plus-plus", "--likelihood", "mixture", "--blocks", "1", "--stages", "2"],
-        ["--likelihood", "categorical", "--levels", "4", "--compile", "pmap"],
+        (["--model", "masked", "--no-class-conditional"], "bernoulli"),
+        (
+            ["--model", "plus-plus", "--likelihood", "mixture", "--blocks", "1", "--stages", "2"],
+            "mixture over 256 levels",
+        ),
+        (
+            ["--likelihood", "categorical", "--levels", "4", "--compile", "pmap"],
+            "categorical over 4 levels",
+        ),
     ],
     ids=["masked", "plus-plus", "levels"],
 )
-def test_every_pixelcnn_runs(tmp_path, options):
+def test_every_pixelcnn_runs(tmp_path, options, likelihood):
     folder = start(pixelcnn.EXPERIMENT, tmp_path / "run", *options, "--steps", "4")
-    assert np.isfinite(read_metrics(folder)["test/nll"])
+    metrics = read_metrics(folder)
+    assert np.isfinite(metrics["test/nll"])
+    assert metrics["likelihood"] == likelihood
 
 
 def test_a_run_is_sampled_in_chunks_and_evaluated_again(gated_run, tmp_path):
@@ -105,15 +114,38 @@ def test_the_readmes_script_draws_from_a_run(gated_run):
 def test_classes_need_labels(tmp_path):
     images = np.zeros((40, 6, 6, 1), np.uint8)
     np.savez(tmp_path / "plain.npz", images=images)
-    with pytest.raises(UsageError, match="--class-conditional wants labels"):
+    with pytest.raises(UsageError, match="--class-conditional wants labels, and the train images"):
         start(pixelcnn.EXPERIMENT, tmp_path / "run", "--dataset", f"npz:{tmp_path / 'plain.npz'}")
+
+
+@pytest.mark.parametrize("without", ["validation", "test"])
+def test_classes_need_labels_in_every_split(tmp_path, without):
+    arrays = {}
+    for split in ("train", "validation", "test"):
+        arrays[f"{split}_images"] = np.zeros((40, 6, 6, 1), np.uint8)
+        if split != without:
+            arrays[f"{split}_labels"] = np.arange(40) % 2
+    np.savez(tmp_path / "digits.npz", **arrays)
+    with pytest.raises(UsageError, match=f"wants labels, and the {without} images"):
+        start(pixelcnn.EXPERIMENT, tmp_path / "run", "--dataset", f"npz:{tmp_path / 'digits.npz'}")
+    assert not list((tmp_path / "run").rglob("metrics.jsonl"))
+
+
+def test_an_images_likelihood_is_the_mean_over_classes(gated_run, monkeypatch):
+    opened = reopen(gated_run)
+    scores = Scores(opened.state, jax.random.key(0))
+    nll = np.array([[1.0, 2.0], [3.0, 3.0], [2000.0, 1000.0]])
+    monkeypatch.setattr(scores, "by_class", lambda image: nll[image])
+    expected = [-np.log((np.exp(-1.0) + np.exp(-2.0)) / 2.0), 3.0, 1000.0 + np.log(2.0)]
+    np.testing.assert_allclose(scores.over_classes(np.arange(3)), expected)
+    assert "p(x) is the mean of p(x | class)" in (gated_run / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--kernel", "4"], "--kernel must be odd, got 4"),
-        (["--first-kernel", "2"], "--first-kernel must be odd, got 2"),
+        (["--kernel", "4"], "--kernel must be odd and 3 or more, got 4"),
+        (["--first-kernel", "1"], "--first-kernel must be odd and 3 or more, got 1"),
         (["--levels", "1"], r"--levels must lie in 2\.\.256, got 1"),
         (["--dropout", "1"], r"--dropout must lie in \[0, 1\), got 1\.0"),
     ],

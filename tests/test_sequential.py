@@ -21,9 +21,8 @@ CASES = [
 
 
 def all_values(likelihood, channels):
-    levels = getattr(likelihood, "levels", 2)
     units = likelihood.units(channels)
-    values = itertools.product(range(levels), repeat=channels // units)
+    values = itertools.product(range(likelihood.levels), repeat=channels // units)
     kind = likelihood.quantize(jnp.zeros((1,), jnp.uint8)).dtype
     return jnp.asarray(np.array(list(values)), kind)
 
@@ -69,7 +68,7 @@ def test_what_is_given_is_kept_and_seen_by_the_channels_after_it():
     likelihood = LogisticMixture(1, 256)
     # One narrow component whose second channel follows the first.
     outputs = jnp.array([[0.0, 0.0, 0.0, -6.0, -6.0, 5.0]])
-    noise = jnp.full((1, 3), 0.5)
+    noise = jnp.full((1, 4), 0.5)
     free = likelihood.draw(outputs, noise)
     given = Given(jnp.array([[255, 0]]), jnp.array([[True, False]]))
     held = likelihood.draw(outputs, noise, given=given)
@@ -84,6 +83,41 @@ def test_what_is_given_is_kept_and_seen_by_the_channels_after_it():
             given=Given(blank, jnp.array([[True]])),
         )
         np.testing.assert_array_equal(kept, blank)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("mask", [(1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1)], ids=str)
+def test_mixture_draws_each_channel_given_those_before_it(mask, temperature):
+    """By brute force: p(x_c | x_<c) of every free channel, where x_<c tells of the component."""
+    n, mask = 20_000, np.array(mask, bool)
+    likelihood = LogisticMixture(2, levels=4)
+    logits, means = [0.5, 0.0], [[-0.9, 0.8], [0.7, -0.8], [-0.8, 0.9]]  # of channels, components
+    log_scales, coefficients = np.full((3, 2), -2.0), np.full((3, 2), 0.1)
+    parts = [logits, means, log_scales, coefficients]
+    outputs = jnp.asarray(np.concatenate([np.ravel(part) for part in parts]), jnp.float32)
+    given = Given(jnp.array([[3, 0, 2]]), jnp.asarray(mask[None]))
+    noise = jax.random.uniform(jax.random.key(0), (n, likelihood.unit_noise(3)), minval=1e-7)
+    draw = jax.jit(functools.partial(likelihood.draw, temperature=temperature))
+    drawn = np.asarray(draw(jnp.broadcast_to(outputs, (n, len(outputs))), noise, given=given))
+
+    # The temperature is in logits and scales: so sharpened, it is a mixture again.
+    sharp = [np.divide(logits, temperature), means, log_scales + np.log(temperature), coefficients]
+    sharp = jnp.asarray(np.concatenate([np.ravel(part) for part in sharp]), jnp.float32)
+    values = all_values(likelihood, 3)
+    log_p = likelihood.unit_log_prob(jnp.broadcast_to(sharp, (len(values), len(sharp))), values)
+    joint = np.exp(np.asarray(log_p, np.float64)).reshape(4, 4, 4)
+    expected = np.ones((4, 4, 4))
+    for c, held in enumerate(mask):
+        upto = joint.sum(tuple(range(c + 1, 3)), keepdims=True)
+        conditional = upto / upto.sum(c, keepdims=True)
+        fixed = np.eye(4)[int(given.value[0, c])].reshape(*(-1 if i == c else 1 for i in range(3)))
+        expected = expected * (fixed if held else conditional)
+    counts = np.zeros((4, 4, 4))
+    np.add.at(counts, tuple(drawn.T), 1)
+    often = n * expected > 5
+    observed = np.append(counts[often], counts[~often].sum() + 1)
+    expected = np.append(n * expected[often], n * expected[~often].sum() + 1)
+    assert stats.chisquare(observed, expected, sum_check=False).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("log_scale", [-100.0, -7.0, -3.0, 0.0, 7.0, 100.0])

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +11,8 @@ from PIL import Image
 from experiments import classical, features
 from experiments.config import UsageError
 from experiments.study import Study, run_study
-from gen_jax import training
+from gen_jax import data, training
+from gen_jax.classical import kmeans
 
 pytestmark = pytest.mark.smoke
 
@@ -53,10 +55,11 @@ def test_classical_finds_digits_and_shows_them(classical_run):
 
 
 def test_the_same_command_again_says_that_nothing_is_left(classical_run, capsys):
-    before = (classical_run / "summary.json").read_bytes()
-    start(classical.STUDY, classical_run)
+    before = {path.name: path.read_bytes() for path in classical_run.glob("*.json")}
+    start(classical.STUDY, classical_run, "--data-dir", "elsewhere")
     assert "Nothing left to do" in capsys.readouterr().out
-    assert (classical_run / "summary.json").read_bytes() == before
+    assert {path.name: path.read_bytes() for path in classical_run.glob("*.json")} == before
+    assert set(before) == {"config.json", "environment.json", "summary.json"}
 
 
 def test_another_config_on_the_same_folder_is_refused(classical_run):
@@ -74,6 +77,20 @@ def test_classical_does_without_labels(tmp_path):
     summary = start(classical.STUDY, tmp_path / "run", *options, "--components", "5")
     assert "test/purity" not in summary["metrics"]
     assert summary["metrics"]["train/inertia"] > 0
+
+
+def test_a_class_that_a_cluster_does_not_hold_is_not_listed(tmp_path):
+    pictures, labels = np.zeros((5, 4, 4, 1), np.uint8), np.zeros(5, np.int32)
+    cats = data.ArrayDataset("cats", "train", pictures, labels, class_names=("cat",))
+    clusters = np.array([0, 0, 1, 1, 1])  # and a third that is empty
+    found = kmeans.Clustering(jnp.zeros((3, 16)), clusters, jnp.float32(0), jnp.int32(1))
+    classical.add_clusters(tmp_path, cats, cats.take(np.arange(5)), found)
+    index = json.loads((tmp_path / "pictures" / "index.json").read_text())
+    assert index[1]["rows"] == [
+        ["1", 3, "cat", 1.0, None, None],
+        ["2", 2, "cat", 1.0, None, None],
+        ["3", 0, None, None, None, None],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,13 @@ def test_a_chunk_is_a_part_of_what_is_drawn_at_once(wavenet_run):
 
 
 def test_real_plucks_are_right_and_others_are_not():
-    player = wavenet.Player(strings.NAMES, 8000, 8000, 24)
-    np.testing.assert_allclose(player.pitches, strings.PITCHES, rtol=1e-3)
+    listener = wavenet.Listener(strings.NAMES, 8000)
+    np.testing.assert_allclose(listener.pitches, strings.PITCHES, rtol=1e-3)
     test = data.load_audio("strings", "test")
-    assert player.is_right(test.audio, test.labels).all()
-    assert not player.is_right(test.audio, (test.labels + 1) % 12).any()
-    assert not player.is_right(np.zeros((1, 8000, 1), np.int16), np.array([0])).any()
-    assert wavenet.Player(("dog", "cat 9 lives"), 8000, 8000, 24).pitches is None
+    assert listener.is_right(test.audio, test.labels).all()
+    assert not listener.is_right(test.audio, (test.labels + 1) % 12).any()
+    assert not listener.is_right(np.zeros((1, 8000, 1), np.int16), np.array([0])).any()
+    assert wavenet.Listener(("dog", "cat 9 lives"), 8000).pitches is None
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -99,6 +99,15 @@ def test_a_folder_of_recordings_trains(tmp_path, labelled):
     assert "test/pitch_right" not in metrics
     files = sorted(path.name for path in (folder / "audio").iterdir())
     assert files == (["00-cat.wav", "01-dog.wav"] if labelled else ["00-sound-0.wav"])
+
+
+def test_classes_need_labels_in_every_split(tmp_path):
+    sound = np.random.default_rng(0).normal(0.0, 3000.0, 500).astype(np.int16)
+    for name in ("train/dog/a", "train/cat/a", "val/dog/a", "test/a"):
+        data.write_wav(tmp_path / "sounds" / f"{name}.wav", sound, 8000)
+    options = ["--dataset", f"folder:{tmp_path / 'sounds'}"]
+    with pytest.raises(UsageError, match="wants labels, and the test images or sounds of folder:"):
+        start(tmp_path / "run", *options)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,15 @@
-"""Proofs that a network is what it claims to be: causal, and a distribution.
+"""Exact checks that a network is what it claims to be: causal, and a distribution.
 
-    d outputs(p, u) / d x(q, c) = 0 exactly, where unit (q, c) is not before unit (p, u)
+    d outputs(p, u) / d x(q, c) = 0, where unit (q, c) is not before unit (p, u)
+    outputs(p, u) of x = outputs(p, u) of x', where x and x' agree in all that is before (p, u)
     sum over all images x of p(x) = 1
 
-Both are cheap on tiny images, and both find what a loss curve hides: a network that sees the
-pixel that it predicts has a wonderful likelihood.
+All are cheap on tiny images, and find what a loss curve hides: a network that sees the pixel that
+it predicts has a wonderful likelihood.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,8 @@ class CausalityError(ValueError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CausalityReport:
-    """``sees`` [*space, units, *space, channels]: on which inputs each output unit depends."""
+    """``sees`` [*space, units, *space, channels]: on which inputs each output unit depends, as its
+    gradients have it."""
 
     sees: Bool[np.ndarray, "*output_then_input"]
 
@@ -86,33 +88,54 @@ def check_causality(
 ) -> CausalityReport:
     """Finds by exact gradients which inputs each output depends on, and raises on a leak.
 
-    ``shape`` is an image's, (*space, C); ``cond`` what ``log_prob`` takes, for one example. The
-    test is for exact zeros, without a tolerance, at a few random inputs. It runs on the
-    CPU: the fast convolutions of other devices may add what a tap does not read, and take it off
-    again. It takes as many backward passes as the image has units.
+    Gradients do not show what is read through a step (rounding, an index, ``stop_gradient``), so
+    outputs are compared too: at random levels, each must stay the same to the last bit when its own
+    level and all that come after it are changed.
+
+    ``shape`` is an image's, (*space, C); ``cond`` what ``log_prob`` takes, for one example. Both
+    checks are without a tolerance, at a few random inputs. They run on the CPU: the fast
+    convolutions of other devices may add what a tap does not read, and take it off again. They take
+    as many backward and forward passes as the image has units.
+
+    What is found holds for ``params``: a parameter of zero hides what it would connect, and some
+    networks start with such (PixelCNN++'s ``same_pixel``). Draw all of them at random for an audit.
 
     Raises ``CausalityError`` that names an output and an input that is not before it: of a later
     pixel, or of the same pixel and not of a unit before.
     """
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        sees = _sees(model, params, tuple(shape), as_condition(cond))
-    report = CausalityReport(sees)
-    leaks = sees & ~_before(sees.shape)
-    if leaks.any():
-        n = sees.ndim // 2 - 1
-        first = tuple(int(place) for place in np.argwhere(leaks)[0])
-        output, seen = _place(first[: n + 1], "unit"), _place(first[n + 1 :], "channel")
-        raise CausalityError(
-            f"the output at {output} depends on the input at {seen}, which is not before it"
-        )
-    return report
+    shape, cpu = tuple(shape), jax.local_devices(backend="cpu")[0]
+    with jax.default_device(cpu):
+        params, condition = jax.device_put((params, as_condition(cond)), cpu)
+        sees = _sees(model, params, shape, condition)
+        leaks = sees & ~_before(sees.shape)
+        if leaks.any():
+            n = sees.ndim // 2 - 1
+            first = tuple(int(place) for place in np.argwhere(leaks)[0])
+            _raise_leak(_place(first[: n + 1], "unit"), _place(first[n + 1 :], "channel"))
+        changes = _changes(model, params, shape, condition)
+    if changes.any():
+        output = int(changes.any(0).argmax())
+        last = int(np.flatnonzero(changes[:, output])[-1])  # with those behind it alone all stays
+        by_unit = sees.shape[: sees.ndim // 2]
+        _raise_leak(*(_place(_index(unit, by_unit), "unit") for unit in (output, last)))
+    return CausalityReport(sees)
+
+
+def _raise_leak(output: str, seen: str) -> NoReturn:
+    raise CausalityError(
+        f"the output at {output} depends on the input at {seen}, which is not before it"
+    )
+
+
+def _index(number: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(number, shape))
 
 
 def _sees(
     model: Any, params: Params, shape: tuple[int, ...], cond: Condition | None
 ) -> Bool[np.ndarray, "*output_then_input"]:
     n, random = len(SCALES), np.random.default_rng(0)
-    params, cond = jax.device_put((params, _repeated(cond, n)), jax.local_devices(backend="cpu")[0])
+    cond = _repeated(cond, n)
     x = np.stack([scale * random.normal(size=shape) for scale in SCALES]).astype(np.float32)
 
     def network(x: Array) -> Array:
@@ -120,7 +143,7 @@ def _sees(
 
     _, *by_unit, n_outputs = jax.eval_shape(network, x).shape
     total = int(np.prod(by_unit))
-    chunk = max(1, min(total, PIXELS_AT_ONCE // (n * int(np.prod(shape[:-1])))))
+    chunk = _units_at_once(total, shape)
     # One gradient for all outputs of a unit, weighted at random: no dependence cancels.
     weights = random.normal(size=(n, *(1,) * len(by_unit), n_outputs)).astype(np.float32)
 
@@ -137,6 +160,46 @@ def _sees(
     chunks = -(-total // chunk)
     sees = lax.map(some, jnp.arange(chunks * chunk).reshape(chunks, chunk))
     return np.asarray(sees).reshape(-1, *shape)[:total].reshape(*by_unit, *shape)
+
+
+def _changes(
+    model: Any, params: Params, shape: tuple[int, ...], cond: Condition | None
+) -> Bool[np.ndarray, "units units"]:
+    """Whether, with unit i and all after it at other levels, the output of unit j <= i changes."""
+    likelihood, n, random = model.likelihood, len(SCALES), np.random.default_rng(0)
+    units = likelihood.units(shape[-1])
+    total = int(np.prod(shape[:-1])) * units
+    number = np.repeat(np.arange(total), shape[-1] // units).reshape(shape)  # each level's unit
+    level = random.integers(0, likelihood.levels, (n, *shape))
+    other = (level + random.integers(1, likelihood.levels, level.shape)) % likelihood.levels
+    chunk = _units_at_once(total, shape)
+    cond = _repeated(cond, n * chunk)
+
+    @jax.jit
+    def network(params: Params, level: Array, cond: Condition | None) -> Array:
+        value = likelihood.quantize(likelihood.to_data(level))
+        return model.apply({"params": params}, likelihood.as_input(value), cond)
+
+    def outputs(first: np.ndarray) -> np.ndarray:
+        """[chunk, n, units, n_outputs], with the levels from each unit ``first`` on changed."""
+        changed = number[None, None] >= first.reshape(-1, *(1,) * (number.ndim + 1))
+        levels = np.where(changed, other[None], level[None]).reshape(-1, *shape)
+        found = np.asarray(network(params, levels.astype(np.int32), cond))
+        return found.reshape(len(first), n, total, -1)
+
+    # One program and, of a batch, one place for what is compared: all is added in the same order.
+    unchanged = outputs(np.full(chunk, total))
+    rows = []
+    for start in range(0, total, chunk):
+        first = np.minimum(np.arange(start, start + chunk), total - 1)
+        differs = (outputs(first) != unchanged).any((1, 3))
+        rows.append(differs & (np.arange(total)[None] <= first[:, None]))
+    return np.concatenate(rows)[:total]
+
+
+def _units_at_once(total: int, shape: tuple[int, ...]) -> int:
+    """Of how many units the images fit into one pass."""
+    return max(1, min(total, PIXELS_AT_ONCE // (len(SCALES) * int(np.prod(shape[:-1])))))
 
 
 def _before(shape: tuple[int, ...]) -> Bool[np.ndarray, "*output_then_input"]:
@@ -180,8 +243,7 @@ def check_normalized(
     Returns the sum; ``cond`` is what ``log_prob`` takes, for one example. Raises ``ValueError``
     where the sum is not 1 within ``atol``, or there are more than 2^20 images.
     """
-    levels = getattr(model.likelihood, "levels", 2)  # a Bernoulli has two, and says so nowhere
-    n_dims = int(np.prod(shape))
+    levels, n_dims = model.likelihood.levels, int(np.prod(shape))
     total = levels**n_dims
     if total > MOST_IMAGES:
         raise ValueError(

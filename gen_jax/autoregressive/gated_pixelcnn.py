@@ -22,6 +22,7 @@ from gen_jax.nn.causal import (
     ConditionEmbedding,
     PixelProduct,
     causal_mask,
+    check_kernel,
     conv_row,
     gate,
     group_bounds,
@@ -49,8 +50,7 @@ class GatedPixelCNN(nn.Module):
 
     def setup(self):
         for name in ("kernel", "first_kernel"):
-            if getattr(self, name) % 2 == 0:
-                raise ValueError(f"{name} must be odd, got {getattr(self, name)}")
+            check_kernel(name, getattr(self, name))
         self.embedding = ConditionEmbedding(self.features, self.n_classes, dtype=self.dtype)
 
     def embed(self, cond: Condition) -> Float[Array, "batch height width features"]:

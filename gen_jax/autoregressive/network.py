@@ -21,9 +21,12 @@ outputs)`` draws the values [batch, n_values] of a unit of the pixel.
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import jax
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Float
 
-from gen_jax.nn.causal import Condition
+from gen_jax.nn.causal import Condition, as_condition
 from gen_jax.sequential import Sequential
 from gen_jax.typing import Array, Params, PRNGKeys
 
@@ -82,3 +85,35 @@ class Network(Protocol):
     def end_row(self, weights: Tree, rows: Tree, left: Tree, traces: Tree, values: Array) -> Tree:
         """The memory of the rows, with the one just drawn."""
         ...
+
+
+def read_condition(model: Network, cond: Any, shape: tuple[int, ...]) -> Condition | None:
+    """``cond`` as a ``Condition`` of the model, for examples of ``shape`` (B, *space, C).
+
+    Raises ``ValueError`` where it is for another number of examples or for examples of another
+    size, where a model of classes is told none, and for a label (of those known now: a traced one
+    is not) that is no class.
+    """
+    condition = as_condition(cond)
+    for leaf in jax.tree.leaves(condition):
+        if leaf.shape[0] != shape[0]:
+            raise ValueError(
+                f"the condition is for {leaf.shape[0]} examples, the batch has {shape[0]}"
+            )
+    spatial = None if condition is None else condition.spatial
+    if spatial is not None and spatial.shape[1:-1] != shape[1:-1]:
+        raise ValueError(
+            f"a spatial condition must be of the examples' own size {shape[1:-1]}, got "
+            f"{spatial.shape[1:-1]}"
+        )
+    if model.n_classes is None:
+        return condition
+    label = None if condition is None else condition.label
+    if label is None:
+        raise ValueError(f"a model of {model.n_classes} classes wants a label for each example")
+    if not isinstance(label, Tracer):
+        known = np.asarray(label)
+        wrong = known[(known < 0) | (known >= model.n_classes)]
+        if wrong.size:
+            raise ValueError(f"labels must lie in 0..{model.n_classes - 1}, got {wrong[0]}")
+    return condition

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from gen_jax.autoregressive.network import Network
+from gen_jax.autoregressive.network import Network, read_condition
 from gen_jax.distributions import bits_per_dim
 from gen_jax.nn.causal import Condition, as_condition
 from gen_jax.state import TrainState, example_keys, mean_over_devices
@@ -74,10 +74,12 @@ def log_prob(
     """log p(x) of stored data [B, *space, C], in nats an example.
 
     Gray pixels of a binary model are drawn by ``key``, or cut at level 128 without one. ``cond``:
-    int labels [B], float vectors [B, D], an image [B, *space, C'] or a ``Condition``.
+    int labels [B], float vectors [B, D], an image [B, *space, C'] or a ``Condition``; a model of
+    classes wants labels.
     """
+    condition = read_condition(model, cond, x.shape)
     value = model.likelihood.quantize(x) if key is None else observe(model, key, x)
-    return _total(value_log_prob(model, params, value, cond=as_condition(cond)))
+    return _total(value_log_prob(model, params, value, cond=condition))
 
 
 def _total(log_p: Array) -> PerExample:

@@ -22,6 +22,7 @@ from gen_jax.nn.causal import (
     Kind,
     PixelProduct,
     causal_mask,
+    check_kernel,
     conv_row,
     group_bounds,
 )
@@ -50,9 +51,8 @@ class PixelCNN(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        for size in (self.kernel, self.first_kernel):
-            if size < 3 or size % 2 == 0:
-                raise ValueError(f"a masked kernel must be of odd size, 3 or more, got {size}")
+        for name in ("kernel", "first_kernel"):
+            check_kernel(name, getattr(self, name))
         if self.layers < 1:
             raise ValueError(f"layers must be 1 or more, got {self.layers}")
         self.embedding = ConditionEmbedding(self.features, self.n_classes, dtype=self.dtype)

@@ -25,6 +25,7 @@ from gen_jax.nn.causal import (
     ConditionEmbedding,
     PixelProduct,
     causal_mask,
+    check_kernel,
     conv_row,
     group_bounds,
     group_mask,
@@ -54,8 +55,7 @@ class _PixelRNN(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        if self.first_kernel < 3 or self.first_kernel % 2 == 0:
-            raise ValueError(f"first_kernel must be odd and 3 or more, got {self.first_kernel}")
+        check_kernel("first_kernel", self.first_kernel)
         if self.layers < 1:
             raise ValueError(f"layers must be 1 or more, got {self.layers}")
         self.embedding = ConditionEmbedding(self.features, self.n_classes, dtype=self.dtype)

@@ -22,8 +22,8 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Bool, Float, Int
 
-from gen_jax.autoregressive.network import Network
-from gen_jax.nn.causal import Condition, as_condition
+from gen_jax.autoregressive.network import Network, read_condition
+from gen_jax.nn.causal import Condition
 from gen_jax.sequential import Given
 from gen_jax.typing import Array, Params, PRNGKey
 
@@ -68,7 +68,8 @@ def sample(
     ``first_example + b``, and depends on the key and that number alone: a large batch may be drawn
     in pieces by one compiled function.
 
-    Raises ``ValueError`` for a shape, a method, evidence or a temperature that cannot be.
+    Raises ``ValueError`` for a shape, a method, a condition, evidence or a temperature that cannot
+    be.
     """
     return sample_counted(
         model,
@@ -171,12 +172,7 @@ def make_task(
         raise ValueError(f"shape must be (batch, *space, channels), each 1 or more, got {shape}")
     if not isinstance(temperature, Tracer) and not float(temperature) > 0.0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
-    condition = as_condition(cond)
-    for leaf in jax.tree.leaves(condition):
-        if leaf.shape[0] != shape[0]:
-            raise ValueError(
-                f"the condition is for {leaf.shape[0]} examples, the shape for {shape[0]}"
-            )
+    condition = read_condition(model, cond, shape)
     likelihood, channels = model.likelihood, shape[-1]
     units, n_pixels = likelihood.units(channels), int(np.prod(shape[1:-1]))
     noise_shape = (units, likelihood.unit_noise(channels))

@@ -105,6 +105,12 @@ class NpzFile:
                 f"{self.name}: {prefix}labels is {labels.dtype} {list(labels.shape)} beside "
                 f"{len(images)} images; {WANTED}"
             )
+        most = np.iinfo(np.int32).max
+        if not 0 <= labels.min() <= labels.max() <= most:
+            raise DataError(
+                f"{self.name}: {prefix}labels lie in {labels.min()}..{labels.max()}; a label is "
+                f"the number of a class, 0..{most}"
+            )
         return self._convert(images), labels.astype(np.int32)
 
     def _array(self, arrays: Any, key: str) -> np.ndarray:

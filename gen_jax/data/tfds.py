@@ -1,11 +1,12 @@
 """Sets prepared by TensorFlow Datasets, read without TensorFlow."""
 
+import contextlib
 import difflib
 import json
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from gen_jax.data.records import Encoded
 
 _NAME = re.compile(r"(\w+)(?:/(\w[\w.+-]*))?(?::(\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+_FEATURE = re.compile(r"tensorflow_datasets\.core\.features(\.\w+)+")
 
 
 class Prepared:
@@ -101,6 +103,43 @@ class Prepared:
             raise DataError(f"{self.name}: {path} names no split")
         return info
 
+    def _read_features(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The content of ``features.json``, and the kind of each feature: "Image", say.
+
+        Raises ``DataError`` where a class named there is not TFDS's: its module would be imported.
+        """
+        path = self._path / "features.json"
+        with self._damage(path):
+            config = json.loads(path.read_text(encoding="utf-8"))
+            foreign = [name for name in _classes_in(config) if not _FEATURE.fullmatch(name)]
+            if foreign:
+                raise DataError(
+                    f"{self.name}: {path} names {foreign[0]}, code that is not TFDS's; a set is "
+                    "read where all its features are of tensorflow_datasets.core.features"
+                )
+            features = config["featuresDict"]["features"]
+            kinds = {
+                name: part["pythonClassName"].rpartition(".")[2] for name, part in features.items()
+            }
+            return config, kinds
+
+    def _lacks(self, what: str, kinds: Mapping[str, str]) -> DataError:
+        return DataError(
+            f"{self.name} has no feature with {what}: {', '.join(kinds)} are "
+            f"{', '.join(kinds.values())}"
+        )
+
+    @contextlib.contextmanager
+    def _damage(self, path: pathlib.Path) -> Iterator[None]:
+        """Turns what TFDS makes of a file or folder that it cannot use into a ``DataError``."""
+        try:
+            yield
+        except DataError:
+            raise
+        except Exception as error:  # TFDS's, protobuf's and its readers', of many types
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise DataError(f"{self.name}: {path} cannot be used ({reason})") from error
+
     def _fingerprint(self) -> dict[str, Any]:
         files = sorted(path for path in self._path.iterdir() if path.is_file())
         stats = [(path.name, path.stat()) for path in files]
@@ -126,22 +165,24 @@ class PreparedSet(Prepared):
     def _records(self, split: str) -> "_Records":
         import tensorflow_datasets as tfds
 
-        builder: Any = tfds.builder_from_directory(self._path)
-        features: dict[str, Any] = dict(builder.info.features.items())
-        images = [key for key in features if isinstance(features[key], tfds.features.Image)]
+        _, kinds = self._read_features()
+        images = [key for key, kind in kinds.items() if kind in ("Image", "LabeledImage")]
         image = "image" if "image" in images else images[0] if len(images) == 1 else None
-        if image is None or features[image].np_dtype != np.uint8:
-            raise DataError(
-                f"{self.name} has no feature with one 8-bit image: {', '.join(features)} are "
-                f"{', '.join(type(features[key]).__name__ for key in features)}"
-            )
+        if image is None:
+            raise self._lacks("one 8-bit image", kinds)
+        with self._damage(self._path):
+            builder: Any = tfds.builder_from_directory(self._path)
+            features: dict[str, Any] = dict(builder.info.features.items())
+        if features[image].np_dtype != np.uint8:
+            raise self._lacks("one 8-bit image", kinds)
         label = features.get("label")
         names = None
         if isinstance(label, tfds.features.ClassLabel):
             names = tuple(label.names)
         # The pictures stay encoded here: all sources are decoded alike, and in parallel.
         undecoded = {key: tfds.decode.SkipDecoding() for key in images}
-        source = builder.as_data_source(split=split, decoders=undecoded)
+        with self._damage(self._path):
+            source = builder.as_data_source(split=split, decoders=undecoded)
         return _Records(f"{self.name} {split}", source, image, names)
 
 
@@ -185,6 +226,22 @@ def prepared(data_dir: pathlib.Path) -> list[str]:
         )
 
     return [path.name for path in _folders(data_dir) if holds_set(path, 2)]
+
+
+def _classes_in(config: Any) -> Iterator[str]:
+    """Every class that a ``features.json`` names, in all ways that TFDS understands."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            if key in ("pythonClassName", "python_class_name", "type") and isinstance(value, str):
+                yield value
+            else:
+                yield from _classes_in(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _classes_in(value)
+    elif isinstance(config, str):
+        with contextlib.suppress(ValueError):
+            yield from _classes_in(json.loads(config))  # content kept as text
 
 
 def _folders(path: pathlib.Path) -> list[pathlib.Path]:

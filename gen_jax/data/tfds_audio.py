@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +15,6 @@ from gen_jax.data.sounds import AudioOptions, Sounds, at_rate, spans
 from gen_jax.data.tfds import Prepared
 
 _CHUNK = 64  # records read at once
-_AUDIO = "tensorflow_datasets.core.features.audio_feature.Audio"
 _TENSOR = "tensorflow_datasets.core.features.tensor_feature.Tensor"
 
 
@@ -76,11 +74,10 @@ class PreparedAudio(Prepared):
         import tensorflow_datasets as tfds
 
         path = self._path / "features.json"
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-            parts: dict[str, Any] = config["featuresDict"]["features"]
-            kinds = {key: part["pythonClassName"] for key, part in parts.items()}
-            audio = self._choose(kinds)
+        config, kinds = self._read_features()
+        audio = self._choose(kinds)
+        with self._damage(path):
+            parts = config["featuresDict"]["features"]
             told = parts[audio]["audio"]
             # TFDS's own Audio cannot even be made without TensorFlow; its samples are a tensor.
             tensor = {key: told[key] for key in ("shape", "dtype", "encoding") if key in told}
@@ -88,8 +85,6 @@ class PreparedAudio(Prepared):
             features: Any = tfds.features.FeaturesDict.from_json(config)
             features.load_metadata(self._path, feature_name=None)
             rate = int(told.get("sampleRate", 0))
-        except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{self.name}: {path} is damaged ({error})") from error
         if told.get("lazyDecode"):
             raise DataError(
                 f"{self.name} keeps its sounds encoded ({told.get('fileFormat', '?')}); what can "
@@ -99,13 +94,10 @@ class PreparedAudio(Prepared):
 
     def _choose(self, kinds: dict[str, str]) -> str:
         """The feature that is the sound."""
-        sounds = [name for name, kind in kinds.items() if kind == _AUDIO]
+        sounds = [name for name, kind in kinds.items() if kind == "Audio"]
         if "audio" in sounds or len(sounds) == 1:
             return "audio" if "audio" in sounds else sounds[0]
-        raise DataError(
-            f"{self.name} has no feature with one sound: {', '.join(kinds)} are "
-            f"{', '.join(kind.rpartition('.')[2] for kind in kinds.values())}"
-        )
+        raise self._lacks("one sound", kinds)
 
     def _class_names(self, features: dict[str, Any]) -> list[str] | None:
         import tensorflow_datasets as tfds

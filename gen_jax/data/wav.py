@@ -28,6 +28,11 @@ def read_wav(path: str | os.PathLike[str]) -> tuple[Int16[np.ndarray, "samples c
     except (OSError, ValueError, EOFError, struct.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"cannot read the sound {path}: {reason}") from error
+    except (UnboundLocalError, ZeroDivisionError) as error:  # SciPy's, from headers it trusts
+        reason = "its header is damaged, or no sound follows it"
+        raise DataError(f"cannot read the sound {path}: {reason}") from error
+    if not len(sound) or rate < 1:
+        raise DataError(f"{path} holds no sound: {len(sound)} samples, {rate} a second")
     if sound.dtype not in (np.uint8, np.int16, np.int32):
         raise DataError(
             f"{path} holds {sound.dtype} samples; a WAV file of 8, 16, 24 or 32 bits PCM is read"

@@ -3,6 +3,7 @@
 The VAE's functions stand here; the autoencoder's are in ``latent.autoencoder``.
 """
 
+from gen_jax.interpolation import linear, spherical
 from gen_jax.latent import autoencoder, networks, queries, vae
 from gen_jax.latent.autoencoder import Autoencoder
 from gen_jax.latent.networks import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
@@ -10,11 +11,9 @@ from gen_jax.latent.queries import (
     decode,
     encode,
     interpolation,
-    linear,
     manifold,
     posterior_grid,
     sample,
-    spherical,
     traversals,
 )
 from gen_jax.latent.vae import (

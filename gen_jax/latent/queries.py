@@ -3,7 +3,6 @@
 Each takes ``(model, params, ...)``; images come out as floats in [0, 1] unless said otherwise.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Float
 
 from gen_jax.images import to_uint8
+from gen_jax.interpolation import Path, linear, walk
 from gen_jax.latent.vae import VAE, Latents, log_likelihood
 from gen_jax.state import example_keys
 from gen_jax.typing import Array, Images, Params, PRNGKey
@@ -106,25 +106,6 @@ def traversals(
     return decode(model, params, swept)
 
 
-def linear(start: Latents, end: Latents, t: Float[Array, ""]) -> Latents:
-    """The straight path."""
-    return (1.0 - t) * start + t * end
-
-
-def spherical(start: Latents, end: Latents, t: Float[Array, ""]) -> Latents:
-    """The path along a great circle (White 2016), on which a Gaussian's norms stay typical.
-
-    Latents that span no plane (parallel, opposite, or zero) are joined by the straight path.
-    """
-    lengths = jnp.linalg.norm(start, axis=-1) * jnp.linalg.norm(end, axis=-1)
-    cosine = (start * end).sum(-1) / jnp.maximum(lengths, 1e-12)
-    angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))[..., None]
-    straight = (jnp.sin(angle) < 1e-4) | (lengths == 0.0)[..., None]
-    sine = jnp.where(straight, 1.0, jnp.sin(angle))
-    arc = (jnp.sin((1.0 - t) * angle) * start + jnp.sin(t * angle) * end) / sine
-    return jnp.where(straight, linear(start, end, t), arc)
-
-
 def interpolation(
     model: VAE,
     params: Params,
@@ -132,8 +113,7 @@ def interpolation(
     end: Latents,
     *,
     size: int = 9,
-    path: Callable[[Latents, Latents, Array], Latents] = linear,
+    path: Path = linear,
 ) -> Float[Array, "batch size height width channels"]:
     """Expected images along ``path`` (``linear`` or ``spherical``) from ``start`` to ``end``."""
-    z = jax.vmap(lambda t: path(start, end, t), out_axes=1)(jnp.linspace(0.0, 1.0, size))
-    return decode(model, params, z)
+    return decode(model, params, walk(start, end, size=size, path=path))

@@ -124,7 +124,13 @@ class PixelProduct:
         return x @ self.kernels[g] + bias
 
 
-# Shifts and gates
+# Kernels, shifts and gates
+
+
+def check_kernel(name: str, size: int) -> None:
+    """Raises ``ValueError`` for a kernel without a middle, or without anything before it."""
+    if size < 3 or size % 2 == 0:
+        raise ValueError(f"{name} must be odd and 3 or more, got {size}")
 
 
 def shift_right(x: Float[Array, "batch *rows width c"]) -> Float[Array, "batch *rows width c"]:

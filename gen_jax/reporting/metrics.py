@@ -81,7 +81,6 @@ MEANINGS = {
     "nats_per_second": Meaning(
         "negative log-likelihood of sound", "nats a second", "Lower is better."
     ),
-    "accuracy": Meaning("accuracy", "", "Share of images given their true class."),
     "inertia": Meaning(
         "inertia", "", "Sum of squared distances to the nearest centroid; lower is better."
     ),
@@ -148,9 +147,9 @@ def read_rows(path: pathlib.Path) -> list[Row]:
     offset = last = 0.0
     for line in path.read_text("utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
+            row = json.loads(line, parse_int=float)  # all that is too large is infinity
             step, time = int(row["step"]), float(row.get("time", math.nan))
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, OverflowError, TypeError, KeyError, AttributeError, RecursionError):
             continue
         if time < last:  # each process counts from its own start
             offset += last

@@ -13,16 +13,16 @@ import json
 import math
 import os
 import pathlib
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 from PIL import Image
 
+from gen_jax.files import write_atomically
 from gen_jax.reporting import plots
 from gen_jax.reporting.metrics import Curve, describe, format_value, group_curves, read_rows
-from gen_jax.reporting.pictures import Entry, read_entries, write_atomically
+from gen_jax.reporting.pictures import Entry, read_entries
 
 MAX_FRAMES = 12
 HEADLINES = 12  # metrics that stand on the page; a reader opens the others
@@ -36,7 +36,7 @@ SUMMARY_FACTS = {
     "wall_s": "wall clock [s]",
     "examples_per_s": "training speed [examples/s]",
 }
-WHOLE_RUN = "examples_per_s", "wall_s", "compile_s"
+WHOLE_RUN = "examples_per_s", "wall_s"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> pathlib.Path:
     """Writes ``report.html`` into a run folder from the files there; returns its path.
 
     The page is one file that loads nothing. Works at any moment of a run's life. Raises
-    ``FileNotFoundError`` if there is no such folder.
+    ``FileNotFoundError`` if there is no such folder, ``RunError`` where it cannot be written.
     """
     run_dir = pathlib.Path(run_dir)
     if not run_dir.is_dir():
@@ -82,7 +82,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> pathlib.Path:
     )
     page = environment.from_string(template).render(_context(run_dir))
     path = run_dir / "report.html"
-    write_atomically(path, page.encode("utf-8"))
+    write_atomically(path, page)
     return path
 
 
@@ -92,7 +92,7 @@ def _context(run_dir: pathlib.Path) -> dict[str, Any]:
     environment = _read_object(run_dir / "environment.json", notes)
     summary = _read_object(run_dir / "summary.json", notes)
     rows = read_rows(run_dir / "metrics.jsonl")
-    command = environment.pop("command", None)
+    command = environment.pop("command", None)  # as a shell takes it
     settings = config.get("config")  # beside the names of experiment and preset
     groups = group_curves(rows)
     frames, n_samples = _frames(run_dir / "samples", notes)
@@ -112,7 +112,7 @@ def _context(run_dir: pathlib.Path) -> dict[str, Any]:
         "speed_curves": [_chart(group) for group in groups if group.section == "speed"],
         "config": _flatten(settings if isinstance(settings, dict) else config),
         "environment": _flatten(environment),
-        "command": shlex.join(map(str, command)) if isinstance(command, list) else command,
+        "command": command,
         "digest": summary.get("params_digest"),
         "notes": notes,
     }
@@ -162,7 +162,6 @@ def _speed(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> lis
     labels = {
         "examples_per_s": "training, whole run [examples/s]",
         "wall_s": "wall clock, all of it [s]",
-        "compile_s": "compiling [s]",
         "speed/examples_per_s": "training, at the end [examples/s]",
         "speed/compile_s": "compiling [s]",
     }
@@ -175,7 +174,7 @@ def _speed(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> lis
 def _exhibits(run_dir: pathlib.Path, notes: list[str]) -> list[Figure | Table]:
     try:
         entries = read_entries(run_dir)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         notes.append(f"pictures/index.json could not be read: {error}")
         return []
     exhibits: list[Figure | Table] = []
@@ -216,7 +215,7 @@ def _frames(folder: pathlib.Path, notes: list[str]) -> tuple[list[Figure], int]:
     frames = []
     for path in kept:
         step = path.stem.removeprefix("step_")
-        caption = f"step {format_value(int(step))}" if step.isdigit() else step
+        caption = f"step {format_value(int(step))}" if step.isdecimal() else step
         frames.append(_figure(path, notes, caption=caption))
     return [frame for frame in frames if frame], len(paths)
 
@@ -279,7 +278,7 @@ def _read_object(path: pathlib.Path, notes: list[str]) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         notes.append(f"{path.name} could not be read: {error}")
         return {}
     if isinstance(content, dict):

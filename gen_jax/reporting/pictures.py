@@ -5,7 +5,6 @@ the order in which it was first added. Adding a name again replaces it in its pl
 """
 
 import dataclasses
-import io
 import json
 import os
 import pathlib
@@ -16,8 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
-from PIL import Image
 
+from gen_jax.files import png, write_atomically, writing
 from gen_jax.reporting import plots
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -40,6 +39,12 @@ class Entry:
             raise ValueError(
                 f"a picture's name is letters, digits, '_', '-' and '.', got {self.name!r}"
             )
+        for number, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"table {self.name!r}: row {number} has {len(row)} cells, but there are "
+                    f"{len(self.columns)} columns"
+                )
 
 
 def add_picture(
@@ -53,13 +58,13 @@ def add_picture(
     """Saves a picture of the run and lists it for the page; returns the PNG's path.
 
     ``picture`` is uint8 ``[H, W]`` or ``[H, W, C]`` with one or three channels, or a matplotlib
-    figure. Raises ``ValueError`` for another shape or dtype, or a name that is no file name.
+    figure. Raises ``ValueError`` for another shape or dtype, or a name that is no file name, and
+    ``RunError`` where it cannot be written.
     """
     entry = Entry(name=name, title=title, caption=caption, chart=isinstance(picture, Figure))
-    png = plots.to_png(picture) if isinstance(picture, Figure) else _image_png(picture)
+    content = plots.to_png(picture) if isinstance(picture, Figure) else png(np.asarray(picture))
     path = pathlib.Path(run_dir) / "pictures" / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, png)
+    _write(path, content)
     _add(run_dir, entry)
     return path
 
@@ -75,16 +80,11 @@ def add_table(
 ) -> None:
     """Lists a table for the page; cells are text, numbers, or None where there is nothing.
 
-    Raises ``ValueError`` for a row that is not as long as ``columns``.
+    Raises ``ValueError`` for a row that is not as long as ``columns``, and ``RunError`` where the
+    list cannot be written.
     """
     if not columns:
         raise ValueError(f"table {name!r} has no columns")
-    for number, row in enumerate(rows):
-        if len(row) != len(columns):
-            raise ValueError(
-                f"table {name!r}: row {number} has {len(row)} cells, but there are "
-                f"{len(columns)} columns"
-            )
     cells = tuple(tuple(_plain(cell) for cell in row) for row in rows)
     _add(
         run_dir, Entry(name=name, title=title, caption=caption, columns=tuple(columns), rows=cells)
@@ -108,35 +108,17 @@ def read_entries(run_dir: str | os.PathLike[str]) -> list[Entry]:
     ]
 
 
-def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Replaces a file at once: a reader sees the old or the new content, never a part."""
-    # A name that ends as no reader's glob does, so that a leftover is never taken for a picture.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
-
-
 def _add(run_dir: str | os.PathLike[str], entry: Entry) -> None:
     entries = {old.name: old for old in read_entries(run_dir)}
     entries[entry.name] = entry  # a dict keeps a replaced name in its place
-    path = pathlib.Path(run_dir) / "pictures" / "index.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     listed = [dataclasses.asdict(listed) for listed in entries.values()]
-    write_atomically(path, json.dumps(listed, indent=1).encode())
+    _write(pathlib.Path(run_dir) / "pictures" / "index.json", json.dumps(listed, indent=1))
 
 
-def _image_png(image: Any) -> bytes:
-    image = np.asarray(image)
-    channels = image.shape[2] if image.ndim == 3 else 1
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3):
-        raise ValueError(
-            "a picture is uint8 [H, W] or [H, W, C] with 1 or 3 channels, got "
-            f"{image.dtype} {list(image.shape)}"
-        )
-    buffer = io.BytesIO()
-    flat = image[..., 0] if image.ndim == 3 and channels == 1 else image
-    Image.fromarray(flat).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+def _write(path: pathlib.Path, content: str | bytes) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
 
 
 def _plain(cell: Any) -> Cell:

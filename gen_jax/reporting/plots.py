@@ -278,6 +278,41 @@ def spectrograms(
     return figure
 
 
+def point_clouds(
+    rows: Mapping[str, Sequence[np.ndarray]],
+    columns: Sequence[str],
+    *,
+    marked: Float[np.ndarray, "n 2"] | None = None,
+    limit: float = 1.0,
+) -> Figure:
+    """Draws clouds of points [n, 2] within ``limit`` of zero: a named row each, a column a moment.
+
+    ``marked`` points have a cross in each. Raises ``ValueError`` unless a row has as many clouds as
+    there are columns.
+    """
+    for name, clouds in rows.items():
+        if len(clouds) != len(columns):
+            raise ValueError(f"row {name!r} has {len(clouds)} clouds for {len(columns)} columns")
+    style: dict[Any, Any] = {**STYLE, "font.size": 8, "axes.titlesize": 8, "axes.grid": False}
+    with mpl.rc_context(style):
+        size = (1.3 * len(columns) + 0.4, 1.3 * len(rows) + 0.3)
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=True)
+    for i, (name, clouds) in enumerate(rows.items()):
+        for j, cloud in enumerate(clouds):
+            axes = grid[i, j]
+            if marked is not None:
+                axes.plot(*marked.T, "x", color="#b0b0b0", markersize=5, zorder=1)
+            axes.plot(*np.asarray(cloud).T, ".", color=PALETTE[0], markersize=1, alpha=0.4)
+            axes.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=(), yticks=())
+            axes.set_aspect("equal")
+            if i == 0:
+                axes.set_title(_literal(columns[j]))
+        grid[i, 0].set_ylabel(_literal(name))
+    return figure
+
+
 def to_png(figure: Figure) -> bytes:
     """Renders a figure as PNG, without a date or version in it."""
     buffer = io.BytesIO()

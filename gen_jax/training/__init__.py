@@ -1,8 +1,8 @@
 """Training: compiled steps over devices, the loop, exact checkpoints, and the run folder."""
 
+from gen_jax.files import RunError
 from gen_jax.training.arrays import params_digest
 from gen_jax.training.checkpoint import restore, saved_metrics
-from gen_jax.training.files import RunError
 from gen_jax.training.loop import FitResult, fit
 from gen_jax.training.run import Run, environment, experiment_of, load_config, open_run
 from gen_jax.training.sharding import BatchSource, CompiledStep, compile_step, local_copy, make_mesh

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.training.files import RunError
+from gen_jax.files import RunError
 
 Arrays = dict[str, Any]  # nested dicts of NumPy arrays
 

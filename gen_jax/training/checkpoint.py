@@ -22,8 +22,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from gen_jax.files import RunError, write_atomically, writing
 from gen_jax.training.arrays import Arrays, filled, nested, params_digest
-from gen_jax.training.files import RunError, write_atomically, writing
 
 FORMAT = 1
 SEAL = "files.json"  # in a checkpoint: the SHA-256 of each of its files

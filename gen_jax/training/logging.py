@@ -1,6 +1,5 @@
 """What a run tells while it runs: rows of metrics, TensorBoard events, and lines for a person."""
 
-import io
 import json
 import math
 import os
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from gen_jax.training.files import write_atomically, writing
+from gen_jax.files import png, write_atomically, writing
 
 PLAIN_LINE_EVERY_S = 10.0
 
@@ -48,22 +47,19 @@ class RunLog:
         self, step: int, name: str, image: UInt8[np.ndarray, "height width channels"]
     ) -> None:
         """Saves a picture as ``samples/step_00000100.png`` and shows it in TensorBoard."""
-        from PIL import Image
-
         image = np.asarray(image)
         if image.ndim != 3 or image.dtype != np.uint8 or image.shape[2] not in (1, 3):
             raise ValueError(
                 f"a sample must be uint8 [height, width, 1 or 3], got {image.dtype} {image.shape}"
             )
         height, width, channels = image.shape
-        png = io.BytesIO()
-        Image.fromarray(image[:, :, 0] if channels == 1 else image).save(png, "png")
+        encoded = png(image)
         path = self._folder / "samples" / f"step_{step:08d}.png"
         with writing(path):
             path.parent.mkdir(exist_ok=True)
-        write_atomically(path, png.getvalue())
+        write_atomically(path, encoded)
         picture = {"height": height, "width": width, "colorspace": channels}
-        picture["encoded_image_string"] = png.getvalue()
+        picture["encoded_image_string"] = encoded
         self._event(step, [{"tag": name, "image": picture}])
 
     def close(self) -> None:

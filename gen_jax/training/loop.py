@@ -10,8 +10,8 @@ from typing import Literal
 import jax
 import numpy as np
 
+from gen_jax.files import RunError
 from gen_jax.training.checkpoint import Checkpoints
-from gen_jax.training.files import RunError
 from gen_jax.training.logging import Console, RunLog
 from gen_jax.training.meter import Meter, NotFinite
 from gen_jax.training.run import Run
@@ -89,6 +89,7 @@ def fit(
         stack.enter_context(closing(console))
         log = None
         if run is not None and run.writes:
+            run.write_config()
             log = stack.enter_context(closing(RunLog(run.dir, first, spent)))
             if first:
                 console.line(f"going on from step {first} in {run.dir}")

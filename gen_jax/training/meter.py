@@ -71,7 +71,8 @@ class Meter:
             self._summed += take
             if (first + done) % self._log_every == 0:
                 self._write_row(first + done, rate)
-        name = "loss" if "loss" in host else next(iter(host))
+        losses = [name for name in host if name.rpartition("/")[2] == "loss"]
+        name = losses[0] if losses else next(iter(host))
         self._console.progress(first + n, name, float(host[name][-1]), rate)
 
     def flush(self, step: int) -> None:

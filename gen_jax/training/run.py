@@ -9,6 +9,7 @@ import dataclasses
 import fcntl
 import importlib.metadata
 import json
+import logging
 import os
 import pathlib
 import platform
@@ -23,12 +24,13 @@ from typing import Any, Self, TypeVar
 import jax
 import numpy as np
 
+from gen_jax.files import RunError, write_atomically, writing
 from gen_jax.training.arrays import params_digest
-from gen_jax.training.files import RunError, write_atomically, writing
 from gen_jax.typing import Params
 
 FORMAT = 1
 Config = TypeVar("Config")
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(eq=False)
@@ -38,12 +40,21 @@ class Run:
     dir: pathlib.Path
     experiment: str
     preset: str
+    _config: str  # the content of config.json, as of this start
     _lock: typing.IO[str] | None
 
     @property
     def writes(self) -> bool:
         """Whether this process is the one that writes."""
         return jax.process_index() == 0
+
+    def write_config(self) -> None:
+        """Writes ``config.json`` as of this start, for those who begin to work in the folder.
+
+        ``fit`` and ``write_summary`` do so: a start that finds nothing left to do changes nothing.
+        """
+        if self.writes:
+            write_atomically(self.dir / "config.json", self._config)
 
     def write_environment(self) -> None:
         """Writes ``environment.json``: versions, devices, commit and command of this process."""
@@ -78,6 +89,7 @@ class Run:
             "examples_per_s": float(examples_per_s),
             "metrics": {k: v if isinstance(v, str | int) else float(v) for k, v in metrics.items()},
         }
+        self.write_config()
         if self.writes:
             write_atomically(self.dir / "summary.json", _json(summary))
         return summary
@@ -98,9 +110,9 @@ def open_run(run_dir: str | os.PathLike, *, experiment: str, preset: str, config
     """Opens a run folder, or makes it.
 
     ``config`` is a frozen dataclass. Its fields with ``metadata={"identity": False}`` (how long to
-    run, what to print) may differ from one start to the next; the newest are kept. Raises
-    ``RunError`` where the folder holds another run (naming each difference), holds something else,
-    is in use by a live process, or cannot be written.
+    run, what to print) may differ from one start to the next; those of the newest that had work
+    to do are kept. Raises ``RunError`` where the folder holds another run (naming each
+    difference), holds something else, is in use by a live process, or cannot be written.
     """
     folder = pathlib.Path(run_dir)
     content = {"format": FORMAT, "experiment": experiment, "preset": preset}
@@ -112,7 +124,7 @@ def open_run(run_dir: str | os.PathLike, *, experiment: str, preset: str, config
     from jax.experimental import multihost_utils
 
     # All processes go on or none: the others must not wait for a first one that gave up.
-    run, error = Run(folder, experiment, preset, None), None
+    run, error = Run(folder, experiment, preset, _json(content), None), None
     if run.writes:
         try:
             run = _open(folder, content, config)
@@ -126,17 +138,17 @@ def open_run(run_dir: str | os.PathLike, *, experiment: str, preset: str, config
 def _open(folder: pathlib.Path, content: dict[str, Any], config: Any) -> Run:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, content["experiment"], content["preset"], _lock(folder))
-    path = folder / "config.json"
+    names = content["experiment"], content["preset"]
+    run = Run(folder, *names, _json(content), _lock(folder))
     try:
-        if path.exists():
+        if (folder / "config.json").exists():
             _refuse_another(folder, content, config)
         elif others := sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")):
             raise RunError(f"{folder} is not a run folder and not empty (it holds {others[0]})")
+        else:
+            run.write_config()
         if not (folder / "environment.json").exists():
             run.write_environment()
-        if not path.exists() or path.read_text() != _json(content):
-            write_atomically(path, _json(content))
     except BaseException:
         run.close()
         raise
@@ -207,7 +219,10 @@ def _commit() -> str | None:
 
 
 def _lock(folder: pathlib.Path) -> typing.IO[str]:
-    """Holds ``.lock`` until closed; the kernel lets go of it when the process dies."""
+    """Holds ``.lock`` until closed; the kernel lets go of it when the process dies.
+
+    Where files cannot be locked, a warning is logged.
+    """
     with writing(folder):
         lock = open(folder / ".lock", "a+")  # noqa: SIM115
     try:
@@ -217,6 +232,10 @@ def _lock(folder: pathlib.Path) -> typing.IO[str]:
         holder = lock.read().strip()
         lock.close()
         raise RunError(f"{folder} is in use by a running process (pid {holder})") from None
+    except OSError as error:  # some network file systems
+        _logger.warning(
+            f"{folder} cannot be locked ({error.strerror}): start one process at a time on it"
+        )
     with writing(folder):
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")

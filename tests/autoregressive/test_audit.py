@@ -63,6 +63,8 @@ class Peeking(nn.Module):
     likelihood: Sequential
     ahead: int
     across: int
+    through: Callable = jnp.asarray
+    n_classes: int | None = None
 
     def __call__(self, x, cond=None, dropout=None):
         flat = x.reshape(x.shape[0], -1, x.shape[-1])
@@ -72,12 +74,13 @@ class Peeking(nn.Module):
             shape[axis] = -1
             inside = (there >= 0) & (there < flat.shape[axis])
             flat = jnp.roll(flat, -n, axis) * inside.reshape(shape)
-        outputs = 2.0 * flat.reshape(x.shape)[..., None] - 1.0
+        units = self.likelihood.units(x.shape[-1])
+        outputs = 2.0 * self.through(flat).reshape(*x.shape[:-1], units, -1) - 1.0
         return jnp.concatenate([outputs] * self.likelihood.unit_outputs(x.shape[-1]), -1)
 
 
-def peeking(likelihood: Sequential, ahead: int, across: int) -> Any:
-    return Peeking(likelihood, ahead, across)
+def peeking(likelihood: Sequential, ahead: int, across: int, **fields: Any) -> Any:
+    return Peeking(likelihood, ahead, across, **fields)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +125,33 @@ def test_what_is_before_is_no_leak(places):
     shape = (2, 3, 3)
     sees = check_causality(peeking(Categorical(3), *places), {}, shape).sees
     assert 0 < sees.sum() <= sees[..., 0, 0, 0].size
+
+
+def as_index(x: jax.Array) -> jax.Array:
+    return jnp.array([0.5, -0.3])[(x > 0.5).astype(int)]
+
+
+ALL_AT_ONCE = LogisticMixture(1, levels=2)  # of the channels of a pixel
+WITHOUT_GRADIENT = {"rounded": jnp.round, "stopped": jax.lax.stop_gradient, "looked up": as_index}
+
+
+@pytest.mark.parametrize("through", WITHOUT_GRADIENT.values(), ids=WITHOUT_GRADIENT)
+def test_a_leak_without_a_gradient_is_named_too(through):
+    for likelihood, places, shape, output, seen in [
+        (Bernoulli(), (1, 0), (3, 2, 1), "row 0, column 0, unit 0", "row 0, column 1, unit 0"),
+        (Bernoulli(), (0, 1), (2, 2, 3), "row 0, column 0, unit 0", "row 0, column 0, unit 1"),
+        (Bernoulli(), (0, 0), (2, 2, 3), "row 0, column 0, unit 0", "row 0, column 0, unit 0"),
+        (Bernoulli(), (5, 0), (2, 3, 1), "row 0, column 0, unit 0", "row 1, column 2, unit 0"),
+        (ALL_AT_ONCE, (1, 0), (2, 2, 3), "row 0, column 0, unit 0", "row 0, column 1, unit 0"),
+        (Bernoulli(), (2, 0), (4, 1), "position 0, unit 0", "position 2, unit 0"),
+    ]:
+        with pytest.raises(CausalityError) as error:
+            check_causality(peeking(likelihood, *places, through=through), {}, shape)
+        message = f"the output at {output} depends on the input at {seen}, which is not before it"
+        assert str(error.value) == message
+    for places in ((-1, 0), (0, -1), (-1, 2)):
+        model = peeking(Bernoulli(), *places, through=through)
+        assert not check_causality(model, {}, (2, 3, 3)).sees.any()
 
 
 # What networks see

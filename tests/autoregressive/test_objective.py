@@ -105,6 +105,36 @@ def test_labels_for_a_model_without_classes_are_refused():
         autoregressive.log_prob(model, params, photos(2), cond=jnp.zeros(2, jnp.int32))
 
 
+def test_conditions_that_do_not_fit_are_refused():
+    told, untold = zoo.gated(Bernoulli(), n_classes=3), zoo.gated(Bernoulli())
+    spatial = jnp.zeros((2, 5, 1, 2))
+    for model, cond, message in [
+        (told, None, "a model of 3 classes wants a label for each example"),
+        (told, Condition(vector=jnp.zeros((2, 4))), "a model of 3 classes wants a label"),
+        (told, jnp.array([0, 7]), r"labels must lie in 0\.\.2, got 7"),
+        (told, jnp.zeros(1, jnp.int32), "the condition is for 1 examples, the batch has 2"),
+        (untold, spatial, r"must be of the examples' own size \(5, 4\), got \(5, 1\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            autoregressive.log_prob(model, {}, photos(2), cond=cond)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "size"),
+    [
+        ("gated", "first_kernel", 1),
+        ("gated", "kernel", 4),
+        ("masked", "first_kernel", 2),
+        ("masked", "kernel", 1),
+        ("row-lstm", "first_kernel", 1),
+    ],
+)
+def test_kernels_that_cannot_be_are_refused(name, field, size):
+    model = zoo.NETWORKS[name](Bernoulli(), **{field: size})
+    with pytest.raises(ValueError, match=f"^{field} must be odd and 3 or more, got {size}"):
+        zoo.draw_params(model, SHAPE)
+
+
 def test_init_makes_a_state_that_trains():
     model = zoo.gated(Bernoulli(), n_classes=3)
     make = jax.jit(functools.partial(autoregressive.init, model, optax.sgd(0.1), ema_decay=0.9))

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from scipy import stats
 
 from gen_jax import autoregressive, training
-from gen_jax.autoregressive import Condition, Evidence
+from gen_jax.autoregressive import Condition, Evidence, sampling
 from gen_jax.distributions import Bernoulli, Categorical
 
 METHODS = ("naive", "cached", "jacobi")
@@ -38,7 +38,8 @@ def a_condition(batch_size: int, space: tuple[int, ...]) -> Condition:
 @pytest.mark.parametrize("output", zoo.OUTPUTS)
 @pytest.mark.parametrize("name", zoo.NETWORKS)
 def test_all_samplers_draw_the_same(name, output):
-    """In float64 exactly, with a class and a spatial condition, free and completing an image."""
+    """In float64 exactly, with a class and a spatial condition, free, completing an image, and with
+    some channels of each pixel given."""
     with jax.enable_x64(True):
         model, shape = make(name, output, n_classes=3, dtype=jnp.float64)
         n = 3
@@ -49,6 +50,8 @@ def test_all_samplers_draw_the_same(name, output):
         half = np.zeros((1, *shape[:-1], 1), bool)
         half.reshape(-1)[: half.size // 2 + 1] = True
         half[:, ::2] = False  # not the beginning alone
+        half = np.broadcast_to(half, (1, *shape))
+        some = np.random.default_rng(2).random((1, *shape)) < 0.5
         key = jax.random.key(0)
         drawn = {}
         for method in METHODS:
@@ -59,15 +62,16 @@ def test_all_samplers_draw_the_same(name, output):
             )
             drawn[method] = [
                 sample(params, key, cond=cond, evidence=Evidence(data, jnp.asarray(mask)))
-                for mask in (np.zeros_like(half), half)
+                for mask in (np.zeros_like(half), half, some)
             ]
         for method in METHODS[1:]:
             for ours, reference in zip(drawn[method], drawn["naive"], strict=True):
                 np.testing.assert_array_equal(ours.data, reference.data, err_msg=method)
-        free, completed = (x.data for x in drawn["naive"])
-        kept = np.broadcast_to(half, completed.shape)
-        np.testing.assert_array_equal(np.asarray(completed)[kept], np.asarray(data)[kept])
-        assert not np.array_equal(free, completed)
+        free, *completed = (x.data for x in drawn["naive"])
+        for mask, image in zip((half, some), completed, strict=True):
+            kept = np.broadcast_to(mask, image.shape)
+            np.testing.assert_array_equal(np.asarray(image)[kept], np.asarray(data)[kept])
+            assert not np.array_equal(free, image)
         assert len(np.unique(free)) > 1  # no constant picture, on which all would agree
         n_dims = int(np.prod(shape))
         assert all(1 < int(x.passes) <= n_dims for x in drawn["jacobi"])
@@ -161,6 +165,14 @@ def test_one_compilation_serves_every_key_and_all_devices_share_a_batch():
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
         ({"cond": jnp.zeros((3,), jnp.int32)}, "the condition is for 3 examples"),
         ({"cond": jnp.zeros((2,), jnp.float32)}, "int labels"),
+        ({}, "a model of 3 classes wants a label for each example"),
+        ({"cond": Condition(vector=jnp.zeros((2, 4)))}, "of 3 classes wants a label"),
+        ({"cond": jnp.array([0, 3])}, r"labels must lie in 0\.\.2, got 3"),
+        ({"cond": jnp.array([-1, 0])}, r"labels must lie in 0\.\.2, got -1"),
+        (
+            {"cond": Condition(jnp.zeros(2, jnp.int32), spatial=jnp.zeros((2, 5, 3, 1)))},
+            r"a spatial condition must be of the examples' own size \(5, 4\), got \(5, 3\)",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options, message):
@@ -168,6 +180,28 @@ def test_what_cannot_be_drawn_is_refused(options, message):
     options = {"shape": (2, *shape)} | options
     with pytest.raises(ValueError, match=message):
         autoregressive.sample(model, {}, jax.random.key(0), **options)
+
+
+@pytest.mark.parametrize("length", [8, 10])
+def test_a_sound_is_told_of_each_of_its_samples(length):
+    model, shape = make("wavenet", "levels")
+    cond = Condition(spatial=jnp.zeros((2, length, 1)))
+    with pytest.raises(ValueError, match=rf"own size \(9,\), got \({length},\)"):
+        autoregressive.sample(model, {}, jax.random.key(0), (2, *shape), cond=cond)
+
+
+def test_evidence_may_be_the_same_for_a_whole_batch_and_all_channels():
+    model, shape = make("gated", "colour")
+    random = np.random.default_rng(0)
+    data = random.integers(0, 256, (1, *shape), np.uint8)
+    mask = random.random((1, *shape[:-1], 1)) < 0.5
+    whole = (np.broadcast_to(x, (4, *shape)) for x in (data, mask))
+    few, every = (
+        sampling.make_task(model, {}, jax.random.key(0), (4, *shape), evidence=evidence).given
+        for evidence in (Evidence(data, mask), Evidence(*whole))
+    )
+    chex.assert_trees_all_equal(few, every)
+    assert few.mask.shape == (4, 20, 3, 1)
 
 
 @pytest.mark.parametrize(

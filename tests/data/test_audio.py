@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import struct
 import sys
 import wave
 
@@ -187,6 +188,41 @@ def test_files_that_are_no_sound(tmp_path, write_sounds):
         (tmp_path / "sounds" / "a.wav").write_bytes(content)
         with pytest.raises(data.DataError, match=r"^cannot read the sound \S+a\.wav: \S"):
             data.load_audio(spec, "train", validation_fraction=0.0)
+
+
+def a_header(*, channels: int = 1, rate: int = 8000) -> bytes:
+    """The chunk of a WAV file that says what its 16-bit samples are."""
+    sizes = (channels, rate, 2 * channels * rate, 2 * channels, 16)
+    return b"fmt " + struct.pack("<IHHIIHH", 16, 1, *sizes)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "message"),
+    [
+        (a_header() + b"data" + struct.pack("<I", 0), "holds no sound: 0 samples, 8000 a second"),
+        (
+            a_header(channels=2) + b"data" + struct.pack("<I", 0),
+            "holds no sound: 0 samples, 8000 a second",
+        ),
+        (
+            a_header(rate=0) + b"data" + struct.pack("<Ihh", 4, 1, 2),
+            "holds no sound: 2 samples, 0 a second",
+        ),
+        (a_header(), "its header is damaged, or no sound follows it"),
+        (b"", "its header is damaged, or no sound follows it"),
+        (
+            a_header(channels=0) + b"data" + struct.pack("<Ihh", 4, 1, 2),
+            "its header is damaged, or no sound follows it",
+        ),
+    ],
+    ids=["empty", "empty-stereo", "no-rate", "no-data", "no-chunk", "no-channel"],
+)
+def test_a_recording_without_sound_is_one_line(tmp_path, chunks, message):
+    content = b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(data.DataError, match=rf"a\.wav.*{message}$") as error:
+        data.read_wav(tmp_path / "a.wav")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,19 @@ def test_wrong_keys_types_and_shapes(write, arrays, found):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("label", "found"), [(-1, r"-1\.\.3"), (2**31, r"0\.\.2147483648"), (2**63 - 1, r"0\.\.\d+")]
+)
+def test_labels_that_number_no_class(write, label, found):
+    labels = np.array([0, 3, 1, label])
+    spec = write(test_images=images(4), test_labels=labels)
+    with pytest.raises(
+        data.DataError,
+        match=rf"^npz:\S+: test_labels lie in {found}; a label is the number of a class, 0\.\.\d+$",
+    ):
+        data.load(spec, "test")
+
+
 def test_splits_of_other_sizes(write):
     spec = write(train_images=images(9), validation_images=images(9, shape=(6, 4)))
     with pytest.raises(data.DataError, match=r"differ in size: .* validation is 6×4 .* train 5×4"):

@@ -149,6 +149,98 @@ def test_a_set_prepared_for_tensorflow_only(images, prepare_set):
         data.load("tfds:small", "train", data_dir=data_dir)
 
 
+DICT = "tensorflow_datasets.core.features.features_dict.FeaturesDict"
+FOREIGN = {"type": "foreign_code.Image", "content": {}}
+
+
+@pytest.fixture
+def foreign_code(tmp_path, monkeypatch):
+    (tmp_path / "foreign_code.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    assert sys.modules.pop("foreign_code", None) is None, "it ran"
+
+
+@pytest.mark.usefixtures("foreign_code")
+@pytest.mark.parametrize("load", [data.load, data.load_audio])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {
+            "pythonClassName": DICT,
+            "featuresDict": {"features": {"image": {"pythonClassName": "foreign_code.Image"}}},
+        },
+        {"python_class_name": "foreign_code.Image"},
+        FOREIGN,
+        {"pythonClassName": DICT, "jsonFeature": {"json": json.dumps({"image": FOREIGN})}},
+        {"type": DICT, "content": [{"image": FOREIGN}]},
+        {"pythonClassName": "tensorflow_datasets.core.features/../../foreign_code.Image"},
+    ],
+    ids=["nested", "by protobuf", "legacy", "in text", "legacy, nested", "path"],
+)
+def test_a_set_runs_no_code_of_its_own(images, prepare_set, load, config):
+    data_dir = prepare_set("small", {"train": images})
+    (data_dir / "small" / "1.0.0" / "features.json").write_text(json.dumps(config))
+    with pytest.raises(
+        data.DataError,
+        match=r"^tfds:small: \S+/features\.json names \S*foreign_code\.Image, code that is not",
+    ):
+        load("tfds:small", "train", data_dir=data_dir)
+
+
+@pytest.mark.parametrize("load", [data.load, data.load_audio])
+def test_damaged_features_are_one_line(images, prepare_set, load):
+    data_dir = prepare_set("small", {"train": images})
+    path = data_dir / "small" / "1.0.0" / "features.json"
+    for content in (path.read_text()[:100], "3", "{}", "[" * 10_000, None):
+        if content is None:
+            path.unlink()
+        else:
+            path.write_text(content)
+        with pytest.raises(
+            data.DataError, match=r"^tfds:small: \S+/features\.json cannot be used \(\w+: .+\)$"
+        ):
+            load("tfds:small", "train", data_dir=data_dir)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("class_label_feature.ClassLabel", "image_feature.Photo", "Unrecognized Feature"),
+        ("classLabel", "classLable", "Failed to parse"),
+        ("uint8", "uint9", ""),
+    ],
+)
+@pytest.mark.parametrize(("load", "kind"), [(data.load, "Image"), (data.load_audio, "Audio")])
+def test_features_that_tfds_does_not_know_are_one_line(
+    images, prepare_set, load, kind, old, new, reason
+):
+    data_dir = prepare_set("small", {"train": images})
+    path = data_dir / "small" / "1.0.0" / "features.json"
+    text = path.read_text().replace(old, new)
+    if kind == "Audio":
+        text = text.replace("image_feature.Image", "audio_feature.Audio")
+        text = text.replace('"image": {\n                    ', '"audio": {')
+    path.write_text(text)
+    with pytest.raises(
+        data.DataError, match=rf"^tfds:small: \S+ cannot be used \(.*{reason}.*\)$"
+    ) as error:
+        load("tfds:small", "train", data_dir=data_dir)
+    assert len(str(error.value)) < 400
+
+
+def test_a_set_of_sounds_has_no_images(images, prepare_set, capfd):
+    data_dir = prepare_set("small", {"train": images})
+    path = data_dir / "small" / "1.0.0" / "features.json"
+    path.write_text(path.read_text().replace("image_feature.Image", "audio_feature.Audio"))
+    with pytest.raises(
+        data.DataError,
+        match=r"^tfds:small has no feature with one 8-bit image: image, label are Audio, Class",
+    ):
+        data.load("tfds:small", "train", data_dir=data_dir)
+    assert capfd.readouterr() == ("", ""), "TFDS asks for TensorFlow"
+
+
 def test_a_set_without_images(images, prepare_set):
     data_dir = prepare_set("small", {"train": images})
     path = data_dir / "small" / "1.0.0" / "features.json"

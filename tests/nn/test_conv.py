@@ -320,6 +320,42 @@ def test_a_few_outputs_of_many_channels(name):
     same(both(ours), both(theirs))
 
 
+# side(s), kernel, strides, channels
+NETWORKS = {
+    "3x3, 32 to 32": ((6, 5), (3, 3), 1, (32, 32)),
+    "3x3, 32 to 64": ((5, 6), (3, 3), 1, (32, 64)),
+    "3x3 at stride 2, 32 to 64": ((7, 9), (3, 3), 2, (32, 64)),
+    "4x4 at stride 2, 32 to 64": ((8, 8), (4, 4), 2, (32, 64)),
+    "5x5 at stride 2, 32 to 32": ((8, 7), (5, 5), 2, (32, 32)),
+    "4x4 at stride 2, 3 to 128": ((8, 8), (4, 4), 2, (3, 128)),
+    "4x4 at stride 2, 64 to 128": ((6, 6), (4, 4), 2, (64, 128)),
+    "3x3, 128 to 128": ((4, 5), (3, 3), 1, (128, 128)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_values_and_gradients_with_the_channels_of_real_networks(name):
+    """Wide enough for what the CPU does about vectors, cores and copies; in float32, as it does."""
+    sides, size, strides, (c_in, c_out) = NETWORKS[name]
+    random = np.random.default_rng(0)
+    x = random.standard_normal((2, *sides, c_in), np.float32)
+    kernel = random.standard_normal((*size, c_in, c_out), np.float32)
+    ours = functools.partial(conv, strides=strides)
+    theirs = functools.partial(
+        reference, strides=(strides, strides), padding="SAME", dilation=(1, 1)
+    )
+    weights = random.standard_normal(jax.eval_shape(theirs, x, kernel).shape, np.float32)
+
+    def both(function):
+        def value_and_gradients(x, kernel):
+            y, gradients = jax.vjp(function, x, kernel)
+            return y, gradients(weights)
+
+        return jax.jit(value_and_gradients)(x, kernel)
+
+    same(both(ours), both(theirs), rtol=1e-4)
+
+
 @pytest.mark.parametrize("patch_bytes", [1, 2**12, 2**15, 2**20])
 @pytest.mark.parametrize("name", ["same", "halving odd sides", "sound", "strided sound"])
 def test_kernel_gradients_agree_however_batch_and_rows_are_cut(name, patch_bytes, monkeypatch):

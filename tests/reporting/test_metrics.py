@@ -41,6 +41,9 @@ def test_torn_and_foreign_lines_are_skipped(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text('{"step": 1, "time": 1.0, "a": 2}\n[1]\n"x"\n{"a": 1}\nnull\n{"step": 2, "ti')
     assert read_rows(path) == [{"step": 1, "time": 1.0, "a": 2}]
+    foreign = '{"step": Infinity}', '{"step": NaN}', f'{{"step": {"9" * 400}}}', "[" * 10_000
+    path.write_text("\n".join([*foreign, '{"step": 1, "time": 1.0, "a": 2}\n']))
+    assert read_rows(path) == [{"step": 1, "time": 1.0, "a": 2}]
     assert read_rows(tmp_path / "missing.jsonl") == []
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from gen_jax import reporting
+from gen_jax.files import RunError
 from gen_jax.reporting import plots
 
 VOID = {"meta", "img", "br"}
@@ -58,7 +59,7 @@ def run_dir(tmp_path):
     (folder / "samples").mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"latent_dim": 2, "optimizer": {"b1": 0.9}}))
     (folder / "environment.json").write_text(
-        json.dumps({"command": ["python", "-m", "experiments.vae", "a b"], "jax": "0.10.2"})
+        json.dumps({"command": "python -m experiments.vae 'a b'", "jax": "0.10.2"})
     )
     summary = {
         "experiment": "vae",
@@ -178,7 +179,7 @@ def test_hostile_text_is_shown_and_not_run(run_dir):
     hostile = run_dir.parent / HOSTILE.replace("/", "")
     run_dir.rename(hostile)
     (hostile / "config.json").write_text(json.dumps({HOSTILE: HOSTILE, "list": [HOSTILE]}))
-    (hostile / "environment.json").write_text(json.dumps({"command": [HOSTILE], "x": HOSTILE}))
+    (hostile / "environment.json").write_text(json.dumps({"command": HOSTILE, "x": HOSTILE}))
     summary = json.loads((hostile / "summary.json").read_text())
     summary |= {"experiment": HOSTILE, "device": HOSTILE, "params_digest": HOSTILE}
     summary["metrics"] = {HOSTILE: 1.0, "test/x": HOSTILE}
@@ -213,6 +214,21 @@ def test_damaged_files_are_notes_and_the_rest_is_shown(run_dir):
     assert "Counts" in page.text
     (run_dir / "pictures" / "index.json").write_text('[{"name": "../../secret"}]')
     assert "pictures/index.json could not be read" in read(run_dir).text
+
+
+def test_a_ragged_table_and_a_step_that_is_no_number_are_passed_over(run_dir):
+    index = run_dir / "pictures" / "index.json"
+    entries = json.loads(index.read_text())
+    entries[1]["rows"] = [["x", 7], ["y"]]
+    index.write_text(json.dumps(entries))
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": Infinity, "time": 1.0, "train/loss": 1.0}\n')
+        file.write(f'{{"step": 400, "time": 41.0, "train/loss": {"9" * 400}}}\n')
+    (run_dir / "config.json").write_text("[" * 10_000)
+    page = read(run_dir)
+    assert "pictures/index.json could not be read: table 't': row 1 has 1 cells" in page.text
+    assert "config.json could not be read" in page.text
+    assert "139.23" in page.text
 
 
 def test_a_name_cannot_reach_outside_the_pictures(run_dir):
@@ -253,6 +269,13 @@ def test_writing_twice_gives_the_same_page_and_leaves_nothing_else(run_dir):
     files = set(run_dir.rglob("*"))
     assert reporting.write_report(run_dir).read_bytes() == first
     assert set(run_dir.rglob("*")) == files
+
+
+def test_a_page_that_cannot_be_written_is_one_line(run_dir):
+    (run_dir / "report.html").mkdir()
+    with pytest.raises(RunError, match=r"^cannot write \S+report\.html\S*: Is a directory$"):
+        reporting.write_report(run_dir)
+    assert not list(run_dir.glob(".*")), "a part of it is left"
 
 
 def test_a_missing_folder_is_refused(tmp_path):

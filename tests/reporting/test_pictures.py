@@ -1,10 +1,13 @@
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gen_jax import reporting
+from gen_jax.files import RunError
 from gen_jax.reporting import plots
 from gen_jax.reporting.pictures import read_entries
 
@@ -70,6 +73,32 @@ def test_a_name_that_is_no_file_name_is_refused(tmp_path, name):
 def test_a_picture_of_another_kind_is_refused(tmp_path, picture, seen):
     with pytest.raises(ValueError, match=f"1 or 3 channels, got {seen}"):
         reporting.add_picture(tmp_path, "x", picture, title="", caption="")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "pictures").write_text("")
+    message = r"^cannot write \S+pictures\S*: (File exists|Not a directory)$"
+    with pytest.raises(RunError, match=message):
+        reporting.add_picture(tmp_path, "x", np.zeros((2, 2), np.uint8), title="", caption="")
+    with pytest.raises(RunError, match=message):
+        reporting.add_table(tmp_path, "t", ["a"], [[1]], title="", caption="")
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, monkeypatch):
+    def add(level):
+        picture = np.full((2, 2), level, np.uint8)
+        reporting.add_picture(tmp_path, "x", picture, title="", caption="")
+
+    def full(self, *_):
+        self.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    add(1)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(RunError, match=r"^cannot write \S+x\.png: No space left on device$"):
+        add(2)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files
 
 
 def test_a_ragged_table_is_refused(tmp_path):

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gen_jax import training
-from gen_jax.training.files import write_atomically
 from gen_jax.training.logging import Console, RunLog
 from gen_jax.training.meter import Meter, NotFinite
 
@@ -90,21 +88,6 @@ def test_training_is_imported_without_what_it_seldom_needs():
     code = f"import sys; from gen_jax import training; print(set({seldom}) & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
-
-
-def test_a_failed_write_leaves_the_file_before(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    write_atomically(path, "before")
-
-    def full(*_):
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(
-        training.RunError, match=r"^cannot write .*a.json: No space left on device$"
-    ):
-        write_atomically(path, "after")
-    assert path.read_text() == "before"
 
 
 class Clock:

@@ -105,14 +105,12 @@ def test_a_stopped_run_saves_first_and_goes_on_exactly(
 
 
 def test_a_second_ctrl_c_ends_at_once(start, tmp_path):
-    process = start(tmp_path / "run", "--steps", 900, "--delay-s", 30)
-    until(process, "starting")
-    time.sleep(1.0)  # it now waits half a minute for its first batch
+    process = start(tmp_path / "run", "--steps", 900, "--hold", "--delay-s", 300)
+    until(process, "first batch")
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    assert process.poll() is None
+    until(process, "asked to stop")  # it now waits minutes for that batch
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT
 
 

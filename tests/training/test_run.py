@@ -1,7 +1,9 @@
 """The run folder: what it says, whom it refuses."""
 
 import dataclasses
+import errno
 import json
+import os
 import pathlib
 import sys
 from typing import Any, Literal
@@ -9,6 +11,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import pytest
+import toy
 
 from gen_jax import training
 
@@ -42,6 +45,12 @@ class LaterConfig(Config):
 def open_run(folder, config: Any = None, **changes) -> training.Run:
     config = dataclasses.replace(config or Config(), **changes)
     return training.open_run(folder, experiment="vae", preset="smoke", config=config)
+
+
+def summarize(run: training.Run, **changes) -> dict[str, Any]:
+    content = {"dataset": "mnist-subset", "params": {}, "steps": 100, "wall_s": 1.5}
+    content |= {"examples_per_s": 1000, "metrics": {}}
+    return run.write_summary(**(content | changes))
 
 
 @pytest.mark.parametrize(
@@ -87,8 +96,28 @@ def test_another_config_is_refused_field_by_field(tmp_path):
 
 def test_how_long_a_run_goes_is_not_its_identity(tmp_path):
     open_run(tmp_path).close()
-    open_run(tmp_path, steps=20, quiet=True).close()
+    with open_run(tmp_path, steps=20, quiet=True) as run:
+        assert training.load_config(Config, tmp_path) == Config(), "it has done nothing yet"
+        run.write_config()
     assert training.load_config(Config, tmp_path) == Config(steps=20, quiet=True)
+
+
+def test_a_start_without_work_leaves_the_config_to_which_the_results_belong(tmp_path):
+    def steps():
+        return training.load_config(toy.Config, tmp_path / "run").steps
+
+    toy.train(tmp_path / "run", 4)
+    toy.train(tmp_path / "run", 2)
+    assert steps() == 4
+    toy.train(tmp_path / "run", 5)
+    assert steps() == 5
+
+
+def test_a_summary_belongs_to_the_config_beside_it(tmp_path):
+    open_run(tmp_path).close()
+    with open_run(tmp_path, steps=20) as run:
+        summarize(run)
+    assert training.load_config(Config, tmp_path) == Config(steps=20)
 
 
 def test_a_config_that_json_cannot_hold_is_refused_at_once(tmp_path):
@@ -149,7 +178,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
 
 def test_a_start_that_was_killed_before_its_config_can_be_repeated(tmp_path):
     (tmp_path / ".lock").write_text("123\n")
-    (tmp_path / ".config.json.partial").write_text("{")
+    (tmp_path / ".config.json.122.partial").write_text("{")
     open_run(tmp_path).close()
     assert training.load_config(Config, tmp_path) == Config()
 
@@ -158,6 +187,21 @@ def test_one_folder_has_one_run_at_a_time(tmp_path):
     with open_run(tmp_path), pytest.raises(training.RunError, match="in use by a running process"):
         open_run(tmp_path)
     open_run(tmp_path).close()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_folder_that_cannot_be_locked_is_used_with_a_warning(tmp_path, monkeypatch, caplog, code):
+    def flock(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with open_run(tmp_path):
+        assert training.load_config(Config, tmp_path) == Config()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"{tmp_path} cannot be locked ({os.strerror(code)}): start one process at a time on it"
+    )
 
 
 def test_a_refusal_lets_go_of_the_folder(tmp_path):
@@ -180,14 +224,7 @@ def test_summary_json_has_exactly_its_fields(tmp_path):
     params = {"w": np.ones((3, 4), np.float32), "b": np.zeros(4, np.float32)}
     metrics = {"test/nll": np.float32(90.5), "iwae_k": 5000, "binarization": "dynamic"}
     with open_run(tmp_path) as run:
-        returned = run.write_summary(
-            dataset="mnist-subset",
-            params=params,
-            steps=100,
-            wall_s=1.5,
-            examples_per_s=1000,
-            metrics=metrics,
-        )
+        returned = summarize(run, params=params, metrics=metrics)
     assert json.loads((tmp_path / "summary.json").read_text()) == returned
     assert returned == {
         "experiment": "vae",

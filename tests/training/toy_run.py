@@ -1,12 +1,14 @@
 """Trains the toy model on a run folder, as a script that can be killed and started again.
 
-Prints ``starting`` before the loop, ``under way`` when the compiled step runs, and at the end the
-digest of the whole state.
+Prints ``under way`` when the compiled step runs, and at the end the digest of the whole state. With
+``--hold``, prints ``first batch`` when that is asked for, and ``asked to stop`` before it is made.
 """
 
 import argparse
 import functools
+import signal
 import sys
+import time
 
 import jax
 import toy
@@ -15,7 +17,16 @@ from gen_jax import training
 
 
 class Announcing(toy.Batches):
+    def __init__(self, *, hold: bool, delay_s: float):
+        super().__init__(delay_s=delay_s)
+        self._hold = hold
+
     def batch_at(self, step, rows=None):
+        if self._hold and not self.asked:
+            print("first batch", flush=True)
+            while signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+                time.sleep(0.01)
+            print("asked to stop", flush=True)
         batch = super().batch_at(step, rows)
         if len(self.asked) == 7:  # the third dispatch's: the first one is compiled
             print("under way", flush=True)
@@ -29,6 +40,7 @@ def main() -> None:
     parser.add_argument("--how", default="jit")
     parser.add_argument("--checkpoint-every", type=int, default=20)
     parser.add_argument("--delay-s", type=float, default=0.0)
+    parser.add_argument("--hold", action="store_true")
     parser.add_argument("--bad-step", type=int)
     parser.add_argument("--process", type=int)
     parser.add_argument("--port", type=int)
@@ -40,8 +52,7 @@ def main() -> None:
         steps_per_dispatch=3,
         how=options.how,
     )
-    state, batches = toy.make_state(), Announcing(delay_s=options.delay_s)
-    print("starting", flush=True)
+    state, batches = toy.make_state(), Announcing(hold=options.hold, delay_s=options.delay_s)
     try:
         config = toy.Config(steps=options.steps)
         with training.open_run(

@@ -1,0 +1,135 @@
+"""What the adversarial experiments share: their losses by name, and their networks' options."""
+
+import dataclasses
+from typing import Any, Literal
+
+import flax.linen as nn
+
+from experiments.config import RunConfig, UsageError, require_at_least
+from gen_jax import adversarial
+from gen_jax.adversarial import losses
+from gen_jax.adversarial.losses import AdversarialLoss, Penalty
+
+LossName = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasserstein"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A loss with what its paper trains it with: the discriminator's updates, its penalty, norm."""
+
+    loss: AdversarialLoss
+    d_steps: int = 1
+    penalty: Penalty | None = None
+    norm: Literal["batch", "layer", "none"] = "batch"
+    spectral: bool = False
+    b1: float = 0.5
+    b2: float = 0.999
+
+    @property
+    def critic(self) -> bool:
+        """Whether D is meant to part real from generated examples as well as it can."""
+        return self.loss is losses.wasserstein
+
+
+RECIPES: dict[LossName, Recipe] = {
+    "non-saturating": Recipe(losses.non_saturating),
+    "minimax": Recipe(losses.minimax),
+    "least-squares": Recipe(losses.least_squares()),
+    "hinge": Recipe(losses.hinge, norm="none", spectral=True),
+    "wasserstein": Recipe(
+        losses.wasserstein,
+        d_steps=5,
+        penalty=losses.weighted(losses.wgan_gp, 10.0),
+        norm="layer",
+        b1=0.0,
+        b2=0.9,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GameConfig(RunConfig):
+    """What both adversarial runs are told: the generator, and how it is judged."""
+
+    latent_dim: int = 64
+    features: int = 64
+    """Maps of the widest layer (a dense network: 16 units for each)."""
+    scored_samples: int = 10_000
+    """Generated images for the scores; they are compared with all test images."""
+    watched_samples: int = 2000
+    """Generated images for the FID along the way, against as many validation images."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_at_least(1, self, "latent_dim", "features")
+        require_at_least(20, self, "scored_samples", "watched_samples")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GANConfig(GameConfig):
+    """Train and evaluate a generative adversarial network."""
+
+    loss: LossName = "non-saturating"
+    network: Literal["conv", "dense", "residual"] = "conv"
+    upsample: Literal["deconv", "resize", "shuffle"] = "deconv"
+    """How a convolutional generator doubles the sides."""
+    d_steps: int | None = None
+    """Updates of the discriminator for each of the generator; default the loss's own."""
+    penalty: Literal["wgan-gp", "r1", "none"] | None = None
+    """On the discriminator's gradient; default the loss's own."""
+    penalty_weight: float = 10.0
+    class_conditional: bool = False
+    """Make images of a class that is asked for."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_at_least(1, self, "d_steps")
+        if not self.penalty_weight > 0.0:
+            raise UsageError(f"--penalty-weight must be positive, got {self.penalty_weight}")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The loss's recipe, with what the command line changes of it."""
+        recipe = RECIPES[self.loss]
+        changes: dict[str, Any] = {}
+        if self.d_steps is not None:
+            changes["d_steps"] = self.d_steps
+        if self.penalty == "none":
+            changes["penalty"] = None
+        elif self.penalty is not None:
+            penalty = {"wgan-gp": losses.wgan_gp, "r1": losses.r1}[self.penalty]
+            changes["penalty"] = losses.weighted(penalty, self.penalty_weight)
+            # A penalty on each image's own gradient wants images that do not see one another.
+            changes["norm"] = "none" if recipe.norm == "batch" else recipe.norm
+        return dataclasses.replace(recipe, **changes)
+
+
+def make_networks(
+    config: GANConfig, shape: tuple[int, ...], n_classes: int | None
+) -> tuple[nn.Module, nn.Module]:
+    """The generator and the discriminator that a config asks for."""
+    recipe = config.recipe
+    axis_name = "data" if config.compile == "pmap" else None
+    shared: dict[str, Any] = {
+        "n_classes": n_classes,
+        "axis_name": axis_name,
+        "dtype": config.compute_dtype,
+    }
+    made: dict[str, Any] = {"image_shape": shape, "latent_dim": config.latent_dim, **shared}
+    judged: dict[str, Any] = {"norm": recipe.norm, "spectral": recipe.spectral, **shared}
+    if config.network == "dense":
+        units = (16 * config.features,) * 2
+        return (
+            adversarial.DenseGenerator(units, norm="batch", **made),
+            adversarial.DenseDiscriminator(units, **judged),
+        )
+    made["upsample"] = config.upsample
+    if config.network == "residual":
+        return (
+            adversarial.ResidualGenerator(config.features, **made),
+            adversarial.ResidualDiscriminator(config.features, **judged),
+        )
+    return (
+        adversarial.ConvGenerator(config.features, **made),
+        adversarial.ConvDiscriminator(config.features, **judged),
+    )

@@ -1,0 +1,155 @@
+"""What an adversarial run's report shows of its generator, and what is said of the run's health."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from experiments.adversarial_scores import Judge, draw
+from gen_jax import adversarial, data, evaluation, images, reporting
+from gen_jax.adversarial.gan import Prior, n_classes
+from gen_jax.reporting import read_rows
+from gen_jax.state import NetworkState
+from gen_jax.typing import PRNGKey
+
+WALKS, FRAMES = 8, 9
+SEARCHED = 1000  # samples among which those to add and subtract are found
+EXAMPLARS = 3  # averaged for a mean code, as Radford et al. did
+
+
+def add_pictures(
+    run_dir: Path,
+    generator: NetworkState,
+    key: PRNGKey,
+    prior: Prior,
+    train: data.Dataset,
+    *,
+    judge: Judge | None,
+    critic: bool,
+) -> None:
+    """Adds the health of the run, new images, walks, arithmetic, and neighbours in training."""
+    add_health(run_dir, critic=critic)
+    keys = iter(jax.random.split(key, 4))
+    made = draw(prior, next(keys), generator, 100)
+    classes = n_classes(generator.model)
+    columns = 10
+    if classes is not None:  # a class a row
+        columns = 100 // classes
+        made = made[: columns * classes].reshape(columns, classes, *made.shape[1:])
+        made = made.swapaxes(0, 1).reshape(-1, *made.shape[2:])
+    reporting.add_picture(
+        run_dir,
+        "new-images",
+        images.grid(made, columns=columns),
+        title="New images",
+        caption="Not chosen." + ("" if classes is None else " A class a row."),
+    )
+    add_walks(run_dir, generator, next(keys), prior)
+    if judge is not None and classes is None:
+        add_arithmetic(run_dir, generator, next(keys), prior, judge)
+    add_neighbours(run_dir, draw(prior, next(keys), generator, 10), train)
+
+
+def add_health(run_dir: Path, *, critic: bool) -> None:
+    """Adds what the rules find in the run's logged numbers, in words."""
+    words = evaluation.health.in_words(read_rows(run_dir / "metrics.jsonl"), critic=critic)
+    reporting.add_table(
+        run_dir,
+        "health",
+        ["Is it healthy?"],
+        [(line,) for line in words],
+        title="Health of the game",
+        caption="From rules of thumb over the curves below; each is stated in "
+        "gen_jax/evaluation/health.py.",
+    )
+
+
+def add_walks(run_dir: Path, generator: NetworkState, key: PRNGKey, prior: Prior) -> None:
+    """Adds walks between latents as a picture, and as a GIF beside it in the run's folder."""
+    z = adversarial.latents(generator, key, 2 * WALKS, prior=prior)
+    classes = n_classes(generator.model)
+    label = None if classes is None else jnp.arange(WALKS) % classes
+
+    def walk(size: int) -> np.ndarray:
+        walks = adversarial.interpolation(generator, z[:WALKS], z[WALKS:], size=size, label=label)
+        return np.asarray(walks)
+
+    strip = walk(FRAMES)
+    reporting.add_picture(
+        run_dir,
+        "interpolations",
+        images.grid(strip.reshape(-1, *strip.shape[2:]), columns=FRAMES),
+        title="Interpolations",
+        caption="Along great circles between two latents a row; samples/interpolation.gif has "
+        "them in motion.",
+    )
+    frames = [Image.fromarray(_plain(images.grid(step))) for step in walk(24).swapaxes(0, 1)]
+    loop = frames + frames[-2:0:-1]
+    folder = run_dir / "samples"
+    folder.mkdir(exist_ok=True)
+    loop[0].save(
+        folder / "interpolation.gif", save_all=True, append_images=loop[1:], duration=60, loop=0
+    )
+
+
+def _plain(sheet: np.ndarray) -> np.ndarray:
+    return sheet[..., 0] if sheet.shape[-1] == 1 else sheet
+
+
+def add_arithmetic(
+    run_dir: Path, generator: NetworkState, key: PRNGKey, prior: Prior, judge: Judge
+) -> None:
+    """Adds sums of mean codes: a bold digit minus a fine one plus another fine digit."""
+    made = draw(prior, key, generator, SEARCHED)
+    z = np.asarray(adversarial.latents(generator, key, SEARCHED, prior=prior))
+    label = judge(made).log_probs.argmax(1)
+    ink = made.reshape(SEARCHED, -1).mean(1)
+    rows = []
+    for a, b in ((0, 2), (3, 5), (8, 0), (7, 9), (6, 3)):
+        groups = [_extremes(ink, label, digit) for digit in (a, b)]
+        if any(len(order) < 2 * EXAMPLARS for order in groups):
+            continue  # collapsed: too few of a digit
+        fine_a, bold_a = groups[0][:EXAMPLARS], groups[0][-EXAMPLARS:]
+        fine_b = groups[1][:EXAMPLARS]
+        rows.append(adversarial.arithmetic(generator, z[bold_a], z[fine_a], z[fine_b]))
+    if rows:
+        reporting.add_picture(
+            run_dir,
+            "arithmetic",
+            images.grid(np.concatenate([np.asarray(row) for row in rows]), columns=4),
+            title="Arithmetic of codes",
+            caption="Each row: the mean code of three bold digits, of three fine ones of the same "
+            "class, of three fine ones of another class; and the first minus the second plus the "
+            "third, which should be a bold digit of the other class.",
+        )
+
+
+def _extremes(ink: np.ndarray, label: np.ndarray, digit: int) -> np.ndarray:
+    """Rows of one digit, finest first."""
+    rows = np.flatnonzero(label == digit)
+    return rows[np.argsort(ink[rows], kind="stable")]
+
+
+def add_neighbours(run_dir: Path, made: np.ndarray, train: data.Dataset) -> None:
+    """Adds samples above the training images nearest to them in pixels: memorization shows."""
+    real = train.take(np.arange(min(len(train), 10_000)))["image"]
+    flat = [x.reshape(len(x), -1).astype(np.float32) / 255.0 for x in (made, real)]
+    distances, places = evaluation.nearest(*flat, min(3, len(real)))
+    rows = [made, *(real[place] for place in places.T)]
+    reporting.add_picture(
+        run_dir,
+        "neighbours",
+        images.grid(np.concatenate(rows), columns=len(made)),
+        title="Nearest training images",
+        caption="New images (first row), and below each its nearest training images by Euclidean "
+        f"distance of pixels in [0, 1]: {distances[:, 0].mean():.1f} on average, where training "
+        f"images are {usual_distance(flat[1]):.1f} from the one nearest to them.",
+    )
+
+
+def usual_distance(flat: np.ndarray) -> float:
+    """The mean distance of some training images [n, d] to the nearest other one."""
+    distances, _ = evaluation.nearest(flat[:200], flat, min(2, len(flat)))  # the first is itself
+    return float(distances[:, -1].mean())

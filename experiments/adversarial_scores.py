@@ -1,0 +1,154 @@
+"""Scores of a generator's images against real ones, all with the provenance they hold for."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gen_jax import adversarial, data, evaluation
+from gen_jax.adversarial.gan import Prior
+from gen_jax.evaluation import digits
+from gen_jax.evaluation.provenance import Provenance, Score
+from gen_jax.state import NetworkState
+from gen_jax.typing import Array, PRNGKey
+
+CHUNK = 500
+Draw = Callable[[PRNGKey, NetworkState, int], np.ndarray]  # key, generator, n -> uint8 images
+
+
+@functools.partial(jax.jit, static_argnames=("n", "prior"))
+def _draw_chunk(
+    key: PRNGKey, generator: NetworkState, first: Array, n: int, prior: Prior
+) -> jax.Array:
+    return adversarial.sample(generator, key, n, prior=prior, first=first)  # pyright: ignore
+
+
+def draw(prior: Prior, key: PRNGKey, generator: NetworkState, n: int) -> np.ndarray:
+    """Generates ``n`` images, uint8, in chunks of bounded memory and one compiled shape.
+
+    A conditional generator goes through its classes in turn.
+    """
+    size = min(n, CHUNK)
+    parts = [
+        np.asarray(_draw_chunk(key, generator, jnp.asarray(first), size, prior))
+        for first in range(0, n, size)
+    ]
+    return np.concatenate(parts)[:n]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What the feature network says of images: ``features`` [n, d], ``log_probs`` [n, classes]."""
+
+    features: np.ndarray
+    log_probs: np.ndarray
+
+
+class Judge:
+    """The shipped digit classifier as feature network, for images of its size."""
+
+    def __init__(self) -> None:
+        self.classifier = digits.load()
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> "Judge | None":
+        """A judge for images of ``shape`` [H, W, C]; None where no shipped network reads them."""
+        try:
+            digits.check_digits((1, *shape))
+        except ValueError:
+            return None
+        return cls()
+
+    def __call__(self, images: np.ndarray) -> Judged:
+        """Reads images [n, H, W, C], in chunks."""
+        parts = [
+            jax.device_get(_read(self.classifier, _padded(chunk))) for chunk in _chunks(images)
+        ]
+        features, log_probs = (
+            np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True)
+        )
+        return Judged(features, log_probs)
+
+
+@jax.jit
+def _read(classifier: digits.DigitClassifier, image: Array) -> tuple[Array, Array]:
+    return classifier.features(image), classifier.log_probs(image)
+
+
+def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:
+    for first in range(0, len(images), CHUNK):
+        yield images[first : first + CHUNK]
+
+
+def _padded(images: np.ndarray) -> np.ndarray:
+    return np.pad(images, ((0, CHUNK - len(images)), *((0, 0),) * (images.ndim - 1)))
+
+
+def scores(
+    judge: Judge, fake: np.ndarray, dataset: data.Dataset, source: str, *, seed: int
+) -> list[Score]:
+    """Every score of generated images against a whole set of real ones.
+
+    ``source`` is the set's name as the command line gives it.
+    """
+    real = dataset.take(np.arange(len(dataset)))["image"]
+    x, y = judge(real), judge(fake)
+    network = judge.classifier
+    provenance = Provenance(
+        network=network.name,
+        digest=network.digest,
+        dataset=source,
+        split=dataset.split,
+        n_reference=len(real),
+        n_samples=len(fake),
+        image_size=real.shape[1:3],
+        resizer=network.resizer,
+    )
+    size = min(1000, len(real), len(fake))
+    n = min(len(real), len(fake))  # neighbours want as many of each
+    alike = dataclasses.replace(provenance, n_reference=n, n_samples=n)
+    precision, recall = evaluation.precision_recall(x.features[:n], y.features[:n])
+    density, coverage = evaluation.density_coverage(x.features[:n], y.features[:n])
+    kid, _ = evaluation.kid(x.features, y.features, subset_size=size, seed=seed)
+    shuffled = np.random.default_rng(seed).permutation(len(fake))
+    inception, _ = evaluation.inception_score(y.log_probs[shuffled])
+    found = classes(y)
+    values = {
+        "fid": evaluation.fid(x.features, y.features),
+        "fid_limit": evaluation.fid_extrapolated(x.features, y.features, seed=seed).limit,
+        "kid": kid,
+        "inception_score": inception,
+        "classes_covered": found.covered,
+        "class_balance": found.balance,
+    }
+    by_neighbours = {
+        "precision_k3": precision,
+        "recall_k3": recall,
+        "density_k5": density,
+        "coverage_k5": coverage,
+    }
+    return [Score(name, value, provenance) for name, value in values.items()] + [
+        Score(name, value, alike) for name, value in by_neighbours.items()
+    ]
+
+
+def classes(judged: Judged) -> evaluation.ClassCoverage:
+    """How often each class is among images that were judged."""
+    return evaluation.class_coverage(judged.log_probs.argmax(1), judged.log_probs.shape[1])
+
+
+def as_metrics(measured: list[Score]) -> dict[str, float | int | str]:
+    """Scores as a summary's metrics, and what they hold for in words."""
+    metrics: dict[str, float | int | str] = {
+        f"test/{score.name}": int(score.value) if score.name == "classes_covered" else score.value
+        for score in measured
+    }
+    where = measured[0].provenance
+    metrics["features"] = f"{where.network} {where.digest[:12]}"
+    metrics["resizer"] = where.resizer
+    metrics["reference"] = f"{where.n_reference} images of {where.dataset}, {where.split}"
+    metrics["generated"] = where.n_samples
+    return metrics

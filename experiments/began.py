@@ -1,0 +1,109 @@
+"""Boundary equilibrium GAN: an autoencoder as discriminator, and a measure of convergence.
+
+python -m experiments.began
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.adversarial_games import Game, game_setup
+from experiments.adversarial_models import GameConfig
+from experiments.config import UsageError, require_at_least
+from experiments.harness import Experiment, Setup, Splits, main, run
+from gen_jax.adversarial import began
+from gen_jax.adversarial.began_networks import BEGANDecoder, BEGANDiscriminator
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(GameConfig):
+    """Train and evaluate a BEGAN."""
+
+    gamma: float = 0.5
+    """Generated over real reconstruction error at equilibrium: low is sharp, high is various."""
+    lambda_k: float = 1e-3
+    """How fast the weight k moves."""
+    patience: int = 1000
+    """Steps over which M is averaged; the rate is halved when such a mean is not the lowest."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_at_least(1, self, "patience")
+        if not 0.0 <= self.gamma <= 1.0:
+            raise UsageError(f"--gamma must lie in [0, 1], got {self.gamma}")
+        if not self.lambda_k > 0.0:
+            raise UsageError(f"--lambda-k must be positive, got {self.lambda_k}")
+
+
+PRESETS = {
+    "smoke": Config(
+        steps=12,
+        batch_size=16,
+        latent_dim=4,
+        features=4,
+        evaluations=2,
+        scored_samples=40,
+        watched_samples=40,
+    ),
+    "default": Config(
+        steps=2500,
+        batch_size=16,
+        features=16,
+        learning_rate=4e-4,
+        lambda_k=5e-3,
+        ema_decay=0.99,
+        evaluations=6,
+    ),
+    "paper": Config(
+        dataset="tfds:mnist",
+        epochs=50,
+        batch_size=16,
+        features=64,
+        learning_rate=1e-4,
+        gamma=0.5,
+    ),
+}
+
+
+def build(config: Config, splits: Splits) -> Setup:
+    """Makes both networks, their step, and what is measured and drawn of them."""
+    shape = splits.train.image_shape
+    adam = optax.adam(config.rate(len(splits.train)), b1=0.5)
+    tx = began.plateau(adam, patience=config.patience)
+    sizes = {"latent_dim": config.latent_dim, "dtype": config.compute_dtype}
+    init = functools.partial(
+        began.init,
+        BEGANDecoder(config.features, image_shape=shape, **sizes),
+        BEGANDiscriminator(config.features, **sizes),
+        tx,
+        tx,
+        ema_decay=config.ema_decay,
+    )
+    state = jax.jit(init)(jax.random.key(config.seed), jnp.zeros((1, *shape), jnp.uint8))
+    eval_step = jax.jit(began.eval_step)
+
+    def errors(state: began.BEGANState, batch: dict[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(eval_step(state, batch)["error"])
+
+    return game_setup(
+        config,
+        splits,
+        Game(
+            state=state,
+            train_step=functools.partial(
+                began.train_step, gamma=config.gamma, lambda_k=config.lambda_k
+            ),
+            prior=began.uniform,
+            judged=("error", errors),
+        ),
+    )
+
+
+EXPERIMENT = Experiment("began", __doc__, PRESETS, build)
+
+if __name__ == "__main__":
+    main(lambda: run(EXPERIMENT))

@@ -1,0 +1,193 @@
+"""Eight Gaussians on a ring: which losses find all of them, and which collapse onto a few.
+
+python -m experiments.mixture
+
+Every loss of the library trains the same two dense networks on the same points; one picture shows
+what each generator makes as training goes on, and a table how many modes it found.
+"""
+
+import dataclasses
+import functools
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.adversarial_models import RECIPES, Recipe
+from experiments.config import DataConfig, UsageError, require_at_least
+from experiments.harness import main, say
+from experiments.study import Findings, Study, run_study
+from gen_jax import adversarial, evaluation, reporting
+from gen_jax.adversarial import gan
+from gen_jax.reporting import plots
+from gen_jax.typing import Array, PRNGKey
+
+MODES, RADIUS, STD = 8, 0.7, 0.02  # within the reach of a tanh
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(DataConfig):
+    """Compare losses on a mixture of Gaussians."""
+
+    dataset: str = "ring"
+    """The mixture; there is no other."""
+    loss: tuple[str, ...] = tuple(RECIPES)
+    """The losses to compare."""
+    steps: int = 5000
+    """Updates of each generator."""
+    batch_size: int = 256
+    hidden: int = 128
+    """Units of each network's two hidden layers."""
+    latent_dim: int = 16
+    learning_rate: float = 2e-4
+    moments: int = 5
+    """How often the generator is looked at."""
+    samples: int = 2000
+
+    def __post_init__(self):
+        names = ("steps", "batch_size", "hidden", "latent_dim", "moments")
+        require_at_least(1, self, *names)
+        require_at_least(2, self, "samples")
+        if self.dataset != "ring":
+            raise UsageError(f"--dataset must be ring, got {self.dataset}")
+        unknown = [name for name in self.loss if name not in RECIPES]
+        if unknown or not self.loss:
+            known = ", ".join(RECIPES)
+            raise UsageError(f"--loss must be some of {known}, got {' '.join(unknown) or 'none'}")
+        if self.steps < self.moments:
+            raise UsageError(f"--steps must be --moments or more, got {self.steps}")
+
+
+PRESETS = {
+    "smoke": Config(
+        loss=("non-saturating", "wasserstein"),
+        steps=20,
+        batch_size=32,
+        hidden=8,
+        latent_dim=2,
+        moments=2,
+        samples=64,
+    ),
+    "default": Config(),
+    "paper": Config(steps=50_000, hidden=512, latent_dim=256),
+}
+
+
+def centers() -> np.ndarray:
+    """The modes, [8, 2]."""
+    angles = 2.0 * np.pi * np.arange(MODES) / MODES
+    return RADIUS * np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def ring(key: PRNGKey, n: int) -> Array:
+    """Points of the mixture, [n, 2]."""
+    mode_key, noise_key = jax.random.split(key)
+    mode = jax.random.randint(mode_key, (n,), 0, MODES)
+    return jnp.asarray(centers())[mode] + STD * jax.random.normal(noise_key, (n, 2))
+
+
+def make_state(config: Config, recipe: Recipe, key: PRNGKey) -> gan.GANState:
+    """Both networks before their first update; none normalizes batches, which hides collapse."""
+    hidden = (config.hidden,) * 2
+    tx = optax.adam(config.learning_rate, b1=recipe.b1, b2=recipe.b2)
+    return gan.init(
+        adversarial.DenseGenerator(hidden, image_shape=(2,), latent_dim=config.latent_dim),
+        adversarial.DenseDiscriminator(hidden, spectral=recipe.spectral),
+        tx,
+        tx,
+        key,
+        jnp.zeros((1, 2)),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("config", "recipe", "steps"))
+def advance(
+    config: Config, recipe: Recipe, state: gan.GANState, data_key: PRNGKey, steps: int
+) -> gan.GANState:
+    """Trains for ``steps`` more steps, each on points of its own."""
+
+    def body(_: Array, state: gan.GANState) -> gan.GANState:
+        points = ring(jax.random.fold_in(data_key, state.step), config.batch_size)
+        step = functools.partial(
+            gan.train_step, loss=recipe.loss, d_steps=recipe.d_steps, penalty=recipe.penalty
+        )
+        return step(state, {"image": points})[0]
+
+    return jax.lax.fori_loop(0, steps, body, state)
+
+
+def work(config: Config, run_dir: Path) -> Findings:
+    """Trains each loss's pair and shows what the generators make."""
+    key, data_key, sample_key = jax.random.split(jax.random.key(config.seed), 3)
+    each = config.steps // config.moments
+    clouds: dict[str, list[np.ndarray]] = {}
+    rows, metrics, params = [], {}, {}
+    start = time.perf_counter()
+    for name in config.loss:
+        recipe = RECIPES[name]
+        state = make_state(config, recipe, jax.random.fold_in(key, 0))  # all begin alike
+        clouds[name] = []
+        for i in range(config.moments):
+            state = advance(config, recipe, state, data_key, each)
+            z_key = jax.random.fold_in(sample_key, i)
+            clouds[name].append(np.asarray(points_of(state, z_key, config.samples)))
+        found = evaluation.ring_modes(clouds[name][-1], centers(), STD)
+        rows.append((name, found.found, f"{found.high_quality:.1%}"))
+        metrics[f"test/modes_{name}"] = found.found
+        metrics[f"test/high_quality_{name}"] = found.high_quality
+        params[name] = state.params
+        if not config.quiet:
+            say(f"{name}: {found.found} of {MODES} modes, {found.high_quality:.1%} of points good")
+    steps = each * config.moments * len(config.loss)
+    add_results(config, clouds, rows, each, run_dir)
+    return Findings(
+        params=params,
+        steps=steps,
+        examples_per_s=steps * config.batch_size / (time.perf_counter() - start),
+        metrics=metrics,
+    )
+
+
+@functools.partial(jax.jit, static_argnames="n")
+def points_of(state: gan.GANState, key: PRNGKey, n: int) -> Array:
+    """Generated points, [n, 2]."""
+    z = adversarial.latents(state.generator, key, n)
+    variables = {"params": state.generator.params, **state.generator.model_state}
+    return state.generator.model.apply(variables, z, None, train=False)
+
+
+def add_results(
+    config: Config,
+    clouds: dict[str, list[np.ndarray]],
+    rows: list[tuple[str, int, str]],
+    each: int,
+    run_dir: Path,
+) -> None:
+    """Adds the picture and the table."""
+    reporting.add_picture(
+        run_dir,
+        "ring",
+        plots.point_clouds(
+            clouds, [f"step {each * (i + 1):,}" for i in range(config.moments)], marked=centers()
+        ),
+        title="What each generator makes",
+        caption=f"{config.samples:,} generated points; crosses are the mixture's modes.",
+    )
+    reporting.add_table(
+        run_dir,
+        "modes",
+        ["loss", f"modes found, of {MODES}", "points of high quality"],
+        rows,
+        title="Modes found",
+        caption="A point is of high quality within three standard deviations of a mode (Srivastava "
+        "et al. 2017); a mode is found if such points are a tenth of its fair share or more.",
+    )
+
+
+STUDY = Study("mixture", __doc__, PRESETS, work)
+
+if __name__ == "__main__":
+    main(lambda: run_study(STUDY))

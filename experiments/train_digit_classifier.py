@@ -1,0 +1,293 @@
+"""The digit classifier whose features and classes the scores of digits are made of.
+
+python -m experiments.train_digit_classifier                                   # on shipped digits
+python -m experiments.train_digit_classifier full --dataset tfds:mnist --data-dir DIR
+
+The run's folder holds ``digits.safetensors``; ``full`` made the one in ``gen_jax/evaluation``, and
+``digits.md`` there has its accuracy.
+"""
+
+import dataclasses
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Float
+
+from experiments.config import RunConfig, UsageError
+from experiments.harness import Experiment, Setup, Splits, main, run
+from gen_jax import data, images, reporting
+from gen_jax.evaluation import digits
+from gen_jax.evaluation.resize import bicubic_weights
+from gen_jax.state import TrainState, example_keys, mean_over_devices
+from gen_jax.typing import Array, Batch, Images, Metrics, Params, PRNGKey
+
+SHOWN = 64
+ELASTIC_NODES = 6  # of the grid whose random displacements bend an image, along either side
+
+
+Judged = dict[str, np.ndarray]  # of each image of a split: nll, guess, accuracy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(RunConfig):
+    """Train and evaluate the digit classifier."""
+
+    shift: float = 2.0
+    """Move each image by at most so many pixels along either side."""
+    rotation: float = 12.0
+    """Turn it by at most so many degrees."""
+    zoom: float = 0.15
+    """Change its height and its width by at most this share."""
+    elastic: float = 1.0
+    """Bend it: the standard deviation of a smooth random displacement, in pixels."""
+    label_smoothing: float = 0.0
+    """Share of a label's probability that is spread evenly over all digits."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("shift", "rotation", "zoom", "elastic"):
+            value = getattr(self, name)
+            if not (value >= 0.0 and math.isfinite(value)):
+                raise UsageError(f"--{name} must be 0 or more, got {value}")
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise UsageError(f"--label-smoothing must lie in [0, 1), got {self.label_smoothing}")
+
+
+PRESETS = {
+    "smoke": Config(steps=40, batch_size=32, evaluations=1),
+    "default": Config(epochs=15, decay_epochs=15, ema_decay=0.99),
+    "full": Config(
+        dataset="tfds:mnist",
+        epochs=12,
+        decay_epochs=12,
+        ema_decay=0.999,
+        validation_fraction=0.0,  # nothing is chosen by the images that it is watched on
+    ),
+}
+
+
+# The step
+
+
+def augment(
+    key: PRNGKey,
+    image: Images,
+    *,
+    shift: float = 0.0,
+    rotation: float = 0.0,
+    zoom: float = 0.0,
+    elastic: float = 0.0,
+    axis_name: str | None = None,
+) -> Float[Array, "batch height width channels"]:
+    """Moves, turns, stretches and bends each image at random; floats in [0, 1], black outside.
+
+    The options are as in ``Config``; without any, images stay as they are.
+    """
+    height, width = image.shape[1:3]
+    nodes = min(height, width, ELASTIC_NODES)
+    bend = [jnp.asarray(bicubic_weights(nodes, side), jnp.float32) for side in (height, width)]
+    place = np.indices((height, width), np.float32)
+    centre = np.asarray([height - 1, width - 1], np.float32).reshape(2, 1, 1) / 2.0
+
+    def one(key: PRNGKey, image: Array) -> Array:
+        keys = dict(zip(("turn", "zoom", "shift", "bend"), jax.random.split(key, 4), strict=True))
+        angle = math.radians(rotation) * _symmetric(keys["turn"], ())
+        scale = 1.0 + zoom * _symmetric(keys["zoom"], (2,))
+        moved = shift * _symmetric(keys["shift"], (2, 1, 1))
+        bent = elastic * jax.random.normal(keys["bend"], (2, nodes, nodes))
+        bent = jnp.einsum("yi,dij,xj->dyx", bend[0], bent, bend[1])
+        turn = jnp.asarray([[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]])
+        source = jnp.einsum("de,eyx->dyx", turn / scale[None, :], place - centre)
+        source = source + centre + moved + bent
+
+        def sample(channel: Array) -> Array:
+            return jax.scipy.ndimage.map_coordinates(channel, list(source), order=1)
+
+        return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
+
+    return jax.vmap(one)(example_keys(key, len(image), axis_name), images.to_float(image))
+
+
+def _symmetric(key: PRNGKey, shape: tuple[int, ...]) -> Array:
+    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    label_smoothing: float = 0.0,
+    shift: float = 0.0,
+    rotation: float = 0.0,
+    zoom: float = 0.0,
+    elastic: float = 0.0,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+    """One update by the cross-entropy of augmented images.
+
+    Reads ``batch["image"]`` and ``batch["label"]``. Metrics: ``loss`` (nats an image), and
+    ``accuracy`` on the augmented images.
+    """
+    x = augment(
+        state.step_keys("augment")["augment"],
+        batch["image"],
+        shift=shift,
+        rotation=rotation,
+        zoom=zoom,
+        elastic=elastic,
+        axis_name=axis_name,
+    )
+    one_hot = jax.nn.one_hot(batch["label"], digits.N_CLASSES)
+    targets = optax.smooth_labels(one_hot, label_smoothing)
+
+    def loss(params: Params) -> tuple[Array, Array]:
+        _, logits = state.model.apply({"params": params}, x)
+        return optax.softmax_cross_entropy(logits, targets).mean(), logits
+
+    (value, logits), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+    metrics = {"loss": value, "accuracy": jnp.mean(logits.argmax(1) == batch["label"])}
+    grads, metrics = mean_over_devices((grads, metrics), axis_name)
+    return state.apply_gradients(grads), metrics
+
+
+# What is measured and shown
+
+
+def build(config: Config, splits: Splits) -> Setup:
+    """Makes the network, its step, and what is measured and drawn of it."""
+    for part in (splits.train, splits.validation, splits.test):
+        check(config, part)
+    network = digits.DigitNetwork()
+    key_init, key_state, key_show = jax.random.split(jax.random.key(config.seed), 3)
+    example = jnp.zeros((1, *splits.train.image_shape))
+    state = TrainState.create(
+        model=network,
+        tx=optax.adam(config.rate(len(splits.train))),
+        params=jax.jit(network.init)(key_init, example)["params"],
+        key=key_state,
+        ema_decay=config.ema_decay,
+    )
+    bending = {name: getattr(config, name) for name in ("shift", "rotation", "zoom", "elastic")}
+
+    bend = jax.jit(functools.partial(augment, **bending))
+
+    def pictures(state: TrainState, run_dir: Path) -> None:
+        digits.save(run_dir / "digits.safetensors", state.eval_params)
+        add_pictures(run_dir, splits.test, measure(state, splits.test))
+        few = splits.train.take(np.arange(min(SHOWN, len(splits.train))))["image"]
+        add_augmented(run_dir, bend(key_show, jnp.asarray(few)))
+
+    return Setup(
+        state=state,
+        train_step=functools.partial(train_step, label_smoothing=config.label_smoothing, **bending),
+        validate=lambda state: means(measure(state, splits.validation)),
+        film=lambda state: worst(splits.validation, measure(state, splits.validation)),
+        test=lambda state: test_metrics(state, splits.test),
+        pictures=pictures,
+        best=("nll", "min"),
+    )
+
+
+@jax.jit
+def judge(params: Params, batch: Batch) -> Metrics:
+    """Each image's ``nll`` (nats), its ``guess``, and whether that is right (``accuracy``), [B]."""
+    apply: Any = digits.DigitNetwork().apply
+    _, logits = apply({"params": params}, images.to_float(batch["image"]))
+    guess, label = logits.argmax(1), batch["label"]
+    nll = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+    return {"nll": nll, "guess": guess, "accuracy": (guess == label).astype(jnp.float32)}
+
+
+def measure(state: TrainState, part: data.Dataset) -> Judged:
+    """What ``judge`` says of every image of a split, by the weights as they are written."""
+    params = digits.make(state.eval_params).params
+    results = []
+    for batch in data.evaluation_batches(part, min(500, len(part))):
+        mask = batch.pop("mask")
+        judged = judge(params, {name: jnp.asarray(value) for name, value in batch.items()})
+        results.append({name: np.asarray(value)[mask] for name, value in judged.items()})
+    return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
+
+
+def means(judged: Judged) -> dict[str, float]:
+    """The average over a split of what has one."""
+    return {name: float(judged[name].mean(dtype=np.float64)) for name in ("nll", "accuracy")}
+
+
+def test_metrics(state: TrainState, test: data.Dataset) -> dict[str, float | str]:
+    """Accuracy, errors and likelihood of the test images, and the weights' digest."""
+    judged = measure(state, test)
+    metrics: dict[str, float | str] = {f"test/{name}": v for name, v in means(judged).items()}
+    metrics["test/errors"] = int((judged["accuracy"] == 0).sum())
+    metrics["weights_digest"] = digits.make(state.eval_params).digest
+    return metrics
+
+
+def check(config: Config, part: data.Dataset) -> None:
+    """Raises ``UsageError`` unless a split holds labelled digits of MNIST's size."""
+    try:
+        digits.check_digits((len(part), *part.image_shape))
+    except ValueError:
+        raise UsageError(
+            f"the classifier is one of gray images of {digits.SIZE}×{digits.SIZE} pixels, and "
+            f"those of {config.dataset} are {part.image_shape}: --image-size {digits.SIZE} and "
+            "--channels 1 make them so"
+        ) from None
+    labels = part.take(np.arange(len(part))).get("label")
+    if labels is None:
+        raise UsageError(f"a classifier is trained with labels, and {config.dataset} has none")
+    if labels.min() < 0 or labels.max() >= digits.N_CLASSES:
+        raise UsageError(
+            f"labels are the digits 0 to 9, and {config.dataset} has {labels.min()} to "
+            f"{labels.max()}"
+        )
+
+
+def worst(part: data.Dataset, judged: Judged) -> np.ndarray:
+    """The images whose label the network gives the least probability, worst first."""
+    return part.take(np.argsort(-judged["nll"], kind="stable")[:SHOWN])["image"]
+
+
+def add_pictures(run_dir: Path, test: data.Dataset, judged: Judged) -> None:
+    """Adds the worst recognized test images, and what was taken for what."""
+    reporting.add_picture(
+        run_dir,
+        "worst",
+        images.grid(worst(test, judged)),
+        title="Hardest test images",
+        caption="Those whose digit the classifier gives the least probability, the worst first.",
+    )
+    labels = test.take(np.arange(len(test)))["label"]
+    counts = np.zeros((digits.N_CLASSES, digits.N_CLASSES), np.int64)
+    np.add.at(counts, (labels, judged["guess"]), 1)
+    reporting.add_table(
+        run_dir,
+        "confusion",
+        ["digit", *(f"read as {i}" for i in range(digits.N_CLASSES))],
+        [(str(i), *map(int, row)) for i, row in enumerate(counts)],
+        title="What is taken for what",
+        caption="Test images by their digit (rows) and by what the classifier reads (columns).",
+    )
+
+
+def add_augmented(run_dir: Path, image: Array) -> None:
+    """Adds images as the network sees them in training."""
+    reporting.add_picture(
+        run_dir,
+        "augmented",
+        images.grid(np.asarray(images.to_uint8(image))),
+        title="Augmented images",
+        caption="Training images, moved, turned, stretched and bent as in training.",
+    )
+
+
+EXPERIMENT = Experiment("train_digit_classifier", __doc__, PRESETS, build)
+
+if __name__ == "__main__":
+    main(lambda: run(EXPERIMENT))

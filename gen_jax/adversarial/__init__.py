@@ -1,0 +1,31 @@
+"""Adversarial models: a generator and a discriminator that play against one another."""
+
+from gen_jax.adversarial import began, gan, losses, networks, queries
+from gen_jax.adversarial.networks import (
+    ConvDiscriminator,
+    ConvGenerator,
+    DenseDiscriminator,
+    DenseGenerator,
+    ResidualDiscriminator,
+    ResidualGenerator,
+)
+from gen_jax.adversarial.queries import arithmetic, generate, interpolation, latents, sample
+
+__all__ = [
+    "ConvDiscriminator",
+    "ConvGenerator",
+    "DenseDiscriminator",
+    "DenseGenerator",
+    "ResidualDiscriminator",
+    "ResidualGenerator",
+    "arithmetic",
+    "began",
+    "gan",
+    "generate",
+    "interpolation",
+    "latents",
+    "losses",
+    "networks",
+    "queries",
+    "sample",
+]

@@ -1,0 +1,164 @@
+"""Boundary equilibrium GAN (Berthelot et al. 2017, 1703.10717): the discriminator reconstructs.
+
+With L(v) = |v - D(v)|, the mean absolute error of a pixel, of an autoencoder D (section 3.4):
+
+    L_D = L(x) - k_t L(G(z_D))      for theta_D
+    L_G = L(G(z_G))                 for theta_G
+    k_{t+1} = k_t + lambda_k (gamma L(x) - L(G(z_G)))        held in [0, 1]
+    M = L(x) + |gamma L(x) - L(G(z_G))|                      measures convergence
+
+gamma is the share of generated to real error at equilibrium: small for sharp images, large for
+various ones. The paper starts at Adam 1e-4 and halves the rate when M stalls: ``plateau``.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Float
+
+from gen_jax.adversarial import gan
+from gen_jax.adversarial.gan import GANState, Prior, play
+from gen_jax.adversarial.networks import FloatImages
+from gen_jax.images import to_symmetric
+from gen_jax.state import NetworkState, mean_over_devices, named_keys
+from gen_jax.typing import Array, Batch, Images, Metrics, Params, PerExample, PRNGKey
+
+
+@flax.struct.dataclass(kw_only=True)
+class BEGANState(GANState):
+    """A game's state with ``k``, the weight of generated images in the discriminator's loss."""
+
+    k: Float[Array, ""]
+
+
+def uniform(key: PRNGKey, shape: tuple[int, ...]) -> Array:
+    """The paper's prior: each component from [-1, 1]."""
+    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+
+
+def plateau(
+    tx: optax.GradientTransformation, *, patience: int, min_scale: float = 0.01
+) -> optax.GradientTransformation:
+    """``tx`` with its rate halved whenever M's mean over ``patience`` steps stops falling.
+
+    M is averaged over ``patience`` steps, since its noise from step to step hides its course; each
+    average that is not the lowest so far halves the rate, down to ``min_scale`` of it.
+    """
+    halve = optax.contrib.reduce_on_plateau(
+        factor=0.5,
+        patience=1,
+        rtol=1e-6,  # optax wants some
+        accumulation_size=patience,
+        min_scale=min_scale,
+    )
+    return optax.chain(tx, halve)
+
+
+def init(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    generator_tx: optax.GradientTransformation,
+    discriminator_tx: optax.GradientTransformation,
+    key: PRNGKey,
+    example: Images,
+    *,
+    ema_decay: float | None = None,
+) -> BEGANState:
+    """Draws both networks' parameters; k starts at 0, as in the paper. See ``gan.init``."""
+    game = gan.init(
+        generator,
+        discriminator,
+        generator_tx,
+        discriminator_tx,
+        key,
+        example,
+        ema_decay=ema_decay,
+    )
+    fields = {field.name: getattr(game, field.name) for field in dataclasses.fields(game)}
+    return BEGANState(**fields, k=jnp.zeros((), jnp.float32))
+
+
+def reconstruction_error(network: NetworkState, params: Params, x: FloatImages) -> PerExample:
+    """L(x), the mean absolute error of a pixel, of images in [-1, 1]."""
+    y, _ = play(network, params, x)
+    return jnp.abs(x - y).reshape(x.shape[0], -1).mean(-1)
+
+
+def train_step(
+    state: BEGANState,
+    batch: Batch,
+    *,
+    gamma: float = 0.5,
+    lambda_k: float = 1e-3,
+    prior: Prior = uniform,
+    axis_name: str | None = None,
+) -> tuple[BEGANState, Metrics]:
+    """One update of both players at once, and of k.
+
+    Reads ``batch["image"]``. Metrics, means over the batch: ``convergence`` (M), ``k``,
+    ``real/error`` and ``generated/error`` (L(x) and L(G(z_G))), both networks' gradient norms
+    (``discriminator/gradient``, ``generator/gradient``), and ``diversity`` as in ``gan``.
+    Raises ``ValueError`` for ``gamma`` outside [0, 1].
+    """
+    if not 0.0 <= gamma <= 1.0:
+        raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
+    x = to_symmetric(batch["image"])
+    keys = named_keys(state.key, state.step, "discriminator", "generator")
+
+    def generate(params: Params, key: PRNGKey) -> tuple[Array, Any]:
+        z = gan.draw_latents(state.generator, key, len(x), prior, axis_name)
+        return play(state.generator, params, z)
+
+    fake, _ = generate(state.generator.params, keys["discriminator"])
+
+    def discriminator_loss(params: Params) -> tuple[Array, Array]:
+        real_error = reconstruction_error(state.discriminator, params, x).mean()
+        fake_error = reconstruction_error(state.discriminator, params, fake).mean()
+        return real_error - state.k * fake_error, real_error
+
+    def generator_loss(params: Params) -> tuple[Array, tuple[Array, Any]]:
+        made, model_state = generate(params, keys["generator"])
+        error = reconstruction_error(state.discriminator, state.discriminator.params, made).mean()
+        return error, (made, model_state)
+
+    (_, real_error), d_grads = jax.value_and_grad(discriminator_loss, has_aux=True)(
+        state.discriminator.params
+    )
+    (fake_error, (made, model_state)), g_grads = jax.value_and_grad(generator_loss, has_aux=True)(
+        state.generator.params
+    )
+    d_grads, g_grads, real_error, fake_error = mean_over_devices(
+        (d_grads, g_grads, real_error, fake_error), axis_name
+    )
+    balance = gamma * real_error - fake_error
+    convergence = real_error + jnp.abs(balance)
+    metrics = {
+        "convergence": convergence,
+        "k": state.k,
+        "real/error": real_error,
+        "generated/error": fake_error,
+        "discriminator/gradient": optax.tree.norm(d_grads),
+        "generator/gradient": optax.tree.norm(g_grads),
+        "diversity": gan.diversity(x, made, axis_name),
+    }
+    state = dataclasses.replace(
+        state,
+        step=state.step + 1,
+        generator=state.generator.apply_gradients(
+            g_grads, model_state=model_state, value=convergence
+        ),
+        discriminator=state.discriminator.apply_gradients(d_grads, value=convergence),
+        k=jnp.clip(state.k + lambda_k * balance, 0.0, 1.0),
+    )
+    return state, metrics
+
+
+def eval_step(state: BEGANState, batch: Batch) -> Metrics:
+    """Each image's ``error`` L(x), [B]."""
+    network = state.discriminator
+    return {"error": reconstruction_error(network, network.params, to_symmetric(batch["image"]))}

@@ -1,0 +1,107 @@
+"""What a trained generator can be asked: images, walks between them, and sums of their codes.
+
+Each takes the generator's record (``state.generator``) and uses its averaged parameters where it
+has them, with its running batch statistics.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from gen_jax.adversarial.gan import Prior, n_classes
+from gen_jax.adversarial.networks import Labels, Latents
+from gen_jax.images import from_symmetric
+from gen_jax.interpolation import Path, spherical, walk
+from gen_jax.state import NetworkState
+from gen_jax.typing import Array, Images, PRNGKey
+
+
+def truncated_normal(limit: float) -> Prior:
+    """The normal prior with each component drawn from [-limit, limit] (Brock et al. 2018, 3.1).
+
+    Typical images instead of various ones. Raises ``ValueError`` unless ``limit`` is positive.
+    """
+    if not limit > 0.0:
+        raise ValueError(f"latents must be truncated at a positive limit, got {limit}")
+    return lambda key, shape: jax.random.truncated_normal(key, -limit, limit, shape)
+
+
+def generate(generator: NetworkState, z: Latents, label: Labels | None = None) -> Images:
+    """The image of each latent.
+
+    Raises ``ValueError`` for labels that the generator does not know, or lacks.
+    """
+    classes = n_classes(generator.model)
+    if (classes is None) != (label is None):
+        wants = "no labels" if classes is None else f"a label below {classes} for each image"
+        raise ValueError(f"the generator takes {wants}")
+    variables = {"params": generator.eval_params, **generator.model_state}
+    return from_symmetric(generator.model.apply(variables, z, label, train=False))
+
+
+def latents(
+    generator: NetworkState,
+    key: PRNGKey,
+    n: int,
+    *,
+    prior: Prior = jax.random.normal,
+    first: int = 0,
+) -> Latents:
+    """Latents number ``first`` to ``first + n - 1`` of a key: a part of more of them is the same.
+
+    Raises ``ValueError`` unless ``n`` is 1 or more.
+    """
+    if n < 1:
+        raise ValueError(f"1 or more latents can be drawn, got {n}")
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
+    return jax.vmap(lambda key: prior(key, (generator.model.latent_dim,)))(keys)
+
+
+def sample(
+    generator: NetworkState,
+    key: PRNGKey,
+    n: int,
+    *,
+    label: Labels | None = None,
+    prior: Prior = jax.random.normal,
+    first: int = 0,
+) -> Images:
+    """Images number ``first`` to ``first + n - 1`` of a key, so that many can be drawn in parts.
+
+    A conditional generator's labels are ``label`` [n], or go through its classes in turn.
+    """
+    classes = n_classes(generator.model)
+    if label is None and classes is not None:
+        label = (first + jnp.arange(n)) % classes
+    return generate(generator, latents(generator, key, n, prior=prior, first=first), label)
+
+
+def interpolation(
+    generator: NetworkState,
+    start: Latents,
+    end: Latents,
+    *,
+    size: int = 9,
+    path: Path = spherical,
+    label: Labels | None = None,
+) -> Int[Array, "batch size height width channels"]:
+    """Images along ``path`` from each ``start`` to its ``end``; ``label`` [B] stays the same."""
+    z = walk(start, end, size=size, path=path)
+    labels = None if label is None else jnp.repeat(label, size)
+    images = generate(generator, z.reshape(-1, z.shape[-1]), labels)
+    return images.reshape(*z.shape[:2], *images.shape[1:])
+
+
+def arithmetic(
+    generator: NetworkState,
+    base: Float[Array, "n latent"],
+    minus: Float[Array, "m latent"],
+    plus: Float[Array, "k latent"],
+) -> Images:
+    """The images of the mean codes ``base``, ``minus``, ``plus``, and of base - minus + plus, [4].
+
+    Radford et al. 2015 (1511.06434), section 6.3.2: what images share is a direction. The sum of
+    means is shorter than a code of the prior; it is not stretched, as they did not.
+    """
+    means = [codes.mean(0) for codes in (base, minus, plus)]
+    return generate(generator, jnp.stack([*means, means[0] - means[1] + means[2]]))

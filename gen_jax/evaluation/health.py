@@ -1,0 +1,147 @@
+"""Whether an adversarial game is healthy, said in words from its logged numbers.
+
+Each rule reads ``metrics.jsonl``'s rows and gives at most one finding. Their bounds are stated
+beside them; they are rules of thumb, not theorems.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Rows = Sequence[Mapping[str, Any]]  # "step", and metrics by name
+
+PERFECT = 0.99  # of the logits on their side: the generator's gradient says little more
+DIVERSITY_KEPT = 0.5  # of the best so far
+DIVERSITY_LEAST = 0.5  # of the real images'
+MEMORIZED = 0.5  # of the way from training images' logits to generated ones'
+VANISHED = 1e-3  # of the median gradient of the run's first tenth
+EXPLODED = 1e3
+SMOOTHED = 5  # logged values; the median of so many counts, so that one says nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What is wrong, and since which step."""
+
+    step: int
+    text: str
+
+
+def diagnose(rows: Rows, *, critic: bool = False) -> list[Finding]:
+    """All that the rules find wrong with a run, earliest first; empty where it looks healthy.
+
+    A Wasserstein ``critic`` is meant to part real from generated images as well as it can: then
+    nothing is wrong with that.
+    """
+    rules = [rule for rule in RULES if not (critic and rule is discriminator_wins)]
+    found = [finding for rule in rules for finding in rule(rows)]
+    return sorted(found, key=lambda finding: finding.step)
+
+
+def in_words(rows: Rows, *, critic: bool = False) -> list[str]:
+    """A sentence for each of ``diagnose``'s findings, or one that there are none."""
+    found = diagnose(rows, critic=critic)
+    if not found:
+        return ["None of the rules found anything wrong."]
+    return [f"{finding.text} since step {finding.step:,}." for finding in found]
+
+
+def series(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The steps and the finite values of a metric, each the median of the last few."""
+    pairs = [(row["step"], row[name]) for row in rows if _is_number(row.get(name))]
+    steps = np.asarray([step for step, _ in pairs], np.int64)
+    values = [float(value) for _, value in pairs]
+    smooth = [np.median(values[max(0, i + 1 - SMOOTHED) : i + 1]) for i in range(len(values))]
+    return steps, np.asarray(smooth, np.float64)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def since(steps: np.ndarray, wrong: np.ndarray) -> int | None:
+    """The step from which on ``wrong`` holds to the end; None unless it does for a few values."""
+    right = np.flatnonzero(~wrong)
+    first = 0 if len(right) == 0 else int(right[-1]) + 1
+    return int(steps[first]) if len(wrong) - first >= SMOOTHED else None
+
+
+def discriminator_wins(rows: Rows) -> Iterator[Finding]:
+    """D tells all real from all generated images: no gradient is left that leads anywhere."""
+    steps, values = series(rows, "train/separation")
+    step = since(steps, values >= PERFECT)
+    if step is not None:
+        yield Finding(step, "D separates real from generated images perfectly")
+
+
+def diversity_fell(rows: Rows) -> Iterator[Finding]:
+    """Generated images have become more alike: mode collapse."""
+    steps, values = series(rows, "train/diversity")
+    if len(values) == 0:
+        return
+    best = np.maximum.accumulate(values)
+    step = since(steps, values < DIVERSITY_KEPT * best)
+    if step is not None:
+        yield Finding(step, f"Diversity is below {DIVERSITY_KEPT:.0%} of its best")
+        return
+    step = since(steps, values < DIVERSITY_LEAST)
+    if step is not None:
+        yield Finding(
+            step, f"Generated images vary less than {DIVERSITY_LEAST:.0%} as much as real ones"
+        )
+
+
+def discriminator_memorizes(rows: Rows) -> Iterator[Finding]:
+    """D takes held-out real images for generated ones: it knows its training images by heart."""
+    names = ("training", "held_out", "generated")
+    logged = [f"validation/{name}/logit" for name in names]
+    complete = [row for row in rows if all(_is_number(row.get(name)) for name in logged)]
+    if not complete:
+        return
+    steps = np.asarray([row["step"] for row in complete], np.int64)
+    training, held_out, generated = (np.asarray([r[n] for r in complete]) for n in logged)
+    width = training - generated
+    wrong = (width > 0.0) & (training - held_out > MEMORIZED * width)
+    right = np.flatnonzero(~wrong)
+    first = 0 if len(right) == 0 else int(right[-1]) + 1
+    if len(wrong) - first >= 2:  # validated seldom, over many images: two in a row say enough
+        yield Finding(int(steps[first]), "D overfits: it rates held-out images as generated ones")
+
+
+def gradients(rows: Rows) -> Iterator[Finding]:
+    """A player's gradient has vanished or exploded, against what it was at the start."""
+    for player, name in (("G", "generator"), ("D", "discriminator")):
+        steps, values = series(rows, f"train/{name}/gradient")
+        if len(values) < 10:
+            continue
+        usual = float(np.median(values[: len(values) // 10 + 1]))
+        for word, wrong in (
+            ("vanished", values < VANISHED * usual),
+            ("exploded", values > EXPLODED * usual),
+        ):
+            step = since(steps, wrong)
+            if step is not None:
+                yield Finding(step, f"{player}'s gradient has {word}")
+
+
+def began_stalled(rows: Rows) -> Iterator[Finding]:
+    """BEGAN's convergence measure M ends above where it was: the players have parted."""
+    steps, values = series(rows, "train/convergence")
+    if len(values) < 2 * SMOOTHED:
+        return
+    lowest = np.minimum.accumulate(values)
+    step = since(steps, values > 1.5 * lowest)
+    if step is not None:
+        yield Finding(step, "M is half as high again as it has been")
+
+
+RULES: tuple[Callable[[Rows], Iterator[Finding]], ...] = (
+    discriminator_wins,
+    diversity_fell,
+    discriminator_memorizes,
+    gradients,
+    began_stalled,
+)

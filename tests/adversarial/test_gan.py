@@ -1,0 +1,252 @@
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import export
+
+from gen_jax import adversarial, data, training
+from gen_jax.adversarial import gan, losses
+
+SHAPE = (8, 8, 1)
+
+
+def networks(*, n_classes=None, norm="batch", **fields):
+    generator = adversarial.ConvGenerator(
+        2, image_shape=SHAPE, latent_dim=3, n_classes=n_classes, **fields
+    )
+    return generator, adversarial.ConvDiscriminator(2, n_classes=n_classes, norm=norm, **fields)
+
+
+def make(*, rate=1e-3, ema_decay=0.9, **fields):
+    init = functools.partial(
+        gan.init, *networks(**fields), optax.adam(rate), optax.adam(rate), ema_decay=ema_decay
+    )
+    return jax.jit(init)(jax.random.key(0), jnp.zeros((1, *SHAPE), jnp.uint8))
+
+
+@pytest.fixture(scope="module")
+def batch():
+    random = np.random.default_rng(0)
+    return {
+        "image": jnp.asarray(random.integers(0, 256, (8, *SHAPE)), jnp.uint8),
+        "label": jnp.arange(8) % 3,
+    }
+
+
+@pytest.fixture(scope="module")
+def step():
+    return jax.jit(gan.train_step, static_argnames=("loss", "d_steps", "fresh_images", "penalty"))
+
+
+def test_one_networks_loss_has_exactly_no_gradient_in_the_other(batch):
+    state = make(norm="none")
+    real = gan.as_made(batch["image"])
+    z = jax.random.normal(jax.random.key(1), (8, 3))
+    keys = jax.random.split(jax.random.key(2), 8)
+
+    @jax.jit
+    def cross(g_params, d_params):
+        def d_loss(g_params):
+            fake, _ = gan.play(state.generator, g_params, z, None)
+            value, _ = gan.discriminator_loss(
+                d_params,
+                state.discriminator,
+                real,
+                fake,
+                None,
+                keys,
+                loss=losses.wasserstein,
+                penalty=losses.wgan_gp,
+            )
+            return value
+
+        def g_loss(d_params):
+            fake, _ = gan.play(state.generator, g_params, z, None)
+            discriminator = dataclasses.replace(state.discriminator, params=d_params)
+            return gan.generator_loss(fake, discriminator, None, loss=losses.wasserstein)
+
+        return jax.grad(d_loss)(g_params), jax.grad(g_loss)(d_params)
+
+    for grads in cross(state.generator.params, state.discriminator.params):
+        for leaf in jax.tree.leaves(grads):
+            np.testing.assert_array_equal(leaf, 0.0)
+
+
+def test_the_step_moves_both_players_and_nothing_else_is_forgotten(batch, step):
+    before = make()
+    after, metrics = step(before, batch)
+    assert int(after.step) == 1
+    for player in ("generator", "discriminator"):
+        old, new = getattr(before, player), getattr(after, player)
+        for a, b in zip(*map(jax.tree.leaves, (old.params, new.params)), strict=True):
+            assert np.any(np.asarray(a) != np.asarray(b))
+        for a, b in zip(*map(jax.tree.leaves, (old.model_state, new.model_state)), strict=True):
+            assert np.any(np.asarray(a) != np.asarray(b))
+    moved = jax.tree.map(
+        lambda ema, old, new: np.allclose(ema, 0.9 * old + 0.1 * new, atol=1e-6),
+        after.generator.ema_params,
+        before.generator.params,
+        after.generator.params,
+    )
+    assert all(jax.tree.leaves(moved))
+    assert set(metrics) == {
+        "discriminator/loss",
+        "discriminator/gradient",
+        "generator/loss",
+        "generator/gradient",
+        "real/logit",
+        "generated/logit",
+        "separation",
+        "diversity",
+    }
+    chex.assert_tree_all_finite(metrics)
+
+
+def test_each_player_gets_better_at_what_it_minimizes(batch):
+    """With the other player held still, its own loss falls."""
+
+    @jax.jit
+    def play(d_rate, g_rate):  # traced: one program for both
+        init = functools.partial(
+            gan.init, *networks(norm="none"), optax.adam(g_rate), optax.adam(d_rate)
+        )
+        state = init(jax.random.key(0), jnp.zeros((1, *SHAPE), jnp.uint8))
+        _, values = jax.lax.scan(lambda s, _: gan.train_step(s, batch), state, length=30)
+        return values
+
+    d_loss = play(3e-2, 0.0)["discriminator/loss"]
+    g_loss = play(0.0, 3e-2)["generator/loss"]
+    assert float(d_loss[-1]) < 0.5 * float(d_loss[0])
+    assert float(g_loss[-1]) < float(g_loss[0])
+
+
+def test_several_updates_of_the_discriminator_by_hand(batch, step):
+    """d_steps = 2 with images dealt out: the first update alone is that of a step before it."""
+    state = make(norm="none", rate=1e-2)
+    after, _ = step(state, batch, d_steps=2, fresh_images=True)
+    assert int(after.discriminator.opt_state[0].count) == 2
+    assert int(after.generator.opt_state[0].count) == 1
+
+    @jax.jit
+    def by_hand(state):
+        real = gan.as_made(batch["image"])
+        keys = gan.named_keys(state.key, state.step, "noise", "penalty")
+        discriminator = state.discriminator
+        for i in range(2):
+            noise = jax.random.fold_in(keys["noise"], i)
+            z = gan.draw_latents(state.generator, noise, 4, jax.random.normal)
+            fake, _ = gan.play(state.generator, state.generator.params, z, None)
+            (_, (model_state, _)), grads = jax.value_and_grad(gan.discriminator_loss, has_aux=True)(
+                discriminator.params,
+                discriminator,
+                real[i::2],
+                fake,
+                None,
+                jax.random.split(jax.random.key(0), 4),
+                loss=losses.non_saturating,
+            )
+            discriminator = discriminator.apply_gradients(grads, model_state=model_state)
+        return discriminator.params
+
+    chex.assert_trees_all_close(by_hand(state), after.discriminator.params, atol=1e-5)
+
+
+def test_second_derivatives_pass_through_convolutions(batch):
+    """The gradient of WGAN-GP's penalty in the critic's parameters, against finite differences."""
+    state = make(norm="layer")
+    network = state.discriminator
+    real = gan.as_made(batch["image"])
+
+    @jax.jit
+    def penalty(params):
+        keys = jax.random.split(jax.random.key(1), 8)
+        return losses.wgan_gp(
+            lambda x: gan.play(network, params, x, None)[0], keys, real, -real
+        ).mean()
+
+    grads = jax.jit(jax.grad(penalty))(network.params)
+    direction = jax.tree.map(lambda g: g / optax.tree.norm(grads), grads)
+    step = 1e-3
+
+    def moved(sign):
+        return penalty(jax.tree.map(lambda p, d: p + sign * step * d, network.params, direction))
+
+    slope = (moved(1.0) - moved(-1.0)) / (2.0 * step)
+    np.testing.assert_allclose(slope, optax.tree.norm(grads), rtol=2e-2)
+
+
+def test_a_conditional_game_uses_the_batchs_labels(batch):
+    state = make(n_classes=3, norm="none", rate=1e-2)
+    run = jax.jit(gan.train_step)
+    after, _ = run(state, batch)
+    other, _ = run(state, {**batch, "label": (batch["label"] + 1) % 3})
+    assert training.params_digest(after.params) != training.params_digest(other.params)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"d_steps": 0}, "d_steps must be 1 or more, got 0"),
+        ({"d_steps": 3, "fresh_images": True}, "a batch of 8 cannot be dealt out among 3 updates"),
+    ],
+)
+def test_impossible_numbers_of_updates_are_refused(batch, options, words):
+    state = jax.eval_shape(make)
+    with pytest.raises(ValueError, match=words):
+        jax.eval_shape(functools.partial(gan.train_step, **options), state, batch)
+
+
+def test_init_refuses_what_does_not_fit():
+    tx, example = optax.sgd(0.1), jnp.zeros((1, 4, 4, 1), jnp.uint8)
+    with pytest.raises(ValueError, match=r"images are \(4, 4, 1\), the generator's \(8, 8, 1\)"):
+        gan.init(*networks(), tx, tx, jax.random.key(0), example)
+    pair = networks(n_classes=3)[0], networks()[1]
+    with pytest.raises(ValueError, match="knows 3 classes, the discriminator None"):
+        gan.init(*pair, tx, tx, jax.random.key(0), jnp.zeros((1, *SHAPE), jnp.uint8))
+
+
+def test_separation_and_diversity_mean_what_they_say():
+    logits = jnp.asarray([3.0, 4.0, 5.0])
+    assert float(gan.separation(logits, -logits)) == 1.0
+    assert float(gan.separation(logits, logits)) == pytest.approx(1.0 / 3.0)
+    images = jax.random.normal(jax.random.key(0), (64, 4, 4, 1))
+    assert float(gan.diversity(images, images)) == pytest.approx(1.0)
+    assert float(gan.diversity(images, 0.5 * images)) == pytest.approx(0.5, rel=1e-5)
+    assert float(gan.diversity(images, jnp.broadcast_to(images[:1], images.shape))) < 1e-3
+
+
+def test_devices_share_a_batch_as_one_device_has_it():
+    """Batch statistics, noise, gradients and metrics: 2 devices of 4 images are one of 8."""
+    images = np.random.default_rng(0).integers(0, 256, (16, *SHAPE), np.uint8)
+    batches = data.Batches(data.ArrayDataset("noise", "train", images), 8, seed=0)
+
+    def trained(how, n_devices, **fields):
+        step = training.compile_step(
+            gan.train_step,
+            training.make_mesh(jax.devices()[:n_devices]),
+            steps_per_dispatch=2,
+            how=how,
+        )
+        placed, metrics = step(step.place(make(**fields)), step.gather(batches, 0, 2), 2)
+        return step.snapshot(placed)[0], metrics
+
+    alone, alone_metrics = trained("jit", 1)
+    for how, fields in (("jit", {}), ("pmap", {"axis_name": "data"})):
+        state, metrics = trained(how, 2, **fields)
+        chex.assert_trees_all_close(state.params, alone.params, atol=2e-4)
+        for name, value in alone_metrics.items():
+            np.testing.assert_allclose(metrics[name], value, rtol=2e-3, atol=1e-4, err_msg=name)
+
+
+def test_the_step_lowers_for_every_platform(batch):
+    step = functools.partial(
+        gan.train_step, loss=losses.wasserstein, d_steps=2, penalty=losses.wgan_gp
+    )
+    platforms = ("cpu", "cuda", "tpu")
+    exported = export.export(jax.jit(step), platforms=platforms)(make(norm="layer"), batch)
+    assert exported.platforms == platforms

@@ -1,0 +1,99 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gen_jax import adversarial
+from gen_jax.adversarial import gan, queries
+from gen_jax.interpolation import linear, spherical, walk
+
+
+def make(n_classes=None):
+    pair = (
+        adversarial.DenseGenerator((8,), image_shape=(3, 4, 1), latent_dim=5, n_classes=n_classes),
+        adversarial.DenseDiscriminator((8,), n_classes=n_classes),
+    )
+    init = functools.partial(gan.init, *pair, optax.sgd(0.1), optax.sgd(0.1), ema_decay=0.5)
+    return init(jax.random.key(0), jnp.zeros((1, 3, 4, 1), jnp.uint8)).generator
+
+
+def test_many_samples_can_be_drawn_in_parts():
+    generator, key = make(), jax.random.key(1)
+    whole = adversarial.sample(generator, key, 7)
+    parts = [adversarial.sample(generator, key, n, first=first) for first, n in ((0, 3), (3, 4))]
+    assert whole.dtype == jnp.uint8
+    assert whole.shape == (7, 3, 4, 1)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert len(np.unique(np.asarray(whole).reshape(7, -1), axis=0)) == 7
+
+
+def test_samples_use_the_averaged_parameters():
+    generator = make()
+    black = jax.tree.map(jnp.zeros_like, generator.params)
+    averaged = generator.replace(ema_params=black)
+    assert np.all(np.asarray(adversarial.sample(averaged, jax.random.key(0), 2)) == 128)
+
+
+def test_a_conditional_generator_goes_through_its_classes_in_turn():
+    generator, key = make(n_classes=3), jax.random.key(1)
+    z = adversarial.latents(generator, key, 5)
+    expected = adversarial.generate(generator, z, jnp.asarray([0, 1, 2, 0, 1]))
+    np.testing.assert_array_equal(adversarial.sample(generator, key, 5), expected)
+    rest = adversarial.sample(generator, key, 2, first=3)
+    np.testing.assert_array_equal(rest, expected[3:])
+
+
+def test_truncated_latents_stay_within_their_limit():
+    z = adversarial.latents(make(), jax.random.key(0), 200, prior=queries.truncated_normal(0.5))
+    assert float(jnp.abs(z).max()) <= 0.5
+    assert float(z.std()) == pytest.approx(0.28, abs=0.02)
+
+
+def test_walks_go_from_start_to_end():
+    generator = make()
+    z = adversarial.latents(generator, jax.random.key(0), 4)
+    strip = adversarial.interpolation(generator, z[:2], z[2:], size=5)
+    assert strip.shape == (2, 5, 3, 4, 1)
+    np.testing.assert_array_equal(strip[:, 0], adversarial.generate(generator, z[:2]))
+    np.testing.assert_array_equal(strip[:, -1], adversarial.generate(generator, z[2:]))
+
+
+def test_paths_keep_what_they_promise():
+    start, end = jnp.asarray([[3.0, 0.0]]), jnp.asarray([[0.0, 3.0]])
+    arc = walk(start, end, size=7, path=spherical)
+    np.testing.assert_allclose(jnp.linalg.norm(arc, axis=-1), 3.0, rtol=1e-5)
+    chord = walk(start, end, size=7, path=linear)
+    np.testing.assert_allclose(chord.sum(-1), 3.0, rtol=1e-5)
+
+
+def test_arithmetic_is_of_mean_codes():
+    generator = make()
+    base, minus, plus = (
+        adversarial.latents(generator, jax.random.key(i), n) for i, n in enumerate((3, 2, 4))
+    )
+    expected = jnp.stack([base.mean(0), minus.mean(0), plus.mean(0)])
+    expected = jnp.concatenate([expected, (expected[0] - expected[1] + expected[2])[None]])
+    np.testing.assert_array_equal(
+        adversarial.arithmetic(generator, base, minus, plus),
+        adversarial.generate(generator, expected),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda: adversarial.sample(make(), jax.random.key(0), 0), "1 or more latents"),
+        (lambda: queries.truncated_normal(0.0), "positive limit, got 0.0"),
+        (
+            lambda: adversarial.generate(make(), jnp.zeros((2, 5)), jnp.zeros((2,), jnp.int32)),
+            "takes no labels",
+        ),
+        (lambda: adversarial.generate(make(3), jnp.zeros((2, 5))), "takes a label below 3"),
+    ],
+)
+def test_mistakes_are_named(ask, words):
+    with pytest.raises(ValueError, match=words):
+        ask()

@@ -1,0 +1,132 @@
+"""The adversarial experiments from end to end, at their smallest."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import began, evaluate, gan, mixture, sample
+from experiments.adversarial_models import RECIPES, GANConfig, make_networks
+from experiments.config import UsageError
+from experiments.harness import run
+from experiments.study import run_study
+from gen_jax import training
+from gen_jax.adversarial import losses
+from gen_jax.reporting.pictures import read_entries
+
+SCORES = {
+    "test/fid",
+    "test/kid",
+    "test/precision_k3",
+    "test/recall_k3",
+    "test/density_k5",
+    "test/coverage_k5",
+    "test/inception_score",
+    "test/classes_covered",
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gan") / "run"
+    return run(gan.EXPERIMENT, ["smoke", "--run-dir", str(folder), "--quiet"])
+
+
+@pytest.mark.smoke
+def test_a_gan_is_trained_scored_and_shown(trained):
+    summary = json.loads((trained / "summary.json").read_text())
+    assert set(summary["metrics"]) >= SCORES
+    assert all(np.isfinite(summary["metrics"][name]) for name in SCORES)
+    assert summary["metrics"]["reference"] == "2000 images of mnist-subset, test"
+    assert summary["metrics"]["generated"] == 40
+    assert summary["metrics"]["features"].startswith("gen_jax digits ")
+    names = {entry.name for entry in read_entries(trained)}
+    assert names >= {"health", "new-images", "interpolations", "neighbours"}
+    page = (trained / "report.html").read_text()
+    assert "Is it healthy?" in page
+    with Image.open(trained / "samples" / "interpolation.gif") as gif:
+        assert gif.n_frames > 10
+    logged = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    names = {name for row in logged for name in row}
+    assert names >= {
+        "train/separation",
+        "train/generator/gradient",
+        "validation/fid",
+        "validation/held_out/logit",
+        "validation/training/logit",
+        "validation/generated/logit",
+    }
+
+
+@pytest.mark.smoke
+def test_a_trained_run_is_sampled_and_evaluated(trained, tmp_path, capsys):
+    sample.program([str(trained), "--num", "6", "--out", str(tmp_path / "six.png")])
+    with Image.open(tmp_path / "six.png") as sheet:
+        assert sheet.size == (3 * 29 + 1, 2 * 29 + 1)
+    evaluate.program([str(trained), "--out", str(tmp_path / "scores.json")])
+    measured = json.loads((tmp_path / "scores.json").read_text())
+    summary = json.loads((trained / "summary.json").read_text())["metrics"]
+    assert measured == pytest.approx(summary)
+    printed = capsys.readouterr().out
+    for name in (*SCORES, "features", "reference", "resizer", "generated"):
+        assert name in printed
+
+
+@pytest.mark.smoke
+def test_began_and_the_ring_run(tmp_path):
+    folder = run(began.EXPERIMENT, ["smoke", "--run-dir", str(tmp_path / "began"), "--quiet"])
+    assert set(json.loads((folder / "summary.json").read_text())["metrics"]) >= SCORES
+    folder = run_study(mixture.STUDY, ["smoke", "--run-dir", str(tmp_path / "ring"), "--quiet"])
+    metrics = json.loads((folder / "summary.json").read_text())["metrics"]
+    assert 0 <= metrics["test/modes_wasserstein"] <= mixture.MODES
+    assert {entry.name for entry in read_entries(folder)} == {"ring", "modes"}
+
+
+def test_a_resumed_game_is_the_uninterrupted_one(tmp_path):
+    """Both networks, averages, batch statistics, spectral norms, optimizers and keys."""
+
+    def play(folder, *steps, experiment=gan.EXPERIMENT, options=()):
+        for n in steps:
+            run(
+                experiment,
+                ["smoke", "--run-dir", str(folder), "--steps", str(n), "--quiet", *options],
+            )
+        return training.params_digest(training.restore(folder))
+
+    shared = ["--ema-decay", "0.9"]
+    for name, experiment in (("gan", gan.EXPERIMENT), ("began", began.EXPERIMENT)):
+        whole = play(tmp_path / name, 6, experiment=experiment, options=shared)
+        parts = play(tmp_path / f"{name}-parts", 3, 6, experiment=experiment, options=shared)
+        assert whole == parts
+
+
+@pytest.mark.parametrize("loss", RECIPES)
+def test_every_loss_has_networks_that_suit_it(loss):
+    config = GANConfig(loss=loss, epochs=1.0)
+    _, discriminator = make_networks(config, (28, 28, 1), None)
+    recipe = config.recipe
+    if recipe.penalty is not None:
+        assert discriminator.norm != "batch"  # a penalty on single images' gradients
+    assert (recipe.loss is losses.wasserstein) == recipe.critic
+
+
+def test_a_penalty_takes_batch_norm_away_from_the_discriminator():
+    config = GANConfig(loss="non-saturating", penalty="r1", epochs=1.0)
+    assert make_networks(config, (28, 28, 1), None)[1].norm == "none"
+    assert GANConfig(loss="wasserstein", penalty="none", epochs=1.0).recipe.penalty is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--d-steps", "0"], "--d-steps must be 1 or more, got 0"),
+        (["--penalty-weight", "-1"], "--penalty-weight must be positive, got -1"),
+        (["--scored-samples", "3"], "--scored-samples must be 20 or more, got 3"),
+        (["--image-size", "30"], "30×30 pixels"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, argv, words):
+    with pytest.raises(UsageError, match=words) as refused:
+        run(gan.EXPERIMENT, ["smoke", "--run-dir", str(tmp_path / "run"), *argv])
+    assert "\n" not in str(refused.value)
