@@ -14,7 +14,7 @@ from gen_jax.reporting import read_rows
 from gen_jax.state import NetworkState
 from gen_jax.typing import PRNGKey
 
-WALKS, FRAMES = 8, 9
+WALKS, FRAMES, EVERY = 8, 25, 3  # walks; pictures of each in motion; of which so many stand still
 SEARCHED = 1000  # samples among which those to add and subtract are found
 EXAMPLARS = 3  # averaged for a mean code, as Radford et al. did
 
@@ -72,20 +72,18 @@ def add_walks(run_dir: Path, generator: NetworkState, key: PRNGKey, prior: Prior
     classes = n_classes(generator.model)
     label = None if classes is None else jnp.arange(WALKS) % classes
 
-    def walk(size: int) -> np.ndarray:
-        walks = adversarial.interpolation(generator, z[:WALKS], z[WALKS:], size=size, label=label)
-        return np.asarray(walks)
-
-    strip = walk(FRAMES)
+    walk = jax.jit(adversarial.interpolation, static_argnames="size")
+    walks = np.asarray(walk(generator, z[:WALKS], z[WALKS:], size=FRAMES, label=label))
+    strip = walks[:, ::EVERY]
     reporting.add_picture(
         run_dir,
         "interpolations",
-        images.grid(strip.reshape(-1, *strip.shape[2:]), columns=FRAMES),
+        images.grid(strip.reshape(-1, *strip.shape[2:]), columns=strip.shape[1]),
         title="Interpolations",
         caption="Along great circles between two latents a row; samples/interpolation.gif has "
         "them in motion.",
     )
-    frames = [Image.fromarray(_plain(images.grid(step))) for step in walk(24).swapaxes(0, 1)]
+    frames = [Image.fromarray(_plain(images.grid(step))) for step in walks.swapaxes(0, 1)]
     loop = frames + frames[-2:0:-1]
     folder = run_dir / "samples"
     folder.mkdir(exist_ok=True)
@@ -104,6 +102,7 @@ def add_arithmetic(
     """Adds sums of mean codes: a bold digit minus a fine one plus another fine digit."""
     made = draw(prior, key, generator, SEARCHED)
     z = np.asarray(adversarial.latents(generator, key, SEARCHED, prior=prior))
+    add = jax.jit(adversarial.arithmetic)
     label = judge(made).log_probs.argmax(1)
     ink = made.reshape(SEARCHED, -1).mean(1)
     rows = []
@@ -113,12 +112,12 @@ def add_arithmetic(
             continue  # collapsed: too few of a digit
         fine_a, bold_a = groups[0][:EXAMPLARS], groups[0][-EXAMPLARS:]
         fine_b = groups[1][:EXAMPLARS]
-        rows.append(adversarial.arithmetic(generator, z[bold_a], z[fine_a], z[fine_b]))
+        rows.append(np.asarray(add(generator, z[bold_a], z[fine_a], z[fine_b])))
     if rows:
         reporting.add_picture(
             run_dir,
             "arithmetic",
-            images.grid(np.concatenate([np.asarray(row) for row in rows]), columns=4),
+            images.grid(np.concatenate(rows), columns=4),
             title="Arithmetic of codes",
             caption="Each row: the mean code of three bold digits, of three fine ones of the same "
             "class, of three fine ones of another class; and the first minus the second plus the "

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from gen_jax.evaluation.provenance import Provenance, Score
 from gen_jax.state import NetworkState
 from gen_jax.typing import Array, PRNGKey
 
-CHUNK = 500
+CHUNK = 200  # images generated, or judged, at a time: one compiled shape for all numbers of them
 Draw = Callable[[PRNGKey, NetworkState, int], np.ndarray]  # key, generator, n -> uint8 images
 
 
@@ -27,14 +27,10 @@ def _draw_chunk(
 
 
 def draw(prior: Prior, key: PRNGKey, generator: NetworkState, n: int) -> np.ndarray:
-    """Generates ``n`` images, uint8, in chunks of bounded memory and one compiled shape.
-
-    A conditional generator goes through its classes in turn.
-    """
-    size = min(n, CHUNK)
+    """Generates ``n`` images, uint8, in chunks; a conditional generator's classes come in turn."""
     parts = [
-        np.asarray(_draw_chunk(key, generator, jnp.asarray(first), size, prior))
-        for first in range(0, n, size)
+        np.asarray(_draw_chunk(key, generator, jnp.asarray(first), CHUNK, prior))
+        for first in range(0, n, CHUNK)
     ]
     return np.concatenate(parts)[:n]
 
@@ -65,7 +61,8 @@ class Judge:
     def __call__(self, images: np.ndarray) -> Judged:
         """Reads images [n, H, W, C], in chunks."""
         parts = [
-            jax.device_get(_read(self.classifier, _padded(chunk))) for chunk in _chunks(images)
+            jax.device_get(_read(self.classifier, _padded(images[first : first + CHUNK])))
+            for first in range(0, len(images), CHUNK)
         ]
         features, log_probs = (
             np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True)
@@ -75,12 +72,8 @@ class Judge:
 
 @jax.jit
 def _read(classifier: digits.DigitClassifier, image: Array) -> tuple[Array, Array]:
-    return classifier.features(image), classifier.log_probs(image)
-
-
-def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:
-    for first in range(0, len(images), CHUNK):
-        yield images[first : first + CHUNK]
+    features, logits = classifier(image)
+    return features, jax.nn.log_softmax(logits)
 
 
 def _padded(images: np.ndarray) -> np.ndarray:

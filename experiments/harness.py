@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from experiments.config import DataConfig, RunConfig, UsageError, parse
-from gen_jax import data, images, reporting, training
+from gen_jax import data, evaluation, images, reporting, training
 from gen_jax.state import TrainState
 from gen_jax.typing import PRNGKey
 
@@ -275,6 +275,6 @@ def main(program: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         raise SystemExit(130) from None
-    except (UsageError, data.DataError, training.RunError) as error:
+    except (UsageError, data.DataError, training.RunError, evaluation.WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,6 +1,6 @@
 """Measures of models and samples; every one is handed functions or arrays and knows no family."""
 
-from gen_jax.evaluation import digits, health
+from gen_jax.evaluation import digits, health, inception
 from gen_jax.evaluation.checkerboard import checkerboard
 from gen_jax.evaluation.clustering import normalized_mutual_information, purity
 from gen_jax.evaluation.coverage import ClassCoverage, RingModes, class_coverage, ring_modes
@@ -29,6 +29,7 @@ from gen_jax.evaluation.parzen import Parzen, parzen_log_likelihood
 from gen_jax.evaluation.pitch import find_pitch
 from gen_jax.evaluation.provenance import Provenance, Score, difference
 from gen_jax.evaluation.resize import resize
+from gen_jax.evaluation.weights import WeightsError
 
 __all__ = [
     "ClassCoverage",
@@ -39,6 +40,7 @@ __all__ = [
     "Provenance",
     "RingModes",
     "Score",
+    "WeightsError",
     "active_units",
     "average",
     "balanced_subsets",
@@ -55,6 +57,7 @@ __all__ = [
     "frechet_distance",
     "health",
     "importance_log_likelihood",
+    "inception",
     "inception_score",
     "kid",
     "nearest",

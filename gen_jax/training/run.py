@@ -29,6 +29,7 @@ from gen_jax.training.arrays import params_digest
 from gen_jax.typing import Params
 
 FORMAT = 1
+CONFIG, ENVIRONMENT = "config.json", "environment.json"
 Config = TypeVar("Config")
 _logger = logging.getLogger(__name__)
 
@@ -54,12 +55,12 @@ class Run:
         ``fit`` and ``write_summary`` do so: a start that finds nothing left to do changes nothing.
         """
         if self.writes:
-            write_atomically(self.dir / "config.json", self._config)
+            write_atomically(self.dir / CONFIG, self._config)
 
     def write_environment(self) -> None:
         """Writes ``environment.json``: versions, devices, commit and command of this process."""
         if self.writes:
-            write_atomically(self.dir / "environment.json", _json(environment()))
+            write_atomically(self.dir / ENVIRONMENT, _json(environment()))
 
     def write_summary(
         self,
@@ -102,7 +103,11 @@ class Run:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self.writes and _names(self.dir) <= {CONFIG, ENVIRONMENT}:
+            # A mistake found before any work: the corrected command must find no other run here.
+            for name in (CONFIG, ENVIRONMENT):
+                (self.dir / name).unlink(missing_ok=True)
         self.close()
 
 
@@ -141,18 +146,23 @@ def _open(folder: pathlib.Path, content: dict[str, Any], config: Any) -> Run:
     names = content["experiment"], content["preset"]
     run = Run(folder, *names, _json(content), _lock(folder))
     try:
-        if (folder / "config.json").exists():
+        if (folder / CONFIG).exists():
             _refuse_another(folder, content, config)
-        elif others := sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")):
-            raise RunError(f"{folder} is not a run folder and not empty (it holds {others[0]})")
+        elif others := _names(folder):
+            raise RunError(f"{folder} is not a run folder and not empty (it holds {min(others)})")
         else:
             run.write_config()
-        if not (folder / "environment.json").exists():
+        if not (folder / ENVIRONMENT).exists():
             run.write_environment()
     except BaseException:
         run.close()
         raise
     return run
+
+
+def _names(folder: pathlib.Path) -> set[str]:
+    """What a folder holds, but for hidden files: the lock, and half-written ones."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def load_config(cls: type[Config], run_dir: str | os.PathLike) -> Config:
@@ -261,7 +271,7 @@ def _refuse_another(folder: pathlib.Path, content: dict[str, Any], config: Any) 
 
 
 def _read_config(folder: pathlib.Path) -> dict[str, Any]:
-    path = folder / "config.json"
+    path = folder / CONFIG
     try:
         saved = json.loads(path.read_text())
         version = saved["format"]

@@ -239,3 +239,15 @@ def test_summary_json_has_exactly_its_fields(tmp_path):
         "examples_per_s": 1000.0,
         "metrics": {"test/nll": 90.5, "iwae_k": 5000, "binarization": "dynamic"},
     }
+
+
+def test_a_mistake_before_any_work_leaves_the_folder_to_the_corrected_command(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(ZeroDivisionError), open_run(folder, batch_size=3):
+        raise ZeroDivisionError
+    with open_run(folder, batch_size=4):
+        (folder / "checkpoints").mkdir()
+    with pytest.raises(ZeroDivisionError), open_run(folder, batch_size=4):
+        raise ZeroDivisionError
+    with pytest.raises(training.RunError, match="batch_size"):
+        open_run(folder, batch_size=3)
