@@ -53,7 +53,8 @@ class GameConfig(RunConfig):
 
     latent_dim: int = 64
     features: int = 64
-    """Maps of the widest layer (a dense network: 16 units for each)."""
+    """Maps at the finest resolution; a convolutional network has twice as many at each half of it,
+    a dense one 16 units a layer for each."""
     scored_samples: int = 10_000
     """Generated images for the scores; they are compared with all test images."""
     watched_samples: int = 2000

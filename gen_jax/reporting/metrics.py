@@ -95,6 +95,74 @@ MEANINGS = {
     "explained_variance_ratio": Meaning(
         "explained variance", "", "Share of the data's variance that the components keep."
     ),
+    "fid": Meaning(
+        "Fréchet distance (FID)",
+        "",
+        "Between Gaussians fitted to the features of real and of generated images, 0 at best. It "
+        "holds for the feature network, the reference and the numbers of images named beside it.",
+        "FID",
+    ),
+    "fid_limit": Meaning(
+        "FID for infinitely many samples",
+        "",
+        "FID falls with the number of generated images; this is where a line through several "
+        "numbers of them ends.",
+    ),
+    "kid": Meaning(
+        "kernel distance (KID)",
+        "",
+        "The unbiased squared MMD of features, which does not fall with the number of images.",
+        "KID",
+    ),
+    "inception_score": Meaning(
+        "inception score",
+        "",
+        "How sure the feature network is of each image's class while all classes come equally "
+        "often: 1 to the number of classes.",
+    ),
+    "precision_k3": Meaning(
+        "precision (k = 3)", "", "Share of generated images that lie among the real ones."
+    ),
+    "recall_k3": Meaning(
+        "recall (k = 3)", "", "Share of real images that lie among the generated ones."
+    ),
+    "density_k5": Meaning(
+        "density (k = 5)", "", "How many real images' neighbourhoods a generated one lies in."
+    ),
+    "coverage_k5": Meaning(
+        "coverage (k = 5)", "", "Share of real images with a generated one in their neighbourhood."
+    ),
+    "classes_covered": Meaning(
+        "classes covered", "", "Classes with at least a tenth of their fair share of the samples."
+    ),
+    "class_balance": Meaning(
+        "balance of classes", "", "The entropy of the samples' classes over the largest: 1 at best."
+    ),
+    "logit": Meaning(
+        "discriminator's logit",
+        "",
+        "What D says of real and of generated images in training; and in evaluation of training, "
+        "held-out and generated ones. Held-out far below training images: D knows these by heart.",
+        "logit",
+    ),
+    "error": Meaning(
+        "reconstruction error",
+        "",
+        "The mean absolute error of BEGAN's discriminator, pixels in [−1, 1].",
+    ),
+    "gradient": Meaning("norm of the gradient", "", "Of each player's loss."),
+    "separation": Meaning(
+        "separation",
+        "",
+        "Share of logits on their side of the middle of both means: 1/2 where D tells nothing.",
+    ),
+    "diversity": Meaning(
+        "diversity",
+        "",
+        "The deviation of generated pixels over a batch, over that of real ones.",
+    ),
+    "convergence": Meaning("BEGAN's convergence measure M", "", "Lower is better.", "M"),
+    "k": Meaning("BEGAN's k", "", "The weight of generated images in the discriminator's loss."),
     "examples_per_s": Meaning("examples per second", "examples/s"),
     "compile_s": Meaning("compiling", "s"),
 }
