@@ -16,7 +16,8 @@ from gen_jax.typing import PRNGKey
 
 WALKS, FRAMES, EVERY = 8, 25, 3  # walks; pictures of each in motion; of which so many stand still
 SEARCHED = 1000  # samples among which those to add and subtract are found
-EXAMPLARS = 3  # averaged for a mean code, as Radford et al. did
+EXEMPLARS = 3  # averaged for a mean code, as Radford et al. did
+SURE = -0.1  # the log-probability of a digit that the classifier is sure of
 
 
 def add_pictures(
@@ -103,15 +104,15 @@ def add_arithmetic(
     made = draw(prior, key, generator, SEARCHED)
     z = np.asarray(adversarial.latents(generator, key, SEARCHED, prior=prior))
     add = jax.jit(adversarial.arithmetic)
-    label = judge(made).log_probs.argmax(1)
+    log_probs = judge(made).log_probs
+    label = np.where(log_probs.max(1) > SURE, log_probs.argmax(1), -1)
     ink = made.reshape(SEARCHED, -1).mean(1)
     rows = []
     for a, b in ((0, 2), (3, 5), (8, 0), (7, 9), (6, 3)):
-        groups = [_extremes(ink, label, digit) for digit in (a, b)]
-        if any(len(order) < 2 * EXAMPLARS for order in groups):
+        groups = [_by_ink(ink, label, digit) for digit in (a, b)]
+        if any(len(order) < 4 * EXEMPLARS for order in groups):
             continue  # collapsed: too few of a digit
-        fine_a, bold_a = groups[0][:EXAMPLARS], groups[0][-EXAMPLARS:]
-        fine_b = groups[1][:EXAMPLARS]
+        (fine_a, bold_a), (fine_b, _) = map(_fine_and_bold, groups)
         rows.append(np.asarray(add(generator, z[bold_a], z[fine_a], z[fine_b])))
     if rows:
         reporting.add_picture(
@@ -125,7 +126,13 @@ def add_arithmetic(
         )
 
 
-def _extremes(ink: np.ndarray, label: np.ndarray, digit: int) -> np.ndarray:
+def _fine_and_bold(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Some at a tenth from either end: the very ends are strange."""
+    skipped = len(order) // 10
+    return order[skipped:][:EXEMPLARS], order[: len(order) - skipped][-EXEMPLARS:]
+
+
+def _by_ink(ink: np.ndarray, label: np.ndarray, digit: int) -> np.ndarray:
     """Rows of one digit, finest first."""
     rows = np.flatnonzero(label == digit)
     return rows[np.argsort(ink[rows], kind="stable")]
@@ -135,7 +142,7 @@ def add_neighbours(run_dir: Path, made: np.ndarray, train: data.Dataset) -> None
     """Adds samples above the training images nearest to them in pixels: memorization shows."""
     real = train.take(np.arange(min(len(train), 10_000)))["image"]
     flat = [x.reshape(len(x), -1).astype(np.float32) / 255.0 for x in (made, real)]
-    distances, places = evaluation.nearest(*flat, min(3, len(real)))
+    distances, places = evaluation.nearest(flat[0], flat[1], min(3, len(real)))
     rows = [made, *(real[place] for place in places.T)]
     reporting.add_picture(
         run_dir,

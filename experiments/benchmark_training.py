@@ -23,11 +23,10 @@ import jax.numpy as jnp
 
 from experiments.benchmarks import require_writable, why_no_peer, write_rows
 from experiments.config import UsageError, parse
-from experiments.harness import main, say
+from experiments.harness import State, main, say
 from experiments.timing import alternate
-from experiments.training_cases import Case, cases
+from experiments.training_cases import AdversarialCase, AutoregressiveCase, Case, LatentCase, cases
 from gen_jax import data, training
-from gen_jax.state import TrainState
 
 Model = Literal[
     "dense-vae",
@@ -41,6 +40,9 @@ Model = Literal[
     "masked",
     "plus-plus",
     "wavenet",
+    "dcgan-28",
+    "dcgan-64",
+    "wgan-gp-28",
     "fit",
 ]
 Row = dict[str, Any]
@@ -80,7 +82,7 @@ def matrix_product_peak(seconds: float, dtype: str, side: int = 2048) -> float:
     return 2.0 * side**3 / median
 
 
-def repeated(step: training.CompiledStep, state: TrainState, stack: Any) -> Callable[[], None]:
+def repeated(step: training.CompiledStep, state: State, stack: Any) -> Callable[[], None]:
     """A function that runs one dispatch and waits for it; the donated state goes round."""
     n = step.steps_per_dispatch
     box = [step.place(state)]
@@ -111,7 +113,6 @@ def measure(name: str, case: Case, options: Options, peak: float) -> Row:
             raise RuntimeError(f"{name}: the twin has {twin_params} parameters, ours {n_params}")
         runs.append(theirs)
     ours_s, *peer_s = alternate(runs, options.seconds)
-    flops = 3.0 * forward_flops(case, state)
     row = {
         "name": name,
         "batch": case.batch_size,
@@ -123,15 +124,16 @@ def measure(name: str, case: Case, options: Options, peak: float) -> Row:
         "compile_s": first - ours_s,
         "step_ms": 1e3 * ours_s / k,
         "peer_step_ms": 1e3 * peer_s[0] / k if peer_s else None,
-        "gflops_a_step": flops / 1e9,
-        "share_of_peak": flops * k / ours_s / peak,
     }
+    if not isinstance(case, AdversarialCase):  # their steps are no forward pass and its gradient
+        flops = 3.0 * forward_flops(case, state)
+        row |= {"gflops_a_step": flops / 1e9, "share_of_peak": flops * k / ours_s / peak}
     if peer_s:
         row["ratio"] = row["ours"] / row["peer"]
     return row
 
 
-def forward_flops(case: Case, state: TrainState) -> float:
+def forward_flops(case: LatentCase | AutoregressiveCase, state: State) -> float:
     """Operations of one forward pass, as XLA counts them before it optimizes."""
     x = jnp.zeros((case.batch_size, *case.shape))
     lowered = jax.jit(lambda params, x: state.model.apply({"params": params}, x)).lower(

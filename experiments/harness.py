@@ -18,10 +18,10 @@ import numpy as np
 
 from experiments.config import DataConfig, RunConfig, UsageError, parse
 from gen_jax import data, evaluation, images, reporting, training
-from gen_jax.state import TrainState
 from gen_jax.typing import PRNGKey
 
 Data = TypeVar("Data", bound=data.AnyDataset)
+State = Any  # a family's own, with ``step`` and ``params``
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Setup:
     ``sample_rate`` is given, ``draw`` makes sounds instead: int16 [n, T, C].
     """
 
-    state: TrainState
+    state: State
     train_step: Callable[..., Any]
-    validate: Callable[[TrainState], Mapping[str, float]]
-    film: Callable[[TrainState], np.ndarray]
-    test: Callable[[TrainState], Mapping[str, float | str]]
-    pictures: Callable[[TrainState, Path], None]
+    validate: Callable[[State], Mapping[str, float]]
+    film: Callable[[State], np.ndarray]
+    test: Callable[[State], Mapping[str, float | str]]
+    pictures: Callable[[State, Path], None]
     best: tuple[str, Literal["min", "max"]]
-    draw: Callable[[PRNGKey, TrainState, int], np.ndarray] | None = None
+    draw: Callable[[PRNGKey, State, int], np.ndarray] | None = None
     sample_rate: int | None = None
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.adversarial_models import RECIPES, Recipe
+from experiments.adversarial_models import RECIPES, LossName, Recipe
 from experiments.config import DataConfig, UsageError, require_at_least
 from experiments.harness import main, say
 from experiments.study import Findings, Study, run_study
@@ -26,6 +26,7 @@ from gen_jax.reporting import plots
 from gen_jax.typing import Array, PRNGKey
 
 MODES, RADIUS, STD = 8, 0.7, 0.02  # within the reach of a tanh
+SHAPE = (1, 1, 2)  # of a point, as an image
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Config(DataConfig):
 
     dataset: str = "ring"
     """The mixture; there is no other."""
-    loss: tuple[str, ...] = tuple(RECIPES)
+    loss: tuple[LossName, ...] = tuple(RECIPES)
     """The losses to compare."""
     steps: int = 5000
     """Updates of each generator."""
@@ -94,12 +95,12 @@ def make_state(config: Config, recipe: Recipe, key: PRNGKey) -> gan.GANState:
     hidden = (config.hidden,) * 2
     tx = optax.adam(config.learning_rate, b1=recipe.b1, b2=recipe.b2)
     return gan.init(
-        adversarial.DenseGenerator(hidden, image_shape=(2,), latent_dim=config.latent_dim),
+        adversarial.DenseGenerator(hidden, image_shape=SHAPE, latent_dim=config.latent_dim),
         adversarial.DenseDiscriminator(hidden, spectral=recipe.spectral),
         tx,
         tx,
         key,
-        jnp.zeros((1, 2)),
+        jnp.zeros((1, *SHAPE)),
     )
 
 
@@ -111,6 +112,7 @@ def advance(
 
     def body(_: Array, state: gan.GANState) -> gan.GANState:
         points = ring(jax.random.fold_in(data_key, state.step), config.batch_size)
+        points = points.reshape(-1, *SHAPE)
         step = functools.partial(
             gan.train_step, loss=recipe.loss, d_steps=recipe.d_steps, penalty=recipe.penalty
         )
@@ -156,7 +158,7 @@ def points_of(state: gan.GANState, key: PRNGKey, n: int) -> Array:
     """Generated points, [n, 2]."""
     z = adversarial.latents(state.generator, key, n)
     variables = {"params": state.generator.params, **state.generator.model_state}
-    return state.generator.model.apply(variables, z, None, train=False)
+    return state.generator.model.apply(variables, z, None, train=False).reshape(n, 2)
 
 
 def add_results(

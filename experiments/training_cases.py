@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gen_jax import autoregressive, latent
+from gen_jax import adversarial, autoregressive, latent
+from gen_jax.adversarial import gan, losses
 from gen_jax.distributions import Bernoulli, Gaussian, Likelihood, LogisticMixture
 from gen_jax.latent import autoencoder
 from gen_jax.state import TrainState
@@ -127,7 +128,53 @@ class AutoregressiveCase:
         return make(self.model, self.shape[-1]), loss
 
 
-Case = LatentCase | AutoregressiveCase
+@dataclasses.dataclass(frozen=True)
+class AdversarialCase:
+    """DCGAN's two networks, and one step of both; with ``penalty`` WGAN-GP's."""
+
+    shape: tuple[int, int, int]
+    batch_size: int
+    features: int
+    latent_dim: int = 100
+    penalty: bool = False
+    steps_per_dispatch: int = 1
+
+    def batches(self, steps: int) -> "Batches":
+        return Batches.noise("image", np.uint8, (steps, self.batch_size, *self.shape))
+
+    def networks(self, dtype: Any) -> tuple[Any, Any]:
+        """The generator and the discriminator."""
+        generator = adversarial.ConvGenerator(
+            self.features, image_shape=self.shape, latent_dim=self.latent_dim, dtype=dtype
+        )
+        norm = "layer" if self.penalty else "batch"
+        return generator, adversarial.ConvDiscriminator(self.features, norm=norm, dtype=dtype)
+
+    def state(self, dtype: str) -> gan.GANState:
+        """Both networks, before their first step."""
+        tx = optax.adam(2e-4, b1=0.5)
+        init = functools.partial(gan.init, *self.networks(jnp.dtype(dtype)), tx, tx)
+        return jax.jit(init)(jax.random.key(0), self.batches(1).examples[0, :2])
+
+    @property
+    def train_step(self) -> Step:
+        if not self.penalty:
+            return gan.train_step
+        penalty = losses.weighted(losses.wgan_gp, 10.0)
+        return functools.partial(gan.train_step, loss=losses.wasserstein, penalty=penalty)
+
+    def peer(self, batches: np.ndarray) -> Peer:
+        """The twins' steps on ``batches``, and their number of parameters."""
+        from experiments import torch_adversarial_twins as twins
+        from experiments.torch_twins import count_parameters
+
+        ours = self.networks(jnp.float32)
+        pair = twins.Generator(ours[0]), twins.Discriminator(ours[1], self.shape)
+        train = twins.gan_trainer(*pair, batches, penalty=self.penalty)
+        return train, sum(map(count_parameters, pair))
+
+
+Case = LatentCase | AutoregressiveCase | AdversarialCase
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +200,7 @@ class Batches:
 
 def cases(small: bool) -> dict[str, Case]:
     """The models by name."""
-    return {**latent_cases(small), **autoregressive_cases(small)}
+    return {**latent_cases(small), **autoregressive_cases(small), **adversarial_cases(small)}
 
 
 def latent_cases(small: bool) -> dict[str, LatentCase]:
@@ -200,4 +247,15 @@ def autoregressive_cases(small: bool) -> dict[str, AutoregressiveCase]:
         "masked": case(ar.PixelCNN(**masked), **binary, steps_per_dispatch=5),
         "plus-plus": case(ar.PixelCNNPlusPlus(LogisticMixture(10), **plus_plus), **colour),
         "wavenet": case(ar.WaveNet(**wavenet), **sound),
+    }
+
+
+def adversarial_cases(small: bool) -> dict[str, AdversarialCase]:
+    """DCGAN's networks, and WGAN-GP's step, which differentiates twice."""
+    features, batch = (2, 4) if small else (64, 64)
+    gray, colour = (28, 28, 1), ((16, 16, 3) if small else (64, 64, 3))
+    return {
+        "dcgan-28": AdversarialCase(gray, batch, features),
+        "dcgan-64": AdversarialCase(colour, batch, features),
+        "wgan-gp-28": AdversarialCase(gray, batch, features, penalty=True),
     }
