@@ -1,5 +1,6 @@
 """The adversarial experiments from end to end, at their smallest."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from experiments import began, evaluate, gan, mixture, sample
 from experiments.adversarial_models import RECIPES, GANConfig, make_networks
 from experiments.config import UsageError
-from experiments.harness import run
+from experiments.harness import fit, load_splits, run
 from experiments.study import run_study
 from gen_jax import training
 from gen_jax.adversarial import losses
@@ -83,22 +84,23 @@ def test_began_and_the_ring_run(tmp_path):
     assert {entry.name for entry in read_entries(folder)} == {"ring", "modes"}
 
 
-def test_a_resumed_game_is_the_uninterrupted_one(tmp_path):
-    """Both networks, averages, batch statistics, spectral norms, optimizers and keys."""
+@pytest.mark.parametrize("experiment", [gan.EXPERIMENT, began.EXPERIMENT], ids=["gan", "began"])
+def test_a_resumed_game_is_the_uninterrupted_one(tmp_path, experiment):
+    """Both networks, averages, batch statistics, k, optimizers and keys."""
+    config = dataclasses.replace(experiment.presets["smoke"], ema_decay=0.9, quiet=True)
+    splits = load_splits(config)
+    setup = experiment.build(config, splits)
 
-    def play(folder, *steps, experiment=gan.EXPERIMENT, options=()):
-        for n in steps:
-            run(
-                experiment,
-                ["smoke", "--run-dir", str(folder), "--steps", str(n), "--quiet", *options],
-            )
-        return training.params_digest(training.restore(folder))
+    def play(folder, steps):
+        with training.open_run(
+            folder, experiment=experiment.name, preset="smoke", config=config
+        ) as opened:
+            return fit(config, setup, splits.train, steps, opened).state
 
-    shared = ["--ema-decay", "0.9"]
-    for name, experiment in (("gan", gan.EXPERIMENT), ("began", began.EXPERIMENT)):
-        whole = play(tmp_path / name, 6, experiment=experiment, options=shared)
-        parts = play(tmp_path / f"{name}-parts", 3, 6, experiment=experiment, options=shared)
-        assert whole == parts
+    play(tmp_path / "parts", 2)
+    resumed, whole = play(tmp_path / "parts", 4), play(tmp_path / "whole", 4)
+    assert int(resumed.step) == 4
+    assert training.params_digest(resumed) == training.params_digest(whole)
 
 
 @pytest.mark.parametrize("loss", RECIPES)
