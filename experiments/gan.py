@@ -14,8 +14,8 @@ import optax
 
 from experiments.adversarial_games import Game, game_setup
 from experiments.adversarial_models import GANConfig, make_networks
-from experiments.config import UsageError
 from experiments.harness import Experiment, Setup, Splits, main, run
+from experiments.labels import count_classes
 from gen_jax.adversarial import gan
 
 PRESETS = {
@@ -46,11 +46,7 @@ PRESETS = {
 def build(config: GANConfig, splits: Splits) -> Setup:
     """Makes both networks, their step, and what is measured and drawn of them."""
     shape = splits.train.image_shape
-    n_classes = None
-    if config.class_conditional:
-        if splits.train.class_names is None:
-            raise UsageError(f"--class-conditional wants labels, and {config.dataset} has none")
-        n_classes = len(splits.train.class_names)
+    n_classes = count_classes(splits, config.dataset) if config.class_conditional else None
     recipe = config.recipe
     tx = optax.adam(config.rate(len(splits.train)), b1=recipe.b1, b2=recipe.b2)
     generator, discriminator = make_networks(config, shape, n_classes)

@@ -16,3 +16,12 @@ def require_labels(dataset: str, splits: Splits[Any]) -> None:
                 f"--class-conditional wants labels, and the {name} images or sounds of {dataset} "
                 "have none"
             )
+
+
+def count_classes(splits: Splits[Any], dataset: str) -> int:
+    """How many classes a model is told of. Raises ``UsageError`` as ``require_labels``."""
+    require_labels(dataset, splits)
+    train = splits.train
+    if train.class_names is not None:
+        return len(train.class_names)
+    return int(train.take(np.arange(len(train)))["label"].max()) + 1

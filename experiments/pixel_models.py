@@ -14,7 +14,7 @@ import optax
 
 from experiments.config import RunConfig, UsageError, free, require_at_least
 from experiments.harness import Setup, Splits
-from experiments.labels import require_labels
+from experiments.labels import count_classes
 from experiments.pixel_pictures import add_pictures
 from experiments.sampler import Sampler
 from gen_jax import autoregressive, data, distributions, evaluation
@@ -24,6 +24,36 @@ from gen_jax.state import TrainState
 from gen_jax.typing import PRNGKey
 
 EXAMPLES = 32  # that a network's data-dependent start sees
+
+
+SMOKE: dict[str, Any] = {
+    "steps": 12,
+    "batch_size": 16,
+    "head_features": 8,
+    "first_kernel": 3,
+    "evaluations": 2,
+    "validation_images": 32,
+    "nll_images": 100,
+    "compared_images": 20,
+    "chunk": 10,
+    "class_conditional": True,
+}
+DEFAULT: dict[str, Any] = {
+    "steps": 900,
+    "batch_size": 32,
+    "learning_rate": 2e-3,
+    "decay_epochs": 3.2,
+    "ema_decay": 0.99,
+    "class_conditional": True,
+    "steps_per_dispatch": 5,
+    "evaluations": 6,
+}
+PAPER: dict[str, Any] = {
+    "dataset": "tfds:mnist",
+    "epochs": 100,
+    "decay_epochs": 100,
+    "ema_decay": 0.999,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,22 +118,11 @@ class PixelConfig(RunConfig):
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), kind(rate))
 
 
-def count_classes(config: PixelConfig, splits: Splits[data.Dataset]) -> int | None:
-    """How many classes the model is told of, None where it is told of none."""
-    if not config.class_conditional:
-        return None
-    require_labels(config.dataset, splits)
-    train = splits.train
-    if train.class_names is not None:
-        return len(train.class_names)
-    return int(train.take(np.arange(len(train)))["label"].max()) + 1
-
-
 def build(
     config: Any, splits: Splits, make_model: Callable[[Any, Sequential, int | None], Network]
 ) -> Setup:
     """Makes the model, its step, and what is measured and drawn of it."""
-    n_classes = count_classes(config, splits)
+    n_classes = count_classes(splits, config.dataset) if config.class_conditional else None
     model = make_model(config, config.density(), n_classes)
     key_init, key_film, key_validate, key_test = jax.random.split(jax.random.key(config.seed), 4)
     tx = config.tx(len(splits.train))

@@ -14,7 +14,7 @@ from typing import Literal
 
 from experiments.config import UsageError, require_at_least
 from experiments.harness import Experiment, main, run
-from experiments.pixel_models import PixelConfig, build
+from experiments.pixel_models import DEFAULT, PAPER, SMOKE, PixelConfig, build
 from gen_jax import autoregressive
 from gen_jax.autoregressive import Network
 from gen_jax.sequential import Sequential
@@ -44,40 +44,9 @@ class Config(PixelConfig):
 
 
 PRESETS = {
-    "smoke": Config(
-        steps=12,
-        batch_size=16,
-        layers=2,
-        features=8,
-        head_features=8,
-        first_kernel=3,
-        evaluations=2,
-        validation_images=32,
-        nll_images=100,
-        compared_images=20,
-        chunk=10,
-        class_conditional=True,
-    ),
-    "default": Config(
-        steps=900,
-        batch_size=32,
-        learning_rate=2e-3,
-        decay_epochs=3.2,
-        ema_decay=0.99,
-        class_conditional=True,
-        steps_per_dispatch=5,
-        evaluations=6,
-    ),
-    "paper": Config(
-        dataset="tfds:mnist",
-        epochs=100,
-        batch_size=32,
-        layers=10,
-        features=128,
-        head_features=128,
-        decay_epochs=100,
-        ema_decay=0.999,
-    ),
+    "smoke": Config(**SMOKE, layers=2, features=8),
+    "default": Config(**DEFAULT),
+    "paper": Config(**PAPER, batch_size=32, layers=10, features=128, head_features=128),
 }
 
 

@@ -12,7 +12,7 @@ import functools
 from typing import Literal
 
 from experiments.harness import Experiment, main, run
-from experiments.pixel_models import PixelConfig, build
+from experiments.pixel_models import DEFAULT, PAPER, SMOKE, PixelConfig, build
 from gen_jax import autoregressive
 from gen_jax.autoregressive import Network
 from gen_jax.sequential import Sequential
@@ -27,42 +27,9 @@ class Config(PixelConfig):
 
 
 PRESETS = {
-    "smoke": Config(
-        steps=12,
-        batch_size=16,
-        layers=1,
-        features=4,
-        head_features=8,
-        first_kernel=3,
-        evaluations=2,
-        validation_images=32,
-        nll_images=100,
-        compared_images=20,
-        chunk=10,
-        class_conditional=True,
-    ),
-    "default": Config(
-        steps=900,
-        batch_size=32,
-        learning_rate=2e-3,
-        decay_epochs=3.2,
-        ema_decay=0.99,
-        layers=3,
-        class_conditional=True,
-        steps_per_dispatch=5,
-        evaluations=6,
-    ),
-    "paper": Config(
-        dataset="tfds:mnist",
-        epochs=100,
-        batch_size=16,
-        layers=7,
-        features=16,
-        head_features=32,
-        optimizer="rmsprop",
-        decay_epochs=100,
-        ema_decay=0.999,
-    ),
+    "smoke": Config(**SMOKE, layers=1, features=4),
+    "default": Config(**DEFAULT, layers=3),
+    "paper": Config(**PAPER, batch_size=16, layers=7, head_features=32, optimizer="rmsprop"),
 }
 
 

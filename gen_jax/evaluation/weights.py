@@ -12,6 +12,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from gen_jax.files import RunError, write_atomically
+
 Tensors = Mapping[str, np.ndarray]
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -56,12 +58,10 @@ def write(path: str | os.PathLike[str], tensors: Tensors) -> None:
     """
     path = pathlib.Path(path)
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(safetensors.numpy.save(arrays, {"sha256": digest(arrays)}))
-        partial.replace(path)
-    except OSError as error:
-        raise WeightsError(f"cannot write {path}: {error.strerror or error}") from None
+        write_atomically(path, safetensors.numpy.save(arrays, {"sha256": digest(arrays)}))
+    except RunError as error:
+        raise WeightsError(str(error)) from None
 
 
 def digest(tensors: Tensors) -> str:
