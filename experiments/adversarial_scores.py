@@ -144,4 +144,5 @@ def as_metrics(measured: list[Score]) -> dict[str, float | int | str]:
     metrics["resizer"] = where.resizer
     metrics["reference"] = f"{where.n_reference} images of {where.dataset}, {where.split}"
     metrics["generated"] = where.n_samples
+    metrics["neighbours_of"] = f"{measured[-1].provenance.n_samples} images of each kind"
     return metrics

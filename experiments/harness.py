@@ -137,6 +137,8 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
         result = fit(config, setup, splits.train, steps, opened)
         after = time.perf_counter()
         state = training.local_copy(result.state)
+        if not config.quiet:
+            say("Measuring on the test set, and writing the report ...")
         metrics = dict(setup.test(state))
         if opened.writes:
             setup.pictures(state, run_dir)

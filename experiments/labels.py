@@ -13,8 +13,8 @@ def require_labels(dataset: str, splits: Splits[Any]) -> None:
     for name in ("train", "validation", "test"):
         if "label" not in getattr(splits, name).take(np.arange(1)):
             raise UsageError(
-                f"--class-conditional wants labels, and the {name} images or sounds of {dataset} "
-                "have none"
+                f"--class-conditional wants labels, and the {name} examples of {dataset} have "
+                "none: give --no-class-conditional"
             )
 
 

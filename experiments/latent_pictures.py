@@ -1,5 +1,6 @@
 """What a trained VAE's report shows: reconstructions, the latent plane, and walks through it."""
 
+import math
 from pathlib import Path
 
 import jax
@@ -90,14 +91,16 @@ def add_plane(state: TrainState, test: data.Dataset, run_dir: Path) -> None:
         )
     x = latent.observe(model, jax.random.key(0), jnp.asarray(codes["image"][:4]))
     seen = np.asarray(images.to_uint8(model.likelihood.as_input(x)))
-    density = np.asarray(latent.posterior_grid(model, params, x, limit=3.0, size=150))
     mean, variance = encode(state, seen)
+    reach = jnp.abs(mean) + 5.0 * jnp.sqrt(variance)  # where a posterior ends that q is close to
+    limit = max(3.0, math.ceil(float(reach.max())))
+    density = np.asarray(latent.posterior_grid(model, params, x, limit=limit, size=150))
     reporting.add_picture(
         run_dir,
         "posteriors",
         plots.posterior_heat_maps(
             density.swapaxes(1, 2),
-            (-3.0, 3.0, -3.0, 3.0),
+            (-limit, limit, -limit, limit),
             images=seen,
             means=np.asarray(mean),
             scales=np.sqrt(np.asarray(variance)),

@@ -26,7 +26,7 @@ class Options:
     run_dir: tyro.conf.Positional[Path]
     num: int = 64
     out: Path | None = None
-    """Default samples.png; sounds go one after another into samples.wav."""
+    """Default RUN_DIR/samples.png; sounds go one after another into RUN_DIR/samples.wav."""
     seed: int = 0
     step: int | None = None
     """The checkpoint of this step instead of the newest."""
@@ -42,9 +42,11 @@ def program(argv: Sequence[str] | None = None) -> None:
     if run.setup.draw is None:
         raise UsageError(f"{run.experiment.name} is no generative model: it has nothing to sample")
     rate = run.setup.sample_rate
-    out = options.out or Path("samples.png" if rate is None else "samples.wav")
+    out = options.out or options.run_dir / ("samples.png" if rate is None else "samples.wav")
     if rate is not None and out.suffix.lower() != ".wav":
         raise UsageError(f"cannot write {out}: sounds go into a .wav file")
+    if rate is None and out.suffix.lower() not in Image.registered_extensions():
+        raise UsageError(f"cannot write {out}: unknown file extension: {out.suffix}")
     drawn = run.setup.draw(jax.random.key(options.seed), run.state, options.num)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ Rows = Sequence[Mapping[str, Any]]  # "step", and metrics by name
 PERFECT = 0.99  # of the logits on their side: the generator's gradient says little more
 DIVERSITY_KEPT = 0.5  # of the best so far
 DIVERSITY_LEAST = 0.5  # of the real images'
+CLASSES = 9  # of the digit classifier's ten
 MEMORIZED = 0.5  # of the way from training images' logits to generated ones'
 VANISHED = 1e-3  # of the median gradient of the run's first tenth
 EXPLODED = 1e3
@@ -42,8 +43,11 @@ def diagnose(rows: Rows, *, critic: bool = False) -> list[Finding]:
 
 
 def in_words(rows: Rows, *, critic: bool = False) -> list[str]:
-    """A sentence for each of ``diagnose``'s findings, or one that there are none."""
+    """A sentence for each of ``diagnose``'s findings, or that there are none, or no telling."""
     found = diagnose(rows, critic=critic)
+    logged = sum(any(name.startswith("train/") for name in row) for row in rows)
+    if not found and logged < SMOOTHED:
+        return [f"Too little was logged to tell: {logged} of at least {SMOOTHED} rows."]
     if not found:
         return ["None of the rules found anything wrong."]
     return [f"{finding.text} since step {finding.step:,}." for finding in found]
@@ -111,6 +115,17 @@ def discriminator_memorizes(rows: Rows) -> Iterator[Finding]:
         yield Finding(int(steps[first]), "D overfits: it rates held-out images as generated ones")
 
 
+def few_classes(rows: Rows) -> Iterator[Finding]:
+    """Some classes are hardly made at all, by the classifier's word at the last two looks."""
+    looks = [row for row in rows if _is_number(row.get("validation/classes_covered"))]
+    few = [row["validation/classes_covered"] < CLASSES for row in looks]
+    if len(few) < 2 or not (few[-1] and few[-2]):
+        return
+    first = max((i + 1 for i, is_few in enumerate(few) if not is_few), default=0)
+    n = int(looks[-1]["validation/classes_covered"])
+    yield Finding(looks[first]["step"], f"Not all classes are made ({n} at last)")
+
+
 def gradients(rows: Rows) -> Iterator[Finding]:
     """A player's gradient has vanished or exploded, against what it was at the start."""
     for player, name in (("G", "generator"), ("D", "discriminator")):
@@ -141,6 +156,7 @@ def began_stalled(rows: Rows) -> Iterator[Finding]:
 RULES: tuple[Callable[[Rows], Iterator[Finding]], ...] = (
     discriminator_wins,
     diversity_fell,
+    few_classes,
     discriminator_memorizes,
     gradients,
     began_stalled,

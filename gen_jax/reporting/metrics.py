@@ -132,6 +132,9 @@ MEANINGS = {
     "coverage_k5": Meaning(
         "coverage (k = 5)", "", "Share of real images with a generated one in their neighbourhood."
     ),
+    "neighbours_of": Meaning(
+        "compared by neighbours", "", "For precision, recall, density and coverage: the first ones."
+    ),
     "classes_covered": Meaning(
         "classes covered", "", "Classes with at least a tenth of their fair share of the samples."
     ),

@@ -47,7 +47,7 @@ def restore(run_dir: str | os.PathLike, template: Any = None, *, step: int | Non
     steps = _steps(folder)
     if step is not None and step not in steps:
         known = ", ".join(map(str, steps)) or "none"
-        raise RunError(f"no checkpoint of step {step} in {folder} (there is {known})")
+        raise RunError(f"no checkpoint of step {step} in {folder} (there are: {known})")
     found, damaged = _newest_good(folder, steps if step is None else [step])
     for line in damaged.values():
         _logger.warning(line)

@@ -267,7 +267,10 @@ def _refuse_another(folder: pathlib.Path, content: dict[str, Any], config: Any) 
         if name not in old or name not in new or old[name] != new[name]
     ]
     if changes:
-        raise RunError(f"{folder} holds another run (old -> new): " + "; ".join(changes))
+        raise RunError(
+            f"{folder} holds another run (old -> new): {'; '.join(changes)}"
+            "; another config wants another folder"
+        )
 
 
 def _read_config(folder: pathlib.Path) -> dict[str, Any]:

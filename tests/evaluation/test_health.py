@@ -44,6 +44,12 @@ def test_a_healthy_log_has_nothing_to_say():
     assert health.diagnose([]) == []
 
 
+def test_too_short_a_log_is_not_called_healthy():
+    assert health.in_words(rows(**HEALTHY)[:3]) == [
+        "Too little was logged to tell: 3 of at least 5 rows."
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -53,6 +59,7 @@ def test_a_healthy_log_has_nothing_to_say():
         ({"train__discriminator__gradient": fall(1.0, 1000, 1e5)}, "D's gradient has exploded"),
         ({"train__convergence": fall(0.1, 1000, 0.4)}, "M is half as high again"),
         ({"validation__held_out__logit": fall(0.8, 1000, -0.5)}, "D overfits"),
+        ({"validation__classes_covered": fall(10.0, 1000, 4.0)}, "Not all classes are made (4"),
     ],
 )
 def test_each_rule_finds_what_it_is_for_and_when_it_began(change, words):

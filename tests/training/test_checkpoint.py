@@ -74,7 +74,7 @@ def test_restore_gives_the_state_or_its_arrays(trained):
     assert training.restore(run, step=8)["step"] == 8
     assert sorted(training.saved_metrics(run)) == [4, 8, 10]
     with pytest.raises(
-        training.RunError, match=r"no checkpoint of step 7 in .* \(there is 10, 8, 4\)"
+        training.RunError, match=r"no checkpoint of step 7 in .* \(there are: 10, 8, 4\)"
     ):
         training.restore(run, step=7)
     with pytest.raises(training.RunError, match="no checkpoint in "):
