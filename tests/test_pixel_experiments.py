@@ -114,7 +114,9 @@ def test_the_readmes_script_draws_from_a_run(gated_run):
 def test_classes_need_labels(tmp_path):
     images = np.zeros((40, 6, 6, 1), np.uint8)
     np.savez(tmp_path / "plain.npz", images=images)
-    with pytest.raises(UsageError, match="--class-conditional wants labels, and the train images"):
+    with pytest.raises(
+        UsageError, match="--class-conditional wants labels, and the train examples"
+    ):
         start(pixelcnn.EXPERIMENT, tmp_path / "run", "--dataset", f"npz:{tmp_path / 'plain.npz'}")
 
 
@@ -126,7 +128,7 @@ def test_classes_need_labels_in_every_split(tmp_path, without):
         if split != without:
             arrays[f"{split}_labels"] = np.arange(40) % 2
     np.savez(tmp_path / "digits.npz", **arrays)
-    with pytest.raises(UsageError, match=f"wants labels, and the {without} images"):
+    with pytest.raises(UsageError, match=f"wants labels, and the {without} examples"):
         start(pixelcnn.EXPERIMENT, tmp_path / "run", "--dataset", f"npz:{tmp_path / 'digits.npz'}")
     assert not list((tmp_path / "run").rglob("metrics.jsonl"))
 
