@@ -28,6 +28,7 @@ COLUMNS = {
 }
 
 
+@pytest.mark.slow
 def test_every_network_and_method_has_a_row_that_holds_together(tmp_path):
     out = tmp_path / "rows.json"
     benchmark_sampling.program(["smoke", "--out", str(out), "--no-peer"])

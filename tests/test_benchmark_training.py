@@ -27,11 +27,11 @@ TINY = training_cases.autoregressive_cases(small=True) | {
 
 
 def test_rows_hold_together(tmp_path):
-    out = tmp_path / "rows.json"
-    benchmark_training.program(["smoke", "--out", str(out)])
+    out, names = tmp_path / "rows.json", ["dense-vae", "conv-autoencoder-28", "dcgan-28", "fit"]
+    benchmark_training.program(["smoke", "--model", *names, "--out", str(out)])
     result = json.loads(out.read_text())
     rows = {row["name"]: row for row in result["rows"]}
-    assert list(rows) == list(benchmark_training.Options().model)
+    assert list(rows) == names
     assert result["environment"]["matrix_product_gflops"] > 0
     for name, row in rows.items():
         assert row["ours"] == pytest.approx(1e3 * row["batch"] / row["step_ms"])
@@ -41,6 +41,17 @@ def test_rows_hold_together(tmp_path):
         else:
             assert row["peer"] is None
             assert row["ratio"] is None
+
+
+def test_every_model_has_a_step_of_its_own():
+    known = training_cases.cases(small=True)
+    assert [*known, "fit"] == list(benchmark_training.Options().model)
+    for name, case in known.items():
+        state = jax.eval_shape(lambda case=case: case.state("float32"))
+        batch = case.batches(1).batch_at(0)
+        after, metrics = jax.eval_shape(case.train_step, state, batch)
+        assert jax.tree.structure(after) == jax.tree.structure(state), name
+        assert all(metric.shape == () for metric in metrics.values()), name
 
 
 def test_rows_can_be_chosen_and_need_no_peer():

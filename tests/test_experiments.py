@@ -74,6 +74,7 @@ def test_another_config_on_the_same_folder_is_refused_with_the_difference(vae_ru
         start(vae.EXPERIMENT, vae_run, "--learning-rate", "0.5")
 
 
+@pytest.mark.slow
 def test_more_steps_on_the_same_folder_equal_one_go(tmp_path):
     parts, whole = tmp_path / "parts", tmp_path / "whole"
     start(vae.EXPERIMENT, parts, "--steps", "7")
@@ -161,6 +162,7 @@ def test_a_folder_of_colour_photos_of_mixed_sizes_trains(tmp_path, n):
     assert np.isfinite(read_summary(folder)["metrics"]["test/nll"])
 
 
+@pytest.mark.slow
 def test_a_run_by_pmap_over_all_devices_is_that_of_jit(vae_run, tmp_path):
     assert len(jax.devices()) == 4
     spread = start(vae.EXPERIMENT, tmp_path / "pmap", "--compile", "pmap")
@@ -168,6 +170,7 @@ def test_a_run_by_pmap_over_all_devices_is_that_of_jit(vae_run, tmp_path):
     assert ours["test/elbo"] == pytest.approx(theirs["test/elbo"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_batch_that_devices_cannot_share_evenly_uses_fewer(tmp_path, capsys):
     folder = start(vae.EXPERIMENT, tmp_path / "six", "--batch-size", "6", "--steps", "3")
     assert "A batch of 6 is spread over 3 of 4 devices" in capsys.readouterr().out

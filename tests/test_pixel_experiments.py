@@ -64,9 +64,10 @@ def test_pixelrnn_runs(tmp_path, model):
     ("options", "likelihood"),
     [
         (["--model", "masked", "--no-class-conditional"], "bernoulli"),
-        (
-            ["--model", "plus-plus", "--likelihood", "mixture", "--blocks", "1", "--stages", "2"],
+        pytest.param(
+            ["--model", "plus-plus", "--likelihood", "mixture", "--blocks", "1", "--stages", "1"],
             "mixture over 256 levels",
+            marks=pytest.mark.slow,
         ),
         (
             ["--likelihood", "categorical", "--levels", "4", "--compile", "pmap"],
