@@ -87,7 +87,8 @@ def test_began_and_the_ring_run(tmp_path):
 @pytest.mark.parametrize("experiment", [gan.EXPERIMENT, began.EXPERIMENT], ids=["gan", "began"])
 def test_a_resumed_game_is_the_uninterrupted_one(tmp_path, experiment):
     """Both networks, averages, batch statistics, k, optimizers and keys."""
-    config = dataclasses.replace(experiment.presets["smoke"], ema_decay=0.9, quiet=True)
+    changes = {"ema_decay": 0.9, "quiet": True, "image_size": 8}
+    config = dataclasses.replace(experiment.presets["smoke"], **changes)
     splits = load_splits(config)
     setup = experiment.build(config, splits)
 
