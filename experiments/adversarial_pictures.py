@@ -1,5 +1,6 @@
 """What an adversarial run's report shows of its generator, and what is said of the run's health."""
 
+import io
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ from PIL import Image
 from experiments.adversarial_scores import Judge, draw
 from gen_jax import adversarial, data, evaluation, images, reporting
 from gen_jax.adversarial.gan import Prior, n_classes
+from gen_jax.files import write_atomically, writing
 from gen_jax.reporting import read_rows
 from gen_jax.state import NetworkState
 from gen_jax.typing import PRNGKey
@@ -86,11 +88,11 @@ def add_walks(run_dir: Path, generator: NetworkState, key: PRNGKey, prior: Prior
     )
     frames = [Image.fromarray(_plain(images.grid(step))) for step in walks.swapaxes(0, 1)]
     loop = frames + frames[-2:0:-1]
-    folder = run_dir / "samples"
-    folder.mkdir(exist_ok=True)
-    loop[0].save(
-        folder / "interpolation.gif", save_all=True, append_images=loop[1:], duration=60, loop=0
-    )
+    gif = io.BytesIO()
+    loop[0].save(gif, "gif", save_all=True, append_images=loop[1:], duration=60, loop=0)
+    with writing(run_dir / "samples"):
+        (run_dir / "samples").mkdir(exist_ok=True)
+    write_atomically(run_dir / "samples" / "interpolation.gif", gif.getvalue())
 
 
 def _plain(sheet: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,6 @@ from gen_jax.state import NetworkState
 from gen_jax.typing import Array, PRNGKey
 
 CHUNK = 200  # images generated, or judged, at a time: one compiled shape for all numbers of them
-Draw = Callable[[PRNGKey, NetworkState, int], np.ndarray]  # key, generator, n -> uint8 images
 
 
 @functools.partial(jax.jit, static_argnames=("n", "prior"))

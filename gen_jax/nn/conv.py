@@ -220,6 +220,7 @@ class _Kernel(nn.Module):
     dtype: Any = jnp.float32
 
     def linear(self, x: Array, kernel: Array) -> Array:
+        """What each of the layers below does with its kernel: this class alone is no layer."""
         raise NotImplementedError
 
     @nn.compact
