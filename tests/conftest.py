@@ -14,12 +14,21 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import jax
 import pytest
 
+# One folder for each process that tests run in: JAX writes an entry in place, where another process
+# would read half of it.
 CACHE = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "jax"
+CACHE /= os.environ.get("PYTEST_XDIST_WORKER", "main")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_legacy_prng_key", "error")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes of ``-n auto``: each holds its own compiled programs, so more want much memory."""
+    return min(4, os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")
