@@ -5,23 +5,23 @@ from typing import Any, Literal
 
 import flax.linen as nn
 
-from experiments.config import RunConfig, UsageError, require_at_least
+from experiments.config import RunConfig, UsageError, free, require_at_least
 from gen_jax import adversarial
 from gen_jax.adversarial import losses
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 
 LossName = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasserstein"]
+Normalization = Literal["batch", "layer", "spectral", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A loss with what its paper trains it with: the discriminator's updates, its penalty, norm."""
+    """A loss with what trains it well: the discriminator's updates, its penalty, its norm."""
 
     loss: AdversarialLoss
     d_steps: int = 1
     penalty: Penalty | None = None
-    norm: Literal["batch", "layer", "none"] = "batch"
-    spectral: bool = False
+    norm: Normalization = "batch"
     b1: float = 0.5
     b2: float = 0.999
 
@@ -30,12 +30,19 @@ class Recipe:
         """Whether D is meant to part real from generated examples as well as it can."""
         return self.loss is losses.wasserstein
 
+    @property
+    def norm_options(self) -> dict[str, Any]:
+        """The discriminator's options that its normalization stands for."""
+        spectral = self.norm == "spectral"
+        return {"norm": "none" if spectral else self.norm, "spectral": spectral}
+
 
 RECIPES: dict[LossName, Recipe] = {
     "non-saturating": Recipe(losses.non_saturating),
-    "minimax": Recipe(losses.minimax),
+    # Beside a discriminator with batch normalization, which soon tells all, its slope vanishes.
+    "minimax": Recipe(losses.minimax, norm="spectral"),
     "least-squares": Recipe(losses.least_squares()),
-    "hinge": Recipe(losses.hinge, norm="none", spectral=True),
+    "hinge": Recipe(losses.hinge, norm="spectral"),
     "wasserstein": Recipe(
         losses.wasserstein,
         d_steps=5,
@@ -74,6 +81,8 @@ class GANConfig(GameConfig):
     network: Literal["conv", "dense", "residual"] = "conv"
     upsample: Literal["deconv", "resize", "shuffle"] = "deconv"
     """How a convolutional generator doubles the sides."""
+    norm: Normalization | None = None
+    """Of the discriminator; default the loss's own."""
     d_steps: int | None = None
     """Updates of the discriminator for each of the generator; default the loss's own."""
     penalty: Literal["wgan-gp", "r1", "none"] | None = None
@@ -81,12 +90,20 @@ class GANConfig(GameConfig):
     penalty_weight: float = 10.0
     class_conditional: bool = False
     """Make images of a class that is asked for."""
+    updates: int | None = free(None)
+    """Train until both networks together had so many updates; another way to say --steps."""
 
     def __post_init__(self):
         super().__post_init__()
-        require_at_least(1, self, "d_steps")
+        require_at_least(1, self, "d_steps", "updates")
         if not self.penalty_weight > 0.0:
             raise UsageError(f"--penalty-weight must be positive, got {self.penalty_weight}")
+
+    def total_steps(self, n_examples: int) -> int:
+        """The step at which training ends, for a training set of ``n_examples``."""
+        if self.updates is None:
+            return super().total_steps(n_examples)
+        return max(1, self.updates // (self.recipe.d_steps + 1))
 
     @property
     def recipe(self) -> Recipe:
@@ -102,6 +119,8 @@ class GANConfig(GameConfig):
             changes["penalty"] = losses.weighted(penalty, self.penalty_weight)
             # A penalty on each image's own gradient wants images that do not see one another.
             changes["norm"] = "none" if recipe.norm == "batch" else recipe.norm
+        if self.norm is not None:
+            changes["norm"] = self.norm
         return dataclasses.replace(recipe, **changes)
 
 
@@ -117,7 +136,7 @@ def make_networks(
         "dtype": config.compute_dtype,
     }
     made: dict[str, Any] = {"image_shape": shape, "latent_dim": config.latent_dim, **shared}
-    judged: dict[str, Any] = {"norm": recipe.norm, "spectral": recipe.spectral, **shared}
+    judged: dict[str, Any] = {**recipe.norm_options, **shared}
     if config.network == "dense":
         units = (16 * config.features,) * 2
         return (

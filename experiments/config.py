@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import optax
 import tyro
 
+LENGTHS = ("steps", "epochs", "updates")  # options that say how long to train: one of them does
+
 
 class UsageError(Exception):  # no ValueError: tyro would box those in its own words
     """A mistake of the user's on the command line; its text is one line for them to read."""
@@ -139,7 +141,7 @@ def parse(
     """Reads ``[PRESET] [--option value ...]`` and returns the preset's name and the config.
 
     Raises:
-      UsageError: an unknown preset, or both ``--steps`` and ``--epochs``.
+      UsageError: an unknown preset, or two of ``LENGTHS``.
       SystemExit: ``--help``, or an option that does not exist (with what tyro says of it).
     """
     args = list(sys.argv[1:] if argv is None else argv)
@@ -152,10 +154,12 @@ def parse(
         raise UsageError(f"no preset {name!r}{hint}; there are {', '.join(presets)}")
     preset = presets[name]
     given = {arg.split("=")[0] for arg in args}
-    if {"--steps", "--epochs"} <= given:
-        raise UsageError("--steps and --epochs are two ways to say one thing: give one of them")
-    if "--epochs" in given and isinstance(preset, RunConfig):
-        preset = dataclasses.replace(preset, steps=None)
+    known = [length for length in LENGTHS if hasattr(preset, length)]
+    lengths = [f"--{length}" for length in known if f"--{length}" in given]
+    if len(lengths) > 1:
+        raise UsageError(f"{' and '.join(lengths)} say one thing: give one of them")
+    if lengths and isinstance(preset, RunConfig):  # in the place of the preset's
+        preset = dataclasses.replace(preset, **dict.fromkeys(known))
     about = f"{(description or '').strip()}\n\nPresets: {', '.join(presets)} (first argument)."
     config = tyro.cli(type(preset), default=preset, args=args, prog=prog, description=about)
     return name, config

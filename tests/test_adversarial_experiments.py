@@ -120,6 +120,13 @@ def test_a_penalty_takes_batch_norm_away_from_the_discriminator():
     assert GANConfig(loss="wasserstein", penalty="none", epochs=1.0).recipe.penalty is None
 
 
+def test_the_command_line_chooses_the_discriminators_normalization():
+    for norm, layers, spectral in [("batch", "batch", False), ("spectral", "none", True)]:
+        config = GANConfig(loss="minimax", norm=norm, penalty="r1", epochs=1.0)
+        discriminator = make_networks(config, (28, 28, 1), None)[1]
+        assert (discriminator.norm, discriminator.spectral) == (layers, spectral)
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import autoencoder, evaluate, sample, vae
-from experiments.config import UsageError
+from experiments import autoencoder, evaluate, gan, sample, vae
+from experiments.config import UsageError, parse
 from experiments.harness import Experiment, run
 from gen_jax import data, training
 
@@ -91,6 +91,24 @@ def test_epochs_and_steps_are_two_ways_to_say_one_thing():
     assert vae.Config(epochs=2.0, steps=5).total_steps(9000) == 5
     with pytest.raises(UsageError, match="--steps and --epochs"):
         run(vae.EXPERIMENT, ["smoke", "--steps", "5", "--epochs", "1"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "steps"),
+    [
+        ([], 2250),
+        (["--loss", "wasserstein"], 750),
+        (["--loss", "wasserstein", "--d-steps", "1"], 2250),
+        (["--updates", "60"], 30),
+        (["--updates", "1"], 1),
+        (["--steps", "7"], 7),
+        (["--epochs", "2"], 200),
+        (["paper", "--updates", "60"], 30),
+    ],
+)
+def test_the_length_on_the_command_line_takes_the_place_of_the_presets(argv, steps):
+    _, config = parse(gan.PRESETS, [*argv, "--batch-size", "90"], prog="gan", description=None)
+    assert config.total_steps(9000) == steps
 
 
 def test_a_schedule_in_stages_falls_after_1_3_9_epochs():
