@@ -30,7 +30,7 @@ PRESETS = {
         watched_samples=40,
     ),
     "default": GANConfig(
-        updates=4500, batch_size=64, learning_rate=2e-4, ema_decay=0.99, evaluations=6
+        updates=4080, batch_size=64, learning_rate=2e-4, ema_decay=0.99, evaluations=6
     ),
     "paper": GANConfig(
         dataset="tfds:mnist",

@@ -96,9 +96,9 @@ def test_epochs_and_steps_are_two_ways_to_say_one_thing():
 @pytest.mark.parametrize(
     ("argv", "steps"),
     [
-        ([], 2250),
-        (["--loss", "wasserstein"], 750),
-        (["--loss", "wasserstein", "--d-steps", "1"], 2250),
+        ([], 2040),
+        (["--loss", "wasserstein"], 680),
+        (["--loss", "wasserstein", "--d-steps", "1"], 2040),
         (["--updates", "60"], 30),
         (["--updates", "1"], 1),
         (["--steps", "7"], 7),

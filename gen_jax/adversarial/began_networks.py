@@ -2,8 +2,9 @@
 
 The discriminator is an autoencoder of 3×3 convolutions and ELUs, two for each size of map, of which
 each is half as large as the one before; the generator is another decoder. Codes and images are
-joined to the maps by linear layers. Images end in tanh, which the paper does not have: so that real
-and generated ones share the range [-1, 1]. Neither takes labels.
+joined to the maps by linear layers. The last layer is linear: an image's range of [-1, 1] is learned,
+and what leaves it is clipped where images are stored. (A tanh there, at digits, makes the
+discriminator so steep around gray that the generator never leaves it.) Neither takes labels.
 """
 
 import dataclasses
@@ -60,7 +61,7 @@ class BEGANDecoder(nn.Module):
             x = nn.elu(first(self.features, dtype=self.dtype, name=f"conv_{i}_0")(x))
             x = nn.elu(Conv(self.features, dtype=self.dtype, name=f"conv_{i}_1")(x))
         x = Conv(channels, dtype=self.dtype, name="image")(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        return x.astype(jnp.float32)
 
 
 class BEGANEncoder(nn.Module):
