@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 
-from experiments.config import RunConfig, UsageError, free, require_at_least
+from experiments.config import RunConfig, UsageError, length, require_at_least
 from gen_jax import adversarial
 from gen_jax.adversarial import losses
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
@@ -90,7 +90,7 @@ class GANConfig(GameConfig):
     penalty_weight: float = 10.0
     class_conditional: bool = False
     """Make images of a class that is asked for."""
-    updates: int | None = free(None)
+    updates: int | None = length()
     """Train until both networks together had so many updates; another way to say --steps."""
 
     def __post_init__(self):

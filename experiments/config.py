@@ -12,8 +12,6 @@ import jax.numpy as jnp
 import optax
 import tyro
 
-LENGTHS = ("steps", "epochs", "updates")  # options that say how long to train: one of them does
-
 
 class UsageError(Exception):  # no ValueError: tyro would box those in its own words
     """A mistake of the user's on the command line; its text is one line for them to read."""
@@ -22,6 +20,12 @@ class UsageError(Exception):  # no ValueError: tyro would box those in its own w
 def free(default: Any) -> Any:
     """A field that does not make a run another run: changing it still resumes the same folder."""
     return dataclasses.field(default=default, metadata={"identity": False})
+
+
+def length() -> Any:
+    """A free field that says how long to train: what the command line gives takes the place of all
+    the preset's."""
+    return dataclasses.field(default=None, metadata={"identity": False, "length": True})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,9 +57,9 @@ class DataConfig:
 class RunConfig(DataConfig):
     """What to train on, for how long, and where it goes."""
 
-    steps: int | None = free(None)
+    steps: int | None = length()
     """Train until this step; another way to say --epochs."""
-    epochs: float | None = free(None)
+    epochs: float | None = length()
     """Train for so many passes over the training images."""
     batch_size: int = 128
     """Images a step, over all devices."""
@@ -141,7 +145,7 @@ def parse(
     """Reads ``[PRESET] [--option value ...]`` and returns the preset's name and the config.
 
     Raises:
-      UsageError: an unknown preset, or two of ``LENGTHS``.
+      UsageError: an unknown preset, or two options that say how long to train.
       SystemExit: ``--help``, or an option that does not exist (with what tyro says of it).
     """
     args = list(sys.argv[1:] if argv is None else argv)
@@ -152,13 +156,14 @@ def parse(
         near = difflib.get_close_matches(name, presets, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise UsageError(f"no preset {name!r}{hint}; there are {', '.join(presets)}")
-    preset = presets[name]
+    preset: Any = presets[name]
     given = {arg.split("=")[0] for arg in args}
-    known = [length for length in LENGTHS if hasattr(preset, length)]
-    lengths = [f"--{length}" for length in known if f"--{length}" in given]
+    fields = dataclasses.fields(preset)
+    known = [field.name for field in fields if "length" in field.metadata]
+    lengths = [f"--{name}" for name in known if f"--{name}" in given]
     if len(lengths) > 1:
         raise UsageError(f"{' and '.join(lengths)} say one thing: give one of them")
-    if lengths and isinstance(preset, RunConfig):  # in the place of the preset's
+    if lengths:
         preset = dataclasses.replace(preset, **dict.fromkeys(known))
     about = f"{(description or '').strip()}\n\nPresets: {', '.join(presets)} (first argument)."
     config = tyro.cli(type(preset), default=preset, args=args, prog=prog, description=about)

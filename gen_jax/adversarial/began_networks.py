@@ -4,7 +4,7 @@ The discriminator is an autoencoder of 3×3 convolutions and ELUs, two for each 
 each is half as large as the one before; the generator is another decoder. Codes and images are
 joined to the maps by linear layers. The last layer is linear: the range [-1, 1] is learned, and
 what leaves it is clipped where images are stored. (With a tanh there, at digits, the generator
-stayed gray: the gradient it is sent grew a hundredfold and led nowhere.) Neither takes labels.
+stayed gray: in 600 steps its gradient's norm grew from 3 to 93.) Neither takes labels.
 """
 
 import dataclasses

@@ -31,7 +31,7 @@ class RunLog:
         self._path = folder / "metrics.jsonl"
         with writing(self._path):
             _drop_rows_beyond(self._path, step)
-            self._rows = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+            self._rows = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 -- until close
         self._events: Any = None
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:

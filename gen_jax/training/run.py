@@ -234,7 +234,7 @@ def _lock(folder: pathlib.Path) -> typing.IO[str]:
     Where files cannot be locked, a warning is logged.
     """
     with writing(folder):
-        lock = open(folder / ".lock", "a+")  # noqa: SIM115
+        lock = open(folder / ".lock", "a+")  # noqa: SIM115 -- held for the run
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -65,6 +65,6 @@ def test_the_range_decides_where_it_is_sought():
     ],
 )
 def test_what_cannot_be_measured_is_refused(shape, options, message):
-    with pytest.raises(ValueError) as error:  # noqa: PT011
+    with pytest.raises(ValueError) as error:  # noqa: PT011 -- below, as plain text
         find_pitch(np.ones(shape), 8000, **options)
     assert message in str(error.value)

@@ -55,7 +55,7 @@ def test_all_that_differs_is_named():
         "fid 3.5 and kid 0.004 cannot be compared, they differ in name (fid and kid), "
         "n_samples (5000 and 10000), resizer (none and bicubic)"
     )
-    with pytest.raises(ValueError) as error:  # noqa: PT011
+    with pytest.raises(ValueError) as error:  # noqa: PT011 -- below, as plain text
         difference(Score("fid", 3.5, PROVENANCE), Score("kid", 0.004, other))
     assert str(error.value) == message
 
