@@ -1,8 +1,8 @@
 """The one convolution of the library, channels last, for any number of spatial axes.
 
 ``[B, T, C]`` is sound, ``[B, H, W, C]`` an image. What is computed, and how fast on which
-platform, is in ``conv_primitive.py``; it works under every transformation of JAX, in forward and
-reverse mode of any order.
+platform, begins in ``conv_primitive.py``; it works under every transformation of JAX, in forward
+and reverse mode of any order.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Float
 
 from gen_jax.nn import conv_primitive
-from gen_jax.nn.conv_primitive import Geometry, Pads
+from gen_jax.nn.conv_geometry import Geometry, Pads
 from gen_jax.typing import Array
 
 Padding = str | Sequence[tuple[int, int]]

@@ -1,5 +1,6 @@
 """The convolution is XLA's, with its derivatives of every order and under every transformation."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 from jax import export, lax
 from jax.test_util import check_grads
 
-from gen_jax.nn import conv_primitive
+from gen_jax.nn import conv_cpu, conv_winograd
 from gen_jax.nn.conv import (
     Conv,
     ConvTranspose,
@@ -20,6 +21,7 @@ from gen_jax.nn.conv import (
     conv_transpose,
     upsample_conv,
 )
+from gen_jax.nn.conv_geometry import Geometry, xla_convolution
 
 # side(s), kernel, strides, padding, dilation
 GEOMETRIES = {
@@ -360,7 +362,7 @@ def test_values_and_gradients_with_the_channels_of_real_networks(name):
 @pytest.mark.parametrize("name", ["same", "halving odd sides", "sound", "strided sound"])
 def test_kernel_gradients_agree_however_batch_and_rows_are_cut(name, patch_bytes, monkeypatch):
     """The CPU takes the patches of a few images, or of a few rows of one, at a time."""
-    monkeypatch.setattr(conv_primitive, "PATCH_BYTES", patch_bytes)
+    monkeypatch.setattr(conv_cpu, "PATCH_BYTES", patch_bytes)
     ours, theirs, _, _ = pair(name)
     sides, size, *_ = GEOMETRIES[name]
     x, kernel = operands(sides, size, c_in=4, c_out=5, batch=6)
@@ -368,6 +370,90 @@ def test_kernel_gradients_agree_however_batch_and_rows_are_cut(name, patch_bytes
         jax.jit(jax.grad(lambda k, f=f: (f(x, k) ** 2).sum()))(kernel) for f in (ours, theirs)
     ]
     same(*gradients, rtol=1e-9)
+
+
+TWO_STRIDES = {
+    "halving": ((8, 8), (2, 2), ((1, 1), (1, 1))),
+    "odd numbers of outputs": ((10, 14), (2, 2), ((1, 1), (1, 1))),
+    "uneven strides": ((9, 11), (3, 2), ((2, 1), (1, 2))),
+    "pixels that no kernel reaches": ((11, 9), (2, 2), ((0, 0), (0, 0))),
+    "cropped": ((10, 9), (2, 2), ((-1, 2), (3, -2))),
+    "one output": ((4, 5), (2, 3), ((0, 0), (0, 1))),
+}
+
+
+def two_strides(name, batch=4):
+    sides, strides, pads = TWO_STRIDES[name]
+    size = tuple(2 * s for s in strides)
+    x, kernel = operands(sides, size, batch=batch)
+    return Geometry(strides, pads, (1, 1), sides, size), x, kernel
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2**11, 2**24])
+@pytest.mark.parametrize("name", TWO_STRIDES)
+def test_minimal_filtering_gives_all_three_maps(name, chunk_bytes, monkeypatch):
+    """Whatever sides, pads, and images at a time."""
+    monkeypatch.setattr(conv_winograd, "CHUNK_BYTES", chunk_bytes)
+    g, x, kernel = two_strides(name)
+    assert conv_winograd.fits(g)
+
+    def maps(apply, input_gradient, kernel_gradient):
+        def all_three(x, kernel):
+            y = jnp.cos(apply(x, kernel))
+            return apply(x, kernel), input_gradient(x, y, kernel), kernel_gradient(x, y, kernel)
+
+        return jax.jit(all_three)(x, kernel)
+
+    def theirs(x, kernel):
+        return xla_convolution(x, kernel, g)
+
+    ours = maps(
+        lambda x, kernel: conv_winograd.apply(x, kernel, g),
+        lambda _, y, kernel: conv_winograd.input_gradient(y, kernel, g),
+        lambda x, y, _: conv_winograd.kernel_gradient(x, y, g),
+    )
+    same(
+        ours,
+        maps(
+            theirs,
+            lambda x, y, kernel: jax.vjp(theirs, x, kernel)[1](y)[0],
+            lambda x, y, kernel: jax.vjp(theirs, x, kernel)[1](y)[1],
+        ),
+    )
+
+
+def test_minimal_filtering_reads_what_lies_under_the_kernel_and_nothing_else():
+    """Bit for bit, though the sums of neighbouring outputs share their products."""
+    g, x, kernel = two_strides("halving", batch=1)
+    apply = jax.jit(functools.partial(conv_winograd.apply, geometry=g))
+    y = np.asarray(apply(x, kernel))
+    for row, column in np.ndindex(8, 8):
+        changed = np.any(y != apply(x.at[:, row, column].add(1.0), kernel), axis=-1)[0]
+        # Output i sees the pixels from 2i - 1 to 2i + 2.
+        seen = [{i for i in range(4) if 2 * i - 1 <= at <= 2 * i + 2} for at in (row, column)]
+        assert {tuple(map(int, at)) for at in np.argwhere(changed)} == {
+            (i, j) for i in seen[0] for j in seen[1]
+        }
+
+
+def test_the_cpu_filters_minimally_where_it_is_exact_and_pays():
+    halving = Geometry((2, 2), ((1, 1), (1, 1)), (1, 1), (8, 8), (4, 4))
+    others = {
+        "kernel": dataclasses.replace(halving, kernel_size=(3, 3)),
+        "dilation": dataclasses.replace(halving, dilation=(2, 2)),
+        "stride": dataclasses.replace(halving, strides=(1, 1), kernel_size=(2, 2)),
+    }
+    assert all(not conv_winograd.fits(g) for g in others.values())
+
+    def products(dtype, c_in, c_out):
+        x = jax.ShapeDtypeStruct((2, 8, 8, c_in), dtype)
+        kernel = jax.ShapeDtypeStruct((4, 4, c_in, c_out), dtype)
+        lowered = jax.jit(lambda x, k: conv_cpu.apply(x, k, halving)).lower(x, kernel).as_text()
+        return lowered.count("stablehlo.dot_general"), lowered.count("stablehlo.convolution")
+
+    assert products(jnp.float32, 64, 128) == (9, 0)
+    assert products(jnp.float32, 8, 16) == (0, 1)
+    assert products(jnp.bfloat16, 64, 128) == (0, 1)
 
 
 def test_a_kernel_that_fits_nowhere():
