@@ -3,49 +3,67 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import adversarial_scores as scoring
 from experiments.adversarial_models import GameConfig
 from experiments.adversarial_pictures import add_pictures
 from experiments.harness import Setup, Splits
-from gen_jax import data, evaluation
-from gen_jax.adversarial.gan import GANState, Prior, n_classes
-from gen_jax.typing import PRNGKey
+from gen_jax import evaluation
+from gen_jax.adversarial.gan import GANState, n_classes
+from gen_jax.data import some
 
 WATCHED = 500  # images of each kind that the discriminator is asked about
 
 
 @dataclasses.dataclass(frozen=True)
 class Game:
-    """Two players before their first move, their step, and what D is asked of images.
+    """How two players begin, their step, and what D says of images.
 
-    ``judged`` names what D says of an image, and gives it for a batch, [B].
+    ``init`` takes a key and an example; ``eval_step`` gives a metric of each image by the name
+    ``says``.
     """
 
-    state: GANState
+    init: Callable[..., GANState]
     train_step: Callable[..., Any]
-    prior: Prior
-    judged: tuple[str, Callable[[Any, dict[str, np.ndarray]], np.ndarray]]
+    eval_step: Callable[..., Any]
+    says: Literal["logit", "error"]
     critic: bool = False
 
 
 def game_setup(config: GameConfig, splits: Splits, game: Game) -> Setup:
     """A run's setup: along the way FID and what D says of training, held-out, generated images."""
-    key = jax.random.key(config.seed)
-    film_key, watch_key, test_key, picture_key = (jax.random.fold_in(key, i) for i in range(1, 5))
-    judge = scoring.Judge.of(splits.train.image_shape)
-    held_out = judge(first(splits.validation, config.watched_samples)) if judge else None
+    init_key, film_key, watch_key, test_key, picture_key = jax.random.split(
+        jax.random.key(config.seed), 5
+    )
+    shape = splits.train.image_shape
+    example = jnp.zeros((1, *shape), jnp.uint8)
+    eval_step = jax.jit(game.eval_step)
+    judge = scoring.Judge.of(shape)
+    held_out = judge(some(splits.validation, config.watched_samples)["image"]) if judge else None
 
-    def draw(key: PRNGKey, state: GANState, n: int) -> np.ndarray:
-        return scoring.draw(game.prior, key, state.generator, n)
+    def what_d_says(state: GANState, generated: np.ndarray) -> dict[str, float]:
+        """D's mean word on training, held-out and generated images."""
+        classes = n_classes(state.generator.model)
+        asked: dict[str, Any] = {
+            "training": some(splits.train, WATCHED),
+            "held_out": some(splits.validation, WATCHED),
+            "generated": {"image": generated},
+        }
+        if classes is not None:
+            asked["generated"]["label"] = np.arange(len(generated)) % classes
+        return {
+            f"{who}/{game.says}": float(np.mean(eval_step(state, batch)[game.says]))
+            for who, batch in asked.items()
+        }
 
     def validate(state: GANState) -> Mapping[str, float]:
-        images = draw(watch_key, state, config.watched_samples)
-        metrics = what_d_says(game, splits, state, images[:WATCHED])
+        images = scoring.draw(watch_key, state, config.watched_samples)
+        metrics = what_d_says(state, images[:WATCHED])
         if judge is not None and held_out is not None:
             made = judge(images)
             metrics["fid"] = evaluation.fid(held_out.features, made.features)
@@ -55,54 +73,27 @@ def game_setup(config: GameConfig, splits: Splits, game: Game) -> Setup:
     def test(state: GANState) -> Mapping[str, float | int | str]:
         if judge is None:
             return {"features": "none: no shipped network reads images of this size"}
-        made = draw(test_key, state, config.scored_samples)
+        made = scoring.draw(test_key, state, config.scored_samples)
         measured = scoring.scores(judge, made, splits.test, config.dataset, seed=config.seed)
         return scoring.as_metrics(measured)
 
     def pictures(state: GANState, run_dir: Path) -> None:
         add_pictures(
             run_dir,
-            state.generator,
+            state,
             picture_key,
-            game.prior,
             splits.train,
             judge=judge,
             critic=game.critic,
         )
 
     return Setup(
-        state=game.state,
+        state=jax.jit(game.init)(init_key, example),
         train_step=game.train_step,
         validate=validate,
-        film=lambda state: draw(film_key, state, 64),
+        film=lambda state: scoring.draw(film_key, state, 64),
         test=test,
         pictures=pictures,
-        best=("fid", "min") if judge else (f"held_out/{game.judged[0]}", "max"),
-        draw=draw,
+        best=("fid", "min") if judge else None,
+        draw=scoring.draw,
     )
-
-
-def first(dataset: data.Dataset, n: int) -> np.ndarray:
-    """The first ``n`` images of a set, or all."""
-    return dataset.take(np.arange(min(len(dataset), n)))["image"]
-
-
-def what_d_says(
-    game: Game, splits: Splits, state: GANState, generated: np.ndarray
-) -> dict[str, float]:
-    """D's mean word on training, held-out and generated images."""
-    name, judge = game.judged
-    classes = n_classes(state.generator.model)
-
-    def mean(images: np.ndarray, label: np.ndarray | None) -> float:
-        batch = {"image": images} if label is None else {"image": images, "label": label}
-        return float(judge(state, batch).mean())
-
-    said = {}
-    for who, dataset in (("training", splits.train), ("held_out", splits.validation)):
-        batch = dataset.take(np.arange(min(len(dataset), WATCHED)))
-        label = None if classes is None else batch["label"]
-        said[f"{who}/{name}"] = mean(batch["image"], label)
-    label = None if classes is None else np.arange(len(generated)) % classes
-    said[f"generated/{name}"] = mean(generated, label)
-    return said

@@ -1,13 +1,18 @@
 """What the adversarial experiments share: their losses by name, and their networks' options."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
 
 from experiments.config import RunConfig, UsageError, length, require_at_least
 from gen_jax import adversarial
-from gen_jax.adversarial import losses
+from gen_jax.adversarial import gan, losses
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 
 LossName = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasserstein"]
@@ -16,14 +21,37 @@ Normalization = Literal["batch", "layer", "spectral", "none"]
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A loss with what trains it well: the discriminator's updates, its penalty, its norm."""
+    """A loss with what trains it well: the discriminator's updates, its penalty, its norm, and
+    Adam's decays."""
 
     loss: AdversarialLoss
     d_steps: int = 1
     penalty: Penalty | None = None
+    penalty_weight: float = 10.0
     norm: Normalization = "batch"
     b1: float = 0.5
     b2: float = 0.999
+
+    def optimizers(
+        self, rate: optax.Schedule
+    ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+        """Adam for the generator and for the discriminator, whose rates fall together."""
+
+        def adam(updates: int) -> optax.GradientTransformation:
+            def by_step(count: ArrayLike) -> ArrayLike:
+                return rate(jnp.asarray(count) // updates)
+
+            return optax.adam(by_step, b1=self.b1, b2=self.b2)
+
+        return adam(1), adam(self.d_steps)
+
+    @property
+    def train_step(self) -> Callable[..., Any]:
+        """``gan.train_step`` with the recipe's loss and penalty."""
+        penalty = self.penalty and losses.weighted(self.penalty, self.penalty_weight)
+        return functools.partial(
+            gan.train_step, loss=self.loss, d_steps=self.d_steps, penalty=penalty
+        )
 
     @property
     def critic(self) -> bool:
@@ -46,7 +74,7 @@ RECIPES: dict[LossName, Recipe] = {
     "wasserstein": Recipe(
         losses.wasserstein,
         d_steps=5,
-        penalty=losses.weighted(losses.wgan_gp, 10.0),
+        penalty=losses.wgan_gp,
         norm="layer",
         b1=0.0,
         b2=0.9,
@@ -60,12 +88,12 @@ class GameConfig(RunConfig):
 
     latent_dim: int = 64
     features: int = 64
-    """Maps at the finest resolution; a convolutional network has twice as many at each half of it,
-    a dense one 16 units a layer for each."""
+    """Maps at the finest resolution. A convolutional network has twice as many at each half of it,
+    BEGAN's encoder as many more; a dense one has 16 units a layer for each."""
     scored_samples: int = 10_000
     """Generated images for the scores; they are compared with all test images."""
     watched_samples: int = 2000
-    """Generated images for the FID along the way, against as many validation images."""
+    """Generated images for the FID along the way, against as many validation images at most."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -79,15 +107,16 @@ class GANConfig(GameConfig):
 
     loss: LossName = "non-saturating"
     network: Literal["conv", "dense", "residual"] = "conv"
-    upsample: Literal["deconv", "resize", "shuffle"] = "deconv"
-    """How a convolutional generator doubles the sides."""
+    upsample: Literal["deconv", "resize", "shuffle"] | None = None
+    """How a generator of images doubles the sides; default the network's own."""
     norm: Normalization | None = None
     """Of the discriminator; default the loss's own."""
     d_steps: int | None = None
     """Updates of the discriminator for each of the generator; default the loss's own."""
     penalty: Literal["wgan-gp", "r1", "none"] | None = None
     """On the discriminator's gradient; default the loss's own."""
-    penalty_weight: float = 10.0
+    penalty_weight: float | None = None
+    """Default the loss's own."""
     class_conditional: bool = False
     """Make images of a class that is asked for."""
     updates: int | None = length()
@@ -96,8 +125,13 @@ class GANConfig(GameConfig):
     def __post_init__(self):
         super().__post_init__()
         require_at_least(1, self, "d_steps", "updates")
-        if not self.penalty_weight > 0.0:
-            raise UsageError(f"--penalty-weight must be positive, got {self.penalty_weight}")
+        if self.penalty_weight is not None:
+            if not self.penalty_weight > 0.0:
+                raise UsageError(f"--penalty-weight must be positive, got {self.penalty_weight}")
+            if self.recipe.penalty is None:
+                raise UsageError("--penalty-weight wants a penalty: --penalty wgan-gp or r1")
+        if self.upsample is not None and self.network == "dense":
+            raise UsageError("--upsample means nothing to a dense network")
 
     def total_steps(self, n_examples: int) -> int:
         """The step at which training ends, for a training set of ``n_examples``."""
@@ -115,10 +149,11 @@ class GANConfig(GameConfig):
         if self.penalty == "none":
             changes["penalty"] = None
         elif self.penalty is not None:
-            penalty = {"wgan-gp": losses.wgan_gp, "r1": losses.r1}[self.penalty]
-            changes["penalty"] = losses.weighted(penalty, self.penalty_weight)
+            changes["penalty"] = {"wgan-gp": losses.wgan_gp, "r1": losses.r1}[self.penalty]
             # A penalty on each image's own gradient wants images that do not see one another.
             changes["norm"] = "none" if recipe.norm == "batch" else recipe.norm
+        if self.penalty_weight is not None:
+            changes["penalty_weight"] = self.penalty_weight
         if self.norm is not None:
             changes["norm"] = self.norm
         return dataclasses.replace(recipe, **changes)
@@ -143,7 +178,8 @@ def make_networks(
             adversarial.DenseGenerator(units, norm="batch", **made),
             adversarial.DenseDiscriminator(units, **judged),
         )
-    made["upsample"] = config.upsample
+    if config.upsample is not None:
+        made["upsample"] = config.upsample
     if config.network == "residual":
         return (
             adversarial.ResidualGenerator(config.features, **made),

@@ -10,10 +10,11 @@ from PIL import Image
 
 from experiments.adversarial_scores import Judge, draw
 from gen_jax import adversarial, data, evaluation, images, reporting
-from gen_jax.adversarial.gan import Prior, n_classes
+from gen_jax.adversarial import began
+from gen_jax.adversarial.gan import GANState, n_classes
 from gen_jax.files import write_atomically, writing
+from gen_jax.interpolation import linear, spherical
 from gen_jax.reporting import read_rows
-from gen_jax.state import NetworkState
 from gen_jax.typing import PRNGKey
 
 WALKS, FRAMES, EVERY = 8, 25, 3  # walks; pictures of each in motion; of which so many stand still
@@ -24,9 +25,8 @@ SURE = -0.1  # the log-probability of a digit that the classifier is sure of
 
 def add_pictures(
     run_dir: Path,
-    generator: NetworkState,
+    state: GANState,
     key: PRNGKey,
-    prior: Prior,
     train: data.Dataset,
     *,
     judge: Judge | None,
@@ -35,12 +35,11 @@ def add_pictures(
     """Adds the health of the run, new images, walks, arithmetic, and neighbours in training."""
     add_health(run_dir, critic=critic)
     keys = iter(jax.random.split(key, 4))
-    made = draw(prior, next(keys), generator, 100)
-    classes = n_classes(generator.model)
+    classes = n_classes(state.generator.model)
     columns = 10
-    if classes is not None:  # a class a row
-        columns = 100 // classes
-        made = made[: columns * classes].reshape(columns, classes, *made.shape[1:])
+    made = draw(next(keys), state, columns * (classes or 10))
+    if classes is not None:  # they come in turn: a class a row
+        made = made.reshape(columns, classes, *made.shape[1:])
         made = made.swapaxes(0, 1).reshape(-1, *made.shape[2:])
     reporting.add_picture(
         run_dir,
@@ -49,10 +48,10 @@ def add_pictures(
         title="New images",
         caption="Not chosen." + ("" if classes is None else " A class a row."),
     )
-    add_walks(run_dir, generator, next(keys), prior)
+    add_walks(run_dir, state, next(keys))
     if judge is not None and classes is None:
-        add_arithmetic(run_dir, generator, next(keys), prior, judge)
-    add_neighbours(run_dir, draw(prior, next(keys), generator, 10), train)
+        add_arithmetic(run_dir, state, next(keys), judge)
+    add_neighbours(run_dir, draw(next(keys), state, 10), train)
 
 
 def add_health(run_dir: Path, *, critic: bool) -> None:
@@ -69,22 +68,24 @@ def add_health(run_dir: Path, *, critic: bool) -> None:
     )
 
 
-def add_walks(run_dir: Path, generator: NetworkState, key: PRNGKey, prior: Prior) -> None:
+def add_walks(run_dir: Path, state: GANState, key: PRNGKey) -> None:
     """Adds walks between latents as a picture, and as a GIF beside it in the run's folder."""
-    z = adversarial.latents(generator, key, 2 * WALKS, prior=prior)
-    classes = n_classes(generator.model)
+    z = adversarial.latents(state, key, 2 * WALKS)
+    classes = n_classes(state.generator.model)
     label = None if classes is None else jnp.arange(WALKS) % classes
 
-    walk = jax.jit(adversarial.interpolation, static_argnames="size")
-    walks = np.asarray(walk(generator, z[:WALKS], z[WALKS:], size=FRAMES, label=label))
+    walk = jax.jit(adversarial.interpolation, static_argnames=("size", "path"))
+    # Great circles would leave the cube of a uniform prior.
+    path = linear if state.prior is began.uniform else spherical
+    walks = np.asarray(walk(state, z[:WALKS], z[WALKS:], size=FRAMES, path=path, label=label))
     strip = walks[:, ::EVERY]
     reporting.add_picture(
         run_dir,
         "interpolations",
         images.grid(strip.reshape(-1, *strip.shape[2:]), columns=strip.shape[1]),
         title="Interpolations",
-        caption="Along great circles between two latents a row; samples/interpolation.gif has "
-        "them in motion.",
+        caption=f"Along {'straight lines' if path is linear else 'great circles'} between two "
+        "latents a row; samples/interpolation.gif has them in motion.",
     )
     frames = [Image.fromarray(_plain(images.grid(step))) for step in walks.swapaxes(0, 1)]
     loop = frames + frames[-2:0:-1]
@@ -99,12 +100,10 @@ def _plain(sheet: np.ndarray) -> np.ndarray:
     return sheet[..., 0] if sheet.shape[-1] == 1 else sheet
 
 
-def add_arithmetic(
-    run_dir: Path, generator: NetworkState, key: PRNGKey, prior: Prior, judge: Judge
-) -> None:
+def add_arithmetic(run_dir: Path, state: GANState, key: PRNGKey, judge: Judge) -> None:
     """Adds sums of mean codes: a bold digit minus a fine one plus another fine digit."""
-    made = draw(prior, key, generator, SEARCHED)
-    z = np.asarray(adversarial.latents(generator, key, SEARCHED, prior=prior))
+    made = draw(key, state, SEARCHED)
+    z = np.asarray(adversarial.latents(state, key, SEARCHED))
     add = jax.jit(adversarial.arithmetic)
     log_probs = judge(made).log_probs
     label = np.where(log_probs.max(1) > SURE, log_probs.argmax(1), -1)
@@ -115,7 +114,7 @@ def add_arithmetic(
         if any(len(order) < 4 * EXEMPLARS for order in groups):
             continue  # collapsed: too few of a digit
         (fine_a, bold_a), (fine_b, _) = map(_fine_and_bold, groups)
-        rows.append(np.asarray(add(generator, z[bold_a], z[fine_a], z[fine_b])))
+        rows.append(np.asarray(add(state, z[bold_a], z[fine_a], z[fine_b])))
     if rows:
         reporting.add_picture(
             run_dir,
@@ -142,7 +141,7 @@ def _by_ink(ink: np.ndarray, label: np.ndarray, digit: int) -> np.ndarray:
 
 def add_neighbours(run_dir: Path, made: np.ndarray, train: data.Dataset) -> None:
     """Adds samples above the training images nearest to them in pixels: memorization shows."""
-    real = train.take(np.arange(min(len(train), 10_000)))["image"]
+    real = data.some(train, 10_000)["image"]
     flat = [x.reshape(len(x), -1).astype(np.float32) / 255.0 for x in (made, real)]
     distances, places = evaluation.nearest(flat[0], flat[1], min(3, len(real)))
     rows = [made, *(real[place] for place in places.T)]
@@ -151,9 +150,10 @@ def add_neighbours(run_dir: Path, made: np.ndarray, train: data.Dataset) -> None
         "neighbours",
         images.grid(np.concatenate(rows), columns=len(made)),
         title="Nearest training images",
-        caption="New images (first row), and below each its nearest training images by Euclidean "
-        f"distance of pixels in [0, 1]: {distances[:, 0].mean():.1f} on average, where training "
-        f"images are {usual_distance(flat[1]):.1f} from the one nearest to them.",
+        caption="New images (first row), and below each the nearest ones of "
+        f"{len(real):,} training images by Euclidean distance of pixels in [0, 1]: "
+        f"{distances[:, 0].mean():.1f} on average, where training images are "
+        f"{usual_distance(flat[1]):.1f} from the one nearest to them.",
     )
 
 

@@ -1,34 +1,29 @@
 """Scores of a generator's images against real ones, all with the provenance they hold for."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gen_jax import adversarial, data, evaluation
-from gen_jax.adversarial.gan import Prior
+from gen_jax.adversarial.gan import GANState
 from gen_jax.evaluation import digits
 from gen_jax.evaluation.provenance import Provenance, Score
-from gen_jax.state import NetworkState
 from gen_jax.typing import Array, PRNGKey
 
 CHUNK = 200  # images generated, or judged, at a time: one compiled shape for all numbers of them
 
 
-@functools.partial(jax.jit, static_argnames=("n", "prior"))
-def _draw_chunk(
-    key: PRNGKey, generator: NetworkState, first: Array, n: int, prior: Prior
-) -> jax.Array:
-    return adversarial.sample(generator, key, n, prior=prior, first=first)  # pyright: ignore
+@jax.jit
+def _draw_chunk(key: PRNGKey, state: GANState, first: Array) -> jax.Array:
+    return adversarial.sample(state, key, CHUNK, first=first)  # pyright: ignore
 
 
-def draw(prior: Prior, key: PRNGKey, generator: NetworkState, n: int) -> np.ndarray:
+def draw(key: PRNGKey, state: GANState, n: int) -> np.ndarray:
     """Generates ``n`` images, uint8, in chunks; a conditional generator's classes come in turn."""
     parts = [
-        np.asarray(_draw_chunk(key, generator, jnp.asarray(first), CHUNK, prior))
-        for first in range(0, n, CHUNK)
+        np.asarray(_draw_chunk(key, state, jnp.asarray(first))) for first in range(0, n, CHUNK)
     ]
     return np.concatenate(parts)[:n]
 
@@ -101,8 +96,9 @@ def scores(
     size = min(1000, len(real), len(fake))
     n = min(len(real), len(fake))  # neighbours want as many of each
     alike = dataclasses.replace(provenance, n_reference=n, n_samples=n)
-    precision, recall = evaluation.precision_recall(x.features[:n], y.features[:n])
-    density, coverage = evaluation.density_coverage(x.features[:n], y.features[:n])
+    rows = data.spread(len(real), n)
+    precision, recall = evaluation.precision_recall(x.features[rows], y.features[:n])
+    density, coverage = evaluation.density_coverage(x.features[rows], y.features[:n])
     kid, _ = evaluation.kid(x.features, y.features, subset_size=size, seed=seed)
     shuffled = np.random.default_rng(seed).permutation(len(fake))
     inception, _ = evaluation.inception_score(y.log_probs[shuffled])

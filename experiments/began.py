@@ -6,9 +6,6 @@ python -m experiments.began
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments.adversarial_games import Game, game_setup
@@ -83,24 +80,15 @@ def build(config: Config, splits: Splits) -> Setup:
         tx,
         ema_decay=config.ema_decay,
     )
-    state = jax.jit(init)(jax.random.key(config.seed), jnp.zeros((1, *shape), jnp.uint8))
-    eval_step = jax.jit(began.eval_step)
-
-    def errors(state: began.BEGANState, batch: dict[str, np.ndarray]) -> np.ndarray:
-        return np.asarray(eval_step(state, batch)["error"])
-
-    return game_setup(
-        config,
-        splits,
-        Game(
-            state=state,
-            train_step=functools.partial(
-                began.train_step, gamma=config.gamma, lambda_k=config.lambda_k
-            ),
-            prior=began.uniform,
-            judged=("error", errors),
+    game = Game(
+        init=init,
+        train_step=functools.partial(
+            began.train_step, gamma=config.gamma, lambda_k=config.lambda_k
         ),
+        eval_step=began.eval_step,
+        says="error",
     )
+    return game_setup(config, splits, game)
 
 
 EXPERIMENT = Experiment("began", __doc__, PRESETS, build)

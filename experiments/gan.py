@@ -7,11 +7,6 @@ python -m experiments.gan --loss least-squares --network dense
 
 import functools
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-
 from experiments.adversarial_games import Game, game_setup
 from experiments.adversarial_models import GANConfig, make_networks
 from experiments.harness import Experiment, Setup, Splits, main, run
@@ -48,30 +43,20 @@ def build(config: GANConfig, splits: Splits) -> Setup:
     shape = splits.train.image_shape
     n_classes = count_classes(splits, config.dataset) if config.class_conditional else None
     recipe = config.recipe
-    tx = optax.adam(config.rate(len(splits.train)), b1=recipe.b1, b2=recipe.b2)
-    generator, discriminator = make_networks(config, shape, n_classes)
-    init = functools.partial(gan.init, generator, discriminator, tx, tx)
-    state = jax.jit(functools.partial(init, ema_decay=config.ema_decay))(
-        jax.random.key(config.seed), jnp.zeros((1, *shape), jnp.uint8)
+    init = functools.partial(
+        gan.init,
+        *make_networks(config, shape, n_classes),
+        *recipe.optimizers(config.rate(len(splits.train))),
+        ema_decay=config.ema_decay,
     )
-    eval_step = jax.jit(gan.eval_step)
-
-    def logits(state: gan.GANState, batch: dict[str, np.ndarray]) -> np.ndarray:
-        return np.asarray(eval_step(state, batch)["logit"])
-
-    return game_setup(
-        config,
-        splits,
-        Game(
-            state=state,
-            train_step=functools.partial(
-                gan.train_step, loss=recipe.loss, d_steps=recipe.d_steps, penalty=recipe.penalty
-            ),
-            prior=jax.random.normal,
-            judged=("logit", logits),
-            critic=recipe.critic,
-        ),
+    game = Game(
+        init=init,
+        train_step=recipe.train_step,
+        eval_step=gan.eval_step,
+        says="logit",
+        critic=recipe.critic,
     )
+    return game_setup(config, splits, game)
 
 
 EXPERIMENT = Experiment("gan", __doc__, PRESETS, build)

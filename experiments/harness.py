@@ -50,7 +50,7 @@ class Setup:
     film: Callable[[State], np.ndarray]
     test: Callable[[State], Mapping[str, float | str]]
     pictures: Callable[[State, Path], None]
-    best: tuple[str, Literal["min", "max"]]
+    best: tuple[str, Literal["min", "max"]] | None
     draw: Callable[[PRNGKey, State, int], np.ndarray] | None = None
     sample_rate: int | None = None
 
@@ -177,7 +177,7 @@ def fit(
     config: RunConfig, setup: Setup, train: data.AnyDataset, steps: int, opened: training.Run
 ) -> training.FitResult:
     """Trains as the config says, with the setup's scores and pictures along the way."""
-    metric, mode = setup.best
+    metric, mode = setup.best or (None, "min")
     interval = math.ceil(steps / config.evaluations)
     step = training.compile_step(
         setup.train_step,
@@ -199,7 +199,7 @@ def fit(
         sample_every=interval,
         checkpoint_every=min(interval, config.checkpoint_every),
         keep=config.keep,
-        best=f"validation/{metric}",
+        best=metric and f"validation/{metric}",
         best_mode=mode,
         quiet=config.quiet,
     )

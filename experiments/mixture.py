@@ -21,13 +21,13 @@ from experiments.config import DataConfig, UsageError, require_at_least
 from experiments.harness import main, say
 from experiments.study import Findings, Study, run_study
 from gen_jax import adversarial, evaluation, reporting
-from gen_jax.adversarial import gan, losses
+from gen_jax.adversarial import gan
 from gen_jax.reporting import plots
 from gen_jax.typing import Array, PRNGKey
 
 MODES, RADIUS, STD = 8, 0.7, 0.02  # within the reach of a tanh
 SHAPE = (1, 1, 2)  # of a point, as an image
-PENALTY = losses.weighted(losses.wgan_gp, 0.1)
+PENALTY_WEIGHT = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,10 @@ class Config(DataConfig):
         if unknown or not self.loss:
             known = ", ".join(RECIPES)
             raise UsageError(f"--loss must be some of {known}, got {' '.join(unknown) or 'none'}")
-        if self.steps < self.moments:
-            raise UsageError(f"--steps must be --moments or more, got {self.steps}")
+        if self.steps % self.moments:
+            raise UsageError(
+                f"--steps must be a multiple of --moments ({self.moments}), got {self.steps}"
+            )
 
 
 PRESETS = {
@@ -96,19 +98,17 @@ def ring_recipe(name: LossName) -> Recipe:
     other less, and the penalty that WGAN-GP's authors gave such points, a hundredth of images'."""
     recipe = dataclasses.replace(RECIPES[name], b1=0.0)
     if recipe.penalty is not None:
-        recipe = dataclasses.replace(recipe, penalty=PENALTY)
+        recipe = dataclasses.replace(recipe, penalty_weight=PENALTY_WEIGHT)
     return recipe
 
 
 def make_state(config: Config, recipe: Recipe, key: PRNGKey) -> gan.GANState:
     """Both networks before their first update; none normalizes batches, which hides collapse."""
     hidden = (config.hidden,) * 2
-    tx = optax.adam(config.learning_rate, b1=recipe.b1, b2=recipe.b2)
     return gan.init(
         adversarial.DenseGenerator(hidden, image_shape=SHAPE, latent_dim=config.latent_dim),
         adversarial.DenseDiscriminator(hidden, spectral=recipe.norm == "spectral"),
-        tx,
-        tx,
+        *recipe.optimizers(optax.constant_schedule(config.learning_rate)),
         key,
         jnp.zeros((1, *SHAPE)),
     )
@@ -121,12 +121,9 @@ def advance(
     """Trains for ``steps`` more steps, each on points of its own."""
 
     def body(_: Array, state: gan.GANState) -> gan.GANState:
-        points = ring(jax.random.fold_in(data_key, state.step), config.batch_size)
-        points = points.reshape(-1, *SHAPE)
-        step = functools.partial(
-            gan.train_step, loss=recipe.loss, d_steps=recipe.d_steps, penalty=recipe.penalty
-        )
-        return step(state, {"image": points})[0]
+        n = recipe.d_steps * config.batch_size  # each update of D on points of its own
+        points = ring(jax.random.fold_in(data_key, state.step), n).reshape(-1, *SHAPE)
+        return recipe.train_step(state, {"image": points}, fresh_images=True)[0]
 
     return jax.lax.fori_loop(0, steps, body, state)
 
@@ -166,9 +163,9 @@ def work(config: Config, run_dir: Path) -> Findings:
 @functools.partial(jax.jit, static_argnames="n")
 def points_of(state: gan.GANState, key: PRNGKey, n: int) -> Array:
     """Generated points, [n, 2]."""
-    z = adversarial.latents(state.generator, key, n)
-    variables = {"params": state.generator.params, **state.generator.model_state}
-    return state.generator.model.apply(variables, z, None, train=False).reshape(n, 2)
+    z = adversarial.latents(state, key, n)
+    network = state.generator
+    return network.model.apply(network.eval_variables, z, None, train=False).reshape(n, 2)
 
 
 def add_results(

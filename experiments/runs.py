@@ -2,12 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from experiments import autoencoder, began, gan, pixelcnn, pixelrnn, vae, wavenet
 from experiments.config import RunConfig, UsageError, dashed
-from experiments.harness import Experiment, Setup
+from experiments.harness import Experiment, Setup, built
 from gen_jax import training
-from gen_jax.state import TrainState
 
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
@@ -22,7 +22,7 @@ class Reopened:
     experiment: Experiment
     config: RunConfig
     setup: Setup
-    state: TrainState
+    state: Any
 
 
 def reopen(run_dir: Path, *, step: int | None = None, **changes: object) -> Reopened:
@@ -42,5 +42,5 @@ def reopen(run_dir: Path, *, step: int | None = None, **changes: object) -> Reop
         if not hasattr(saved, key):
             raise UsageError(f"--{dashed(key)} means nothing to a run of {name!r}")
     config = dataclasses.replace(saved, **given)
-    setup = experiment.build(config, experiment.load(config))
+    setup = built(experiment, config, experiment.load(config))
     return Reopened(experiment, config, setup, training.restore(run_dir, setup.state, step=step))

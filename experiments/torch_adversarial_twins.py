@@ -15,7 +15,7 @@ from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
 from gen_jax.adversarial import ConvDiscriminator, ConvGenerator
-from gen_jax.adversarial.networks import LEAK, halvings
+from gen_jax.adversarial.networks import LEAK, map_sizes
 
 PENALTY = 10.0  # λ of WGAN-GP
 
@@ -32,12 +32,12 @@ class Generator(nn.Module):
 
     def __init__(self, ours: ConvGenerator):
         super().__init__()
-        height, width, channels = ours.image_shape
-        k = halvings((height, width))
-        maps = [ours.features * 2**i for i in reversed(range(k))]
+        *sides, channels = ours.image_shape
+        smallest, *self.sizes = map_sizes(sides)
+        maps = [ours.features * 2**i for i in reversed(range(len(self.sizes)))]
         bias = ours.norm != "batch"
         self.latent_dim = ours.latent_dim
-        self.smallest = (maps[0], height >> k, width >> k)
+        self.smallest = (maps[0], *smallest)
         self.dense = nn.Linear(ours.latent_dim, math.prod(self.smallest), bias=bias)
         self.norms = nn.ModuleList(norm_layer(ours.norm, m) for m in maps)
         self.ups = nn.ModuleList(
@@ -48,9 +48,10 @@ class Generator(nn.Module):
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.norms[0](self.dense(z).reshape(-1, *self.smallest)))
-        for up, norm in zip(self.ups, self.norms[1:], strict=True):
-            x = F.relu(norm(up(x)))
-        return torch.tanh(self.image(x))
+        for up, norm, size in zip(self.ups, self.norms[1:], self.sizes[:-1], strict=True):
+            x = F.relu(norm(up(x)[:, :, : size[0], : size[1]]))
+        height, width = self.sizes[-1]
+        return torch.tanh(self.image(x)[:, :, :height, :width])
 
 
 class Discriminator(nn.Module):
@@ -58,17 +59,22 @@ class Discriminator(nn.Module):
 
     def __init__(self, ours: ConvDiscriminator, shape: tuple[int, int, int]):
         super().__init__()
-        height, width, channels = shape
-        k = halvings((height, width))
+        *sides, channels = shape
+        smallest, *sizes = map_sizes(sides)
+        k = len(sizes)
         maps = [channels, *(ours.features * 2**i for i in range(k))]
         bias = [i == 0 or ours.norm != "batch" for i in range(k)]
         self.convs = nn.ModuleList(
-            nn.Conv2d(maps[i], maps[i + 1], 4, 2, 1, bias=bias[i]) for i in range(k)
+            nn.Sequential(
+                nn.ZeroPad2d((1, 1 + size[1] % 2, 1, 1 + size[0] % 2)),
+                nn.Conv2d(maps[i], maps[i + 1], 4, 2, bias=bias[i]),
+            )
+            for i, size in enumerate(reversed(sizes))
         )
         self.norms = nn.ModuleList(
             norm_layer(ours.norm if i > 0 else "none", m) for i, m in enumerate(maps[1:])
         )
-        self.logit = nn.Linear(maps[-1] * (height >> k) * (width >> k), 1)
+        self.logit = nn.Linear(maps[-1] * math.prod(smallest), 1)
         self.apply(draw_normal)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -17,14 +17,16 @@ from gen_jax.typing import Array, Params, PRNGKey, PRNGKeys
 class NetworkState:
     """One network and its optimizer: what an update by gradients reads and changes.
 
-    ``model_state`` holds variables that are not parameters (batch statistics); ``ema_params`` is
-    None unless ``ema_decay`` is set. The model and the optimizer are static fields.
+    ``model_state`` holds variables that are not parameters (batch statistics). ``ema_params`` and
+    ``ema_stats``, the averaged parameters and the batch statistics averaged alike, are None unless
+    ``ema_decay`` is set. The model and the optimizer are static fields.
     """
 
     params: Params
     model_state: Any
     opt_state: optax.OptState
     ema_params: Params | None
+    ema_stats: Any
     model: Any = flax.struct.field(pytree_node=False)  # a family knows its own linen module
     tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
     ema_decay: float | None = flax.struct.field(pytree_node=False, default=None)
@@ -43,12 +45,15 @@ class NetworkState:
         """Builds the record before the first update; ``more`` are a subclass's own fields."""
         if ema_decay is not None and not 0.0 <= ema_decay < 1.0:
             raise ValueError(f"ema_decay must lie in [0, 1), got {ema_decay}")
+        model_state = {} if model_state is None else model_state
+        averaged = ema_decay is not None
         return cls(
             params=params,
-            model_state={} if model_state is None else model_state,
+            model_state=model_state,
             opt_state=tx.init(params),
-            # A copy: a donated state must not hold one buffer twice.
-            ema_params=None if ema_decay is None else jax.tree.map(jnp.copy, params),
+            # Copies: a donated state must not hold one buffer twice.
+            ema_params=jax.tree.map(jnp.copy, params) if averaged else None,
+            ema_stats=jax.tree.map(jnp.copy, batch_stats(model_state)) if averaged else None,
             model=model,
             tx=tx,
             ema_decay=ema_decay,
@@ -60,6 +65,12 @@ class NetworkState:
         """The averaged parameters where there are any, else the parameters."""
         return self.params if self.ema_params is None else self.ema_params
 
+    @property
+    def eval_variables(self) -> dict[str, Any]:
+        """All that ``model.apply`` reads after training: averages where there are any."""
+        stats = {} if self.ema_stats is None else self.ema_stats
+        return {"params": self.eval_params, **self.model_state, **stats}
+
     def apply_gradients(self, grads: Params, *, model_state: Any = None, **extra: Any) -> Self:
         """Returns the record after one optimizer update with ``grads``.
 
@@ -68,15 +79,19 @@ class NetworkState:
         tx = optax.with_extra_args_support(self.tx)
         updates, opt_state = tx.update(grads, self.opt_state, self.params, **extra)
         params = optax.apply_updates(self.params, updates)
-        ema_params = self.ema_params
+        model_state = self.model_state if model_state is None else model_state
+        ema_params, ema_stats = self.ema_params, self.ema_stats
         if self.ema_decay is not None and ema_params is not None:
-            ema_params = optax.incremental_update(params, ema_params, 1.0 - self.ema_decay)
+            share = 1.0 - self.ema_decay
+            ema_params = optax.incremental_update(params, ema_params, share)
+            ema_stats = optax.incremental_update(batch_stats(model_state), ema_stats, share)
         return dataclasses.replace(
             self,
             params=params,
             opt_state=opt_state,
             ema_params=ema_params,
-            model_state=self.model_state if model_state is None else model_state,
+            ema_stats=ema_stats,
+            model_state=model_state,
         )
 
 
@@ -104,6 +119,12 @@ class TrainState(NetworkState):
         """Returns the state after one optimizer update with ``grads``."""
         state = super().apply_gradients(grads, model_state=model_state, **extra)
         return dataclasses.replace(state, step=self.step + 1)
+
+
+def batch_stats(model_state: Any) -> Any:
+    """The running statistics among a model's variables, which an average of parameters needs too:
+    those of the newest parameters are another network's."""
+    return {name: value for name, value in model_state.items() if name == "batch_stats"}
 
 
 def named_keys(key: PRNGKey, step: Int[Array, ""], *names: str) -> dict[str, PRNGKey]:

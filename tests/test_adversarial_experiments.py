@@ -3,6 +3,8 @@
 import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -111,7 +113,25 @@ def test_every_loss_has_networks_that_suit_it(loss):
     recipe = config.recipe
     if recipe.penalty is not None:
         assert discriminator.norm != "batch"  # a penalty on single images' gradients
-    assert (recipe.loss is losses.wasserstein) == recipe.critic
+
+    # Both rates fall by G's updates, however many D takes for each.
+    g_tx, d_tx = recipe.optimizers(lambda step: jnp.where(step < 1, 1.0, 0.0))
+    for tx, updates in ((g_tx, 1), (d_tx, recipe.d_steps)):
+        opt_state, moved = tx.init(jnp.ones(())), []
+        for _ in range(updates + 1):
+            update, opt_state = tx.update(jnp.ones(()), opt_state)
+            moved.append(bool(update != 0.0))
+        assert moved == [True] * updates + [False]
+
+
+def test_a_penaltys_weight_is_the_command_lines():
+    """Also where the penalty is the loss's own."""
+    config = GANConfig(loss="wasserstein", penalty_weight=1.5, epochs=1.0)
+    assert config.recipe.penalty is losses.wgan_gp
+    assert config.recipe.penalty_weight == 1.5
+    penalty = config.recipe.train_step.keywords["penalty"]
+    game = (lambda x: 3.0 * x[:, 0], jax.random.split(jax.random.key(0), 2), *jnp.ones((2, 2, 1)))
+    np.testing.assert_allclose(penalty(*game), 1.5 * (3.0 - 1.0) ** 2, rtol=1e-6)
 
 
 def test_a_penalty_takes_batch_norm_away_from_the_discriminator():
@@ -132,8 +152,11 @@ def test_the_command_line_chooses_the_discriminators_normalization():
     [
         (["--d-steps", "0"], "--d-steps must be 1 or more, got 0"),
         (["--penalty-weight", "-1"], "--penalty-weight must be positive, got -1"),
+        (["--penalty-weight", "2"], "--penalty-weight wants a penalty: --penalty wgan-gp or r1"),
+        (["--network", "dense", "--upsample", "resize"], "--upsample means nothing to a dense"),
         (["--scored-samples", "3"], "--scored-samples must be 20 or more, got 3"),
-        (["--image-size", "30"], "30×30 pixels"),
+        (["--image-size", "4"], "4×4 pixels"),
+        (["--image-size", "30", "--network", "residual"], "30×30 pixels"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, argv, words):

@@ -43,6 +43,23 @@ def test_the_average_follows_its_recursion():
     assert state.eval_params is state.ema_params
 
 
+def test_batch_statistics_are_averaged_with_the_parameters():
+    """Averaged parameters with the newest statistics would be no network that ever was."""
+
+    def stats(value):
+        return {"batch_stats": jnp.full(2, value), "spectral_norm": jnp.full(3, value)}
+
+    state = make(ema_decay=0.75, model_state=stats(0.0))
+    for value in (1.0, 2.0):
+        state = state.apply_gradients(GRADS, model_state=stats(value))
+    variables = state.eval_variables
+    chex.assert_trees_all_close(variables["batch_stats"], jnp.full(2, 0.75 * 0.25 + 0.25 * 2.0))
+    chex.assert_trees_all_equal(variables["spectral_norm"], jnp.full(3, 2.0))
+    chex.assert_trees_all_equal(variables["params"], state.ema_params)
+    plain = make(model_state=stats(1.0)).apply_gradients(GRADS)
+    chex.assert_trees_all_equal(plain.eval_variables, {"params": plain.params, **stats(1.0)})
+
+
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
 def test_a_decay_that_averages_nothing_is_refused(decay):
     with pytest.raises(ValueError, match=rf"ema_decay must lie in \[0, 1\), got {decay}"):

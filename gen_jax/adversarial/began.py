@@ -12,6 +12,7 @@ various ones. The paper starts at Adam 1e-4 and halves the rate when M stalls: `
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -24,8 +25,7 @@ from jaxtyping import Float
 from gen_jax.adversarial import gan
 from gen_jax.adversarial.gan import GANState, Prior, play
 from gen_jax.adversarial.networks import FloatImages
-from gen_jax.images import to_symmetric
-from gen_jax.state import NetworkState, mean_over_devices, named_keys
+from gen_jax.state import example_keys, mean_over_devices, named_keys
 from gen_jax.typing import Array, Batch, Images, Metrics, Params, PerExample, PRNGKey
 
 
@@ -67,6 +67,7 @@ def init(
     key: PRNGKey,
     example: Images,
     *,
+    prior: Prior = uniform,
     ema_decay: float | None = None,
 ) -> BEGANState:
     """Draws both networks' parameters; k starts at 0, as in the paper. See ``gan.init``."""
@@ -77,15 +78,15 @@ def init(
         discriminator_tx,
         key,
         example,
+        prior=prior,
         ema_decay=ema_decay,
     )
     fields = {field.name: getattr(game, field.name) for field in dataclasses.fields(game)}
     return BEGANState(**fields, k=jnp.zeros((), jnp.float32))
 
 
-def reconstruction_error(network: NetworkState, params: Params, x: FloatImages) -> PerExample:
-    """L(x), the mean absolute error of a pixel, of images in [-1, 1]."""
-    y, _ = play(network, params, x)
+def mean_absolute_error(x: FloatImages, y: FloatImages) -> PerExample:
+    """The mean absolute error of an image's pixels, [B]."""
     return jnp.abs(x - y).reshape(x.shape[0], -1).mean(-1)
 
 
@@ -95,7 +96,6 @@ def train_step(
     *,
     gamma: float = 0.5,
     lambda_k: float = 1e-3,
-    prior: Prior = uniform,
     axis_name: str | None = None,
 ) -> tuple[BEGANState, Metrics]:
     """One update of both players at once, and of k.
@@ -107,33 +107,37 @@ def train_step(
     """
     if not 0.0 <= gamma <= 1.0:
         raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
-    x = to_symmetric(batch["image"])
+    x = gan.as_made(batch["image"])
     keys = named_keys(state.key, state.step, "discriminator", "generator")
 
     def generate(params: Params, key: PRNGKey) -> tuple[Array, Any]:
-        z = gan.draw_latents(state.generator, key, len(x), prior, axis_name)
-        return play(state.generator, params, z)
+        z = gan.latents(state, example_keys(key, len(x), axis_name))
+        return play(state.generator, params, z, None)
+
+    def reconstruction_error(params: Params, x: Array, model_state: Any) -> tuple[Array, Any]:
+        y, model_state = play(state.discriminator, params, x, None, model_state=model_state)
+        return mean_absolute_error(x, y).mean(), model_state
 
     fake, _ = generate(state.generator.params, keys["discriminator"])
 
-    def discriminator_loss(params: Params) -> tuple[Array, Array]:
-        real_error = reconstruction_error(state.discriminator, params, x).mean()
-        fake_error = reconstruction_error(state.discriminator, params, fake).mean()
-        return real_error - state.k * fake_error, real_error
+    def discriminator_loss(params: Params) -> tuple[Array, tuple[Array, Any]]:
+        real_error, model_state = reconstruction_error(params, x, state.discriminator.model_state)
+        fake_error, model_state = reconstruction_error(params, fake, model_state)
+        return real_error - state.k * fake_error, (real_error, model_state)
 
     def generator_loss(params: Params) -> tuple[Array, tuple[Array, Any]]:
         made, model_state = generate(params, keys["generator"])
-        error = reconstruction_error(state.discriminator, state.discriminator.params, made).mean()
+        discriminator = state.discriminator
+        error, _ = reconstruction_error(discriminator.params, made, discriminator.model_state)
         return error, (made, model_state)
 
-    (_, real_error), d_grads = jax.value_and_grad(discriminator_loss, has_aux=True)(
-        state.discriminator.params
-    )
-    (fake_error, (made, model_state)), g_grads = jax.value_and_grad(generator_loss, has_aux=True)(
-        state.generator.params
-    )
-    d_grads, g_grads, real_error, fake_error = mean_over_devices(
-        (d_grads, g_grads, real_error, fake_error), axis_name
+    def slope(loss: Callable[[Params], Any], params: Params) -> Any:
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    (_, (real_error, d_state)), d_grads = slope(discriminator_loss, state.discriminator.params)
+    (fake_error, (made, g_state)), g_grads = slope(generator_loss, state.generator.params)
+    d_grads, g_grads, d_state, g_state, real_error, fake_error = mean_over_devices(
+        (d_grads, g_grads, d_state, g_state, real_error, fake_error), axis_name
     )
     balance = gamma * real_error - fake_error
     convergence = real_error + jnp.abs(balance)
@@ -149,10 +153,10 @@ def train_step(
     state = dataclasses.replace(
         state,
         step=state.step + 1,
-        generator=state.generator.apply_gradients(
-            g_grads, model_state=model_state, value=convergence
+        generator=state.generator.apply_gradients(g_grads, model_state=g_state, value=convergence),
+        discriminator=state.discriminator.apply_gradients(
+            d_grads, model_state=d_state, value=convergence
         ),
-        discriminator=state.discriminator.apply_gradients(d_grads, value=convergence),
         k=jnp.clip(state.k + lambda_k * balance, 0.0, 1.0),
     )
     return state, metrics
@@ -160,5 +164,6 @@ def train_step(
 
 def eval_step(state: BEGANState, batch: Batch) -> Metrics:
     """Each image's ``error`` L(x), [B]."""
-    network = state.discriminator
-    return {"error": reconstruction_error(network, network.params, to_symmetric(batch["image"]))}
+    network, x = state.discriminator, gan.as_made(batch["image"])
+    y = network.model.apply(network.eval_variables, x, None, train=False)
+    return {"error": mean_absolute_error(x, y)}

@@ -35,12 +35,16 @@ Prior = Callable[[PRNGKey, tuple[int, ...]], Array]  # key, shape -> latents
 
 @flax.struct.dataclass(kw_only=True)
 class GANState:
-    """Both players' records, and what the step needs beside them; ``step`` counts updates of G."""
+    """Both players' records, and what the step needs beside them; ``step`` counts updates of G.
+
+    ``prior`` is what latents are drawn from, in training and afterwards.
+    """
 
     step: Int[Array, ""]
     generator: NetworkState
     discriminator: NetworkState
     key: PRNGKey
+    prior: Prior = flax.struct.field(pytree_node=False)
 
     @property
     def params(self) -> Params:
@@ -59,6 +63,7 @@ def init(
     key: PRNGKey,
     example: Images,
     *,
+    prior: Prior = jax.random.normal,
     ema_decay: float | None = None,
 ) -> GANState:
     """Draws both networks' parameters; ``example`` is a batch of images of the size to be made.
@@ -82,6 +87,7 @@ def init(
         generator=new_network(generator, generator_tx, g_key, z, label, ema_decay=ema_decay),
         discriminator=new_network(discriminator, discriminator_tx, d_key, x, label),
         key=state_key,
+        prior=prior,
     )
 
 
@@ -115,12 +121,10 @@ def play(network: NetworkState, params: Params, *inputs: Any, model_state: Any =
     return network.model.apply(variables, *inputs, train=True, mutable=list(before))
 
 
-def draw_latents(
-    generator: NetworkState, key: PRNGKey, n: int, prior: Prior, axis_name: str | None = None
-) -> Latents:
-    """One latent for each of ``n`` examples, the same however they are spread over devices."""
-    keys = example_keys(key, n, axis_name)
-    return jax.vmap(lambda key: prior(key, (generator.model.latent_dim,)))(keys)
+def latents(state: GANState, keys: PRNGKeys, prior: Prior | None = None) -> Latents:
+    """One latent for each key, from the game's prior or another."""
+    draw = state.prior if prior is None else prior
+    return jax.vmap(lambda key: draw(key, (state.generator.model.latent_dim,)))(keys)
 
 
 def discriminator_loss(
@@ -176,7 +180,6 @@ def train_step(
     d_steps: int = 1,
     fresh_images: bool = False,
     penalty: Penalty | None = None,
-    prior: Prior = jax.random.normal,
     axis_name: str | None = None,
 ) -> tuple[GANState, Metrics]:
     """``d_steps`` updates of the discriminator, then one of the generator.
@@ -201,7 +204,7 @@ def train_step(
 
     def draw(i: Array | int) -> Array:
         key = jax.random.fold_in(keys["noise"], i)
-        return draw_latents(state.generator, key, size, prior, axis_name)
+        return latents(state, example_keys(key, size, axis_name))
 
     def generate(params: Params, i: Array | int, label: Labels | None) -> tuple[Array, Any]:
         return play(state.generator, params, draw(i), label)
@@ -221,7 +224,7 @@ def train_step(
             penalty=penalty,
             axis_name=axis_name,
         )
-        grads, metrics = mean_over_devices((grads, metrics), axis_name)
+        grads, metrics, model_state = mean_over_devices((grads, metrics, model_state), axis_name)
         metrics["discriminator/gradient"] = optax.tree.norm(grads)
         return discriminator.apply_gradients(grads, model_state=model_state), metrics
 
@@ -244,7 +247,7 @@ def train_step(
     discriminator, metrics = update(discriminator, last, real, fake, label)
     value, slope = jax.value_and_grad(generator_loss)(fake, discriminator, label, loss=loss)
     (grads,) = pull_back(slope)
-    grads, value = mean_over_devices((grads, value), axis_name)
+    grads, value, model_state = mean_over_devices((grads, value, model_state), axis_name)
     metrics["generator/loss"] = value
     metrics["generator/gradient"] = optax.tree.norm(grads)
     metrics["diversity"] = diversity(real, fake, axis_name)
@@ -285,11 +288,12 @@ def separation(
 ) -> Array:
     """The share of logits on their side of the middle between both means: 1 where D tells all.
 
-    1/2 where it tells nothing, whatever scale the loss gives its logits.
+    1/2 where it tells nothing, whatever scale the loss gives its logits; one in the very middle
+    counts half.
     """
     middle = 0.5 * mean_over_devices(real_logits.mean() + fake_logits.mean(), axis_name)
-    right = (real_logits > middle).mean() + (fake_logits < middle).mean()
-    return 0.5 * mean_over_devices(right, axis_name)
+    sides = jnp.sign(real_logits - middle).mean() + jnp.sign(middle - fake_logits).mean()
+    return 0.5 + 0.25 * mean_over_devices(sides, axis_name)
 
 
 def diversity(real: FloatImages, fake: FloatImages, axis_name: str | None = None) -> Array:
@@ -306,5 +310,5 @@ def eval_step(state: GANState, batch: Batch) -> Metrics:
     """Each image's ``logit`` by the discriminator with its running statistics, [B]."""
     network = state.discriminator
     label = batch["label"] if n_classes(network.model) is not None else None
-    variables = {"params": network.params, **network.model_state}
-    return {"logit": network.model.apply(variables, as_made(batch["image"]), label, train=False)}
+    x = as_made(batch["image"])
+    return {"logit": network.model.apply(network.eval_variables, x, label, train=False)}

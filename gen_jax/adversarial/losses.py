@@ -8,7 +8,8 @@ sigmoid(logit) the probability that x is real:
     hinge                     Lim & Ye 2017 (1705.02894), equations 4 and 5
     Wasserstein               Arjovsky et al. 2017 (1701.07875); its penalty Gulrajani et al. 2017
 
-None overflows, nor do its gradients, at any finite logit.
+None overflows at any finite logit, nor do its gradients, but for the square of a least-squares
+logit beyond 1e19.
 """
 
 import dataclasses

@@ -106,8 +106,8 @@ class DenseDiscriminator(nn.Module):
 class ConvGenerator(nn.Module):
     """DCGAN's: a dense layer makes the smallest map, each layer doubles its sides.
 
-    ``features`` maps before the last layer, twice as many for every halving below. The smaller
-    side must be 4·2^k or 7·2^k, k >= 1 (28 begins at 7, 32 and 64 at 4): ``halvings``.
+    ``features`` maps before the last layer, twice as many for every halving below. Images of any
+    size: sides halve, rounded up, until the smaller is 4 or less (28 pixels: 14, 7, 4).
     """
 
     features: int = 64
@@ -124,23 +124,26 @@ class ConvGenerator(nn.Module):
     def __call__(
         self, z: Latents, label: Labels | None = None, *, train: bool = False
     ) -> FloatImages:
-        height, width, channels = self.image_shape
-        k = halvings((height, width))
-        maps = [self.features * 2**i for i in reversed(range(k))]
+        *sides, channels = self.image_shape
+        smallest, *sizes = map_sizes(sides)
+        maps = [self.features * 2**i for i in reversed(range(len(sizes)))]
         shared: Any = {"use_bias": self.norm != "batch", "kernel_init": NORMAL, "dtype": self.dtype}
 
         def activated(x: Array, i: int) -> Array:
             options: Any = {"axis_name": self.axis_name, "dtype": self.dtype}
             return nn.relu(normalize(x, self.norm, train=train, name=f"norm_{i}", **options))
 
-        smallest = (height >> k, width >> k, maps[0])
-        x = nn.Dense(math.prod(smallest), name="dense", **shared)(generator_input(self, z, label))
-        x = activated(x.reshape(-1, *smallest), 0)
-        for i, features in enumerate(maps[1:], start=1):
-            x = activated(upsample(x, features, self.upsample, name=f"up_{i}", **shared), i)
+        def doubled(x: Array, features: int, size: tuple[int, int], name: str) -> Array:
+            x = upsample(x, features, self.upsample, name=name, **shared)
+            return x[:, : size[0], : size[1]]  # an odd side is half of an even one, rounded up
+
+        units = math.prod(smallest) * maps[0]
+        x = nn.Dense(units, name="dense", **shared)(generator_input(self, z, label))
+        x = activated(x.reshape(-1, *smallest, maps[0]), 0)
+        for i, (features, size) in enumerate(zip(maps[1:], sizes[:-1], strict=True), start=1):
+            x = activated(doubled(x, features, size, f"up_{i}"), i)
         shared |= {"use_bias": True}
-        x = upsample(x, channels, self.upsample, name="image", **shared)
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(doubled(x, channels, sizes[-1], "image").astype(jnp.float32))
 
 
 class ConvDiscriminator(nn.Module):
@@ -161,7 +164,7 @@ class ConvDiscriminator(nn.Module):
     def __call__(
         self, x: FloatImages, label: Labels | None = None, *, train: bool = False
     ) -> PerExample:
-        for i in range(halvings(x.shape[1:3])):
+        for i in range(len(map_sizes(x.shape[1:3])) - 1):
             x = Conv(
                 self.features * 2**i,
                 (4, 4),
@@ -251,6 +254,25 @@ class ResidualDiscriminator(nn.Module):
 
 
 # What they share
+
+
+def map_sizes(sides: Sequence[int]) -> list[tuple[int, int]]:
+    """A convolutional network's maps from the smallest to the image: each the next one's half.
+
+    Halves are rounded up, and end where the smaller side is 4 or less. Raises ``ValueError`` for an
+    image that is no larger than that.
+    """
+    height, width = sides
+    if min(sides) <= 4:
+        raise ValueError(
+            f"these networks are not for images of {height}×{width} pixels: both sides must be 5 "
+            "or more"
+        )
+    sizes = [(height, width)]
+    while min(sizes[0]) > 4:
+        height, width = -(-height // 2), -(-width // 2)
+        sizes.insert(0, (height, width))
+    return sizes
 
 
 def halvings(sides: Sequence[int], smallest: Sequence[int] = (4, 7)) -> int:

@@ -1,18 +1,18 @@
 """What a trained generator can be asked: images, walks between them, and sums of their codes.
 
-Each takes the generator's record (``state.generator``) and uses its averaged parameters where it
-has them, with its running batch statistics.
+Each takes the game's state and uses the generator's averaged parameters where it has them, with
+its running batch statistics.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gen_jax.adversarial.gan import Prior, n_classes
+from gen_jax.adversarial import gan
+from gen_jax.adversarial.gan import GANState, Prior, n_classes
 from gen_jax.adversarial.networks import Labels, Latents
 from gen_jax.images import from_symmetric
 from gen_jax.interpolation import Path, spherical, walk
-from gen_jax.state import NetworkState
 from gen_jax.typing import Array, Images, PRNGKey
 
 
@@ -26,58 +26,59 @@ def truncated_normal(limit: float) -> Prior:
     return lambda key, shape: jax.random.truncated_normal(key, -limit, limit, shape)
 
 
-def generate(generator: NetworkState, z: Latents, label: Labels | None = None) -> Images:
+def generate(state: GANState, z: Latents, label: Labels | None = None) -> Images:
     """The image of each latent.
 
     Raises ``ValueError`` for labels that the generator does not know, or lacks.
     """
+    generator = state.generator
     classes = n_classes(generator.model)
     if (classes is None) != (label is None):
         wants = "no labels" if classes is None else f"a label below {classes} for each image"
         raise ValueError(f"the generator takes {wants}")
-    variables = {"params": generator.eval_params, **generator.model_state}
-    return from_symmetric(generator.model.apply(variables, z, label, train=False))
+    return from_symmetric(generator.model.apply(generator.eval_variables, z, label, train=False))
 
 
 def latents(
-    generator: NetworkState,
+    state: GANState,
     key: PRNGKey,
     n: int,
     *,
-    prior: Prior = jax.random.normal,
+    prior: Prior | None = None,
     first: int = 0,
 ) -> Latents:
     """Latents number ``first`` to ``first + n - 1`` of a key: a part of more of them is the same.
 
-    Raises ``ValueError`` unless ``n`` is 1 or more.
+    They are drawn from the game's prior, or from another. Raises ``ValueError`` unless ``n`` is 1
+    or more.
     """
     if n < 1:
         raise ValueError(f"1 or more latents can be drawn, got {n}")
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
-    return jax.vmap(lambda key: prior(key, (generator.model.latent_dim,)))(keys)
+    return gan.latents(state, keys, prior)
 
 
 def sample(
-    generator: NetworkState,
+    state: GANState,
     key: PRNGKey,
     n: int,
     *,
     label: Labels | None = None,
-    prior: Prior = jax.random.normal,
+    prior: Prior | None = None,
     first: int = 0,
 ) -> Images:
     """Images number ``first`` to ``first + n - 1`` of a key, so that many can be drawn in parts.
 
     A conditional generator's labels are ``label`` [n], or go through its classes in turn.
     """
-    classes = n_classes(generator.model)
+    classes = n_classes(state.generator.model)
     if label is None and classes is not None:
         label = (first + jnp.arange(n)) % classes
-    return generate(generator, latents(generator, key, n, prior=prior, first=first), label)
+    return generate(state, latents(state, key, n, prior=prior, first=first), label)
 
 
 def interpolation(
-    generator: NetworkState,
+    state: GANState,
     start: Latents,
     end: Latents,
     *,
@@ -88,12 +89,12 @@ def interpolation(
     """Images along ``path`` from each ``start`` to its ``end``; ``label`` [B] stays the same."""
     z = walk(start, end, size=size, path=path)
     labels = None if label is None else jnp.repeat(label, size)
-    images = generate(generator, z.reshape(-1, z.shape[-1]), labels)
+    images = generate(state, z.reshape(-1, z.shape[-1]), labels)
     return images.reshape(*z.shape[:2], *images.shape[1:])
 
 
 def arithmetic(
-    generator: NetworkState,
+    state: GANState,
     base: Float[Array, "n latent"],
     minus: Float[Array, "m latent"],
     plus: Float[Array, "k latent"],
@@ -104,4 +105,4 @@ def arithmetic(
     means is shorter than a code of the prior; it is not stretched, as they did not.
     """
     means = [codes.mean(0) for codes in (base, minus, plus)]
-    return generate(generator, jnp.stack([*means, means[0] - means[1] + means[2]]))
+    return generate(state, jnp.stack([*means, means[0] - means[1] + means[2]]))

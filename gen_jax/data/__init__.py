@@ -7,7 +7,7 @@ masked.
 
 from gen_jax.data.audio import load_audio
 from gen_jax.data.batches import Batches, EvaluationBatches, evaluation_batches
-from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset
+from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset, some, spread
 from gen_jax.data.errors import DataError
 from gen_jax.data.loading import load
 from gen_jax.data.sounds import AudioDataset
@@ -27,5 +27,7 @@ __all__ = [
     "load",
     "load_audio",
     "read_wav",
+    "some",
+    "spread",
     "write_wav",
 ]

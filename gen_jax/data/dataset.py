@@ -130,3 +130,14 @@ class ArrayDataset:
             skipped=self.skipped,
             rows=rows,
         )
+
+
+def spread(size: int, n: int) -> Int[np.ndarray, " n"]:
+    """``n`` of ``range(size)`` at even distances, or all: of a set sorted by class, each class."""
+    n = min(size, n)
+    return np.arange(n) * size // max(n, 1)
+
+
+def some(dataset: AnyDataset, n: int) -> Examples:
+    """``n`` examples from all over a set, always the same ones; all where it has no more."""
+    return dataset.take(spread(len(dataset), n))

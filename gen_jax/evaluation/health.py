@@ -20,7 +20,9 @@ CLASSES = 9  # of the digit classifier's ten
 MEMORIZED = 0.5  # of the way from training images' logits to generated ones'
 VANISHED = 1e-3  # of the median gradient of the run's first tenth
 EXPLODED = 1e3
+PARTED = 1.5  # times BEGAN's lowest M
 SMOOTHED = 5  # logged values; the median of so many counts, so that one says nothing
+SELDOM = 2  # values in a row that say enough where each is measured over many images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +68,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def since(steps: np.ndarray, wrong: np.ndarray) -> int | None:
+def since(steps: np.ndarray, wrong: np.ndarray, least: int = SMOOTHED) -> int | None:
     """The step from which on ``wrong`` holds to the end; None unless it does for a few values."""
     right = np.flatnonzero(~wrong)
     first = 0 if len(right) == 0 else int(right[-1]) + 1
-    return int(steps[first]) if len(wrong) - first >= SMOOTHED else None
+    return int(steps[first]) if len(wrong) - first >= least else None
 
 
 def discriminator_wins(rows: Rows) -> Iterator[Finding]:
@@ -101,29 +103,28 @@ def diversity_fell(rows: Rows) -> Iterator[Finding]:
 def discriminator_memorizes(rows: Rows) -> Iterator[Finding]:
     """D takes held-out real images for generated ones: it knows its training images by heart."""
     names = ("training", "held_out", "generated")
-    logged = [f"validation/{name}/logit" for name in names]
-    complete = [row for row in rows if all(_is_number(row.get(name)) for name in logged)]
-    if not complete:
-        return
-    steps = np.asarray([row["step"] for row in complete], np.int64)
-    training, held_out, generated = (np.asarray([r[n] for r in complete]) for n in logged)
-    width = training - generated
-    wrong = (width > 0.0) & (training - held_out > MEMORIZED * width)
-    right = np.flatnonzero(~wrong)
-    first = 0 if len(right) == 0 else int(right[-1]) + 1
-    if len(wrong) - first >= 2:  # validated seldom, over many images: two in a row say enough
-        yield Finding(int(steps[first]), "D overfits: it rates held-out images as generated ones")
+    for says, sign in (("logit", 1.0), ("error", -1.0)):  # BEGAN's errs less on real images
+        logged = [f"validation/{name}/{says}" for name in names]
+        complete = [row for row in rows if all(_is_number(row.get(name)) for name in logged)]
+        steps = np.asarray([row["step"] for row in complete], np.int64)
+        training, held_out, generated = (
+            sign * np.asarray([row[name] for row in complete]) for name in logged
+        )
+        width = training - generated
+        wrong = (width > 0.0) & (training - held_out > MEMORIZED * width)
+        step = since(steps, wrong, SELDOM)
+        if step is not None:
+            yield Finding(step, "D overfits: it rates held-out images as generated ones")
 
 
 def few_classes(rows: Rows) -> Iterator[Finding]:
     """Some classes are hardly made at all, by the classifier's word at the last two looks."""
     looks = [row for row in rows if _is_number(row.get("validation/classes_covered"))]
-    few = [row["validation/classes_covered"] < CLASSES for row in looks]
-    if len(few) < 2 or not (few[-1] and few[-2]):
-        return
-    first = max((i + 1 for i, is_few in enumerate(few) if not is_few), default=0)
-    n = int(looks[-1]["validation/classes_covered"])
-    yield Finding(looks[first]["step"], f"Not all classes are made ({n} at last)")
+    few = np.asarray([row["validation/classes_covered"] < CLASSES for row in looks], bool)
+    step = since(np.asarray([row["step"] for row in looks], np.int64), few, SELDOM)
+    if step is not None:
+        n = int(looks[-1]["validation/classes_covered"])
+        yield Finding(step, f"Not all classes are made ({n} at last)")
 
 
 def gradients(rows: Rows) -> Iterator[Finding]:
@@ -134,7 +135,7 @@ def gradients(rows: Rows) -> Iterator[Finding]:
             continue
         usual = float(np.median(values[: len(values) // 10 + 1]))
         for word, wrong in (
-            ("vanished", values < VANISHED * usual),
+            ("vanished", values <= VANISHED * usual),
             ("exploded", values > EXPLODED * usual),
         ):
             step = since(steps, wrong)
@@ -148,9 +149,9 @@ def began_stalled(rows: Rows) -> Iterator[Finding]:
     if len(values) < 2 * SMOOTHED:
         return
     lowest = np.minimum.accumulate(values)
-    step = since(steps, values > 1.5 * lowest)
+    step = since(steps, values > PARTED * lowest)
     if step is not None:
-        yield Finding(step, "M is half as high again as it has been")
+        yield Finding(step, f"M is more than {PARTED} times as high as it has been")
 
 
 RULES: tuple[Callable[[Rows], Iterator[Finding]], ...] = (

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from gen_jax.nn.conv import Conv, ConvTranspose, SpectralNorm, UpsampleConv, conv
+from gen_jax.nn.conv import Conv, ConvMeanPool, ConvTranspose, SpectralNorm, UpsampleConv
 from gen_jax.typing import Array, PRNGKey
 
 Norm = Literal["batch", "layer", "none"]
@@ -130,23 +130,6 @@ def mean_pool(
     """The means of 2×2 pixels; the sides must be even."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
-
-
-class ConvMeanPool(Conv):
-    """A convolution with ``"SAME"`` padding, then ``mean_pool``.
-
-    A 3×3 kernel under a mean of 2×2 is one 4×4 kernel at stride two, so that is what is computed:
-    16 products where the two steps need 36.
-    """
-
-    def linear(self, x: Array, kernel: Array) -> Array:
-        for axis in range(kernel.ndim - 2):
-            edge = [(0, 0)] * kernel.ndim
-            edge[axis] = (1, 0)
-            shifted = jnp.pad(kernel, edge)
-            edge[axis] = (0, 1)
-            kernel = 0.5 * (shifted + jnp.pad(kernel, edge))
-        return conv(x, kernel, strides=2)
 
 
 class ResidualBlock(nn.Module):

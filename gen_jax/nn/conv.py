@@ -84,13 +84,30 @@ def upsample_conv(
     n = _check(x, kernel)
     lows = [(k - 1) // 2 + 1 for k in kernel.shape[:n]]
     pads = tuple((low, k + 1 - low) for k, low in zip(kernel.shape[:n], lows, strict=True))
-    for axis in range(n):
-        edge = [(0, 0)] * kernel.ndim
-        edge[axis] = (1, 0)
-        shifted = jnp.pad(kernel, edge)
-        edge[axis] = (0, 1)
-        kernel = shifted + jnp.pad(kernel, edge)
-    return _conv_transpose(x, kernel, (2,) * n, pads)
+    return _conv_transpose(x, _over_pairs(kernel), (2,) * n, pads)
+
+
+def conv_mean_pool(
+    x: Float[Array, "batch *space c_in"], kernel: Float[Array, "*kernel_space c_in c_out"]
+) -> Float[Array, "batch *half_space c_out"]:
+    """Convolves with ``"SAME"`` padding, then takes means of pairs of pixels along each axis.
+
+    A 3×3 kernel under a mean of 2×2 is one 4×4 kernel at stride two, so that is what is computed:
+    16 products where the two steps need 36. The sides must be even.
+    """
+    n = _check(x, kernel)
+    return conv(x, _over_pairs(kernel) / 2**n, strides=2)
+
+
+def _over_pairs(kernel: Array) -> Array:
+    """The sum of a kernel's two places on each pair of pixels, along every spatial axis."""
+    for axis in range(kernel.ndim - 2):
+        edges = [(0, 0)] * kernel.ndim
+        edges[axis] = (1, 0)
+        shifted = jnp.pad(kernel, edges)
+        edges[axis] = (0, 1)
+        kernel = shifted + jnp.pad(kernel, edges)
+    return kernel
 
 
 def _conv_transpose(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
@@ -268,3 +285,10 @@ class UpsampleConv(_Kernel):
 
     def linear(self, x: Array, kernel: Array) -> Array:
         return upsample_conv(x, kernel)
+
+
+class ConvMeanPool(_Kernel):
+    """``conv_mean_pool`` as a layer: half the size."""
+
+    def linear(self, x: Array, kernel: Array) -> Array:
+        return conv_mean_pool(x, kernel)

@@ -55,11 +55,12 @@ def apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
         block = (1, g.strides[1])
     steps = tuple(s // b for s, b in zip(g.strides, block, strict=True))
     kernel = kernel_blocks(kernel, dataclasses.replace(g, strides=block))
-    sides = zip(g.input_size, g.pads, g.output_size, g.strides, kernel.shape, block, strict=False)
+    taps = kernel.shape[:-2]
+    sides = zip(g.input_size, g.pads, g.output_size, g.strides, taps, block, strict=True)
     fit = [(low, s * (m - 1) + k * b - n - low) for n, (low, _), m, s, k, b in sides]
     x = blocks(pad(x, fit), block)
     none, ones = ((0, 0),) * len(fit), (1,) * len(fit)
-    g = Geometry(steps, none, ones, x.shape[1:-1], kernel.shape[:-2])
+    g = Geometry(steps, none, ones, x.shape[1:-1], taps)
     if max(steps) > 1:
         return _on_all_cores(x, kernel, g)
     patches = jnp.concatenate(_patches(x, g, ones), axis=-1)
@@ -193,7 +194,8 @@ def _chunk(geometry: Geometry, batch: int, pixel_bytes: int) -> tuple[int, int]:
     if fit < 2 * height:
         pieces = -(-height // fit)
         return 1, -(-height // pieces)
-    return max(n for n in range(1, batch + 1) if batch % n == 0 and n * height <= fit), height
+    fits = (n for n in range(1, batch + 1) if batch % n == 0 and n * height <= fit)
+    return max(fits, default=1), height
 
 
 def _apart(columns: int) -> bool:

@@ -91,7 +91,7 @@ def kernel_blocks(kernel: Array, geometry: Geometry) -> Array:
     ]
     zero = jnp.zeros((), kernel.dtype)
     kernel = lax.pad(kernel, zero, (*edges, (0, 0, 0), (0, 0, 0)))
-    # Put the input channels last but one axis, where _blocks expects channels, and back.
+    # Put the input channels last but one axis, where ``blocks`` expects channels, and back.
     c_in, c_out = kernel.shape[-2:]
     grouped = blocks(kernel.reshape(1, *kernel.shape[:-2], c_in * c_out), geometry.strides)[0]
     return grouped.reshape(*grouped.shape[:-1], -1, c_out)

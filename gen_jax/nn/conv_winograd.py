@@ -71,7 +71,7 @@ def kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     def products(i: Array | int) -> list[Array]:
         images, outputs = (lax.dynamic_index_in_dim(a, i, 1, keepdims=False) for a in (x, y))
         pairs = zip(_output_parts(outputs, g), _input_parts(images, g), strict=True)
-        # The narrower of the two is the one to be transposed: 1.2 to 1.4 times faster.
+        # The outputs, in practice the narrower, are transposed: 1.2 to 1.4 times faster.
         return [_rows(a).T @ _rows(b) for a, b in pairs]
 
     def add(i: Array, totals: list[Array]) -> list[Array]:
@@ -183,7 +183,7 @@ def _chunk(batch: int, geometry: Geometry, c_in: int, c_out: int, itemsize: int)
     block = c_in * math.prod(geometry.strides)
     image = 9 * math.prod(_tiles(geometry)) * max(block, c_out) * itemsize
     fit = max(CHUNK_BYTES, 9 * block * c_out * itemsize) // image
-    return max(n for n in range(1, batch + 1) if batch % n == 0 and n <= max(fit, 1))
+    return max((n for n in range(1, batch + 1) if batch % n == 0 and n <= max(fit, 1)), default=1)
 
 
 def _mapped(f: Callable[[Array], Array], x: Array, n: int) -> Array:

@@ -2,6 +2,7 @@ import dataclasses
 import functools
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,27 @@ def step():
     return jax.jit(functools.partial(began.train_step, gamma=0.6, lambda_k=0.5))
 
 
+def error(network, params, x):
+    """L(x) and |x - D(x)| apart from the library's step."""
+    return jnp.abs(x - network.model.apply({"params": params}, x)).mean()
+
+
+def drawn(state, name, params=None):
+    """What the step makes for one player: from the third named keys on, by hand."""
+    keys = dict(
+        zip(
+            ("discriminator", "generator"),
+            jax.random.split(jax.random.fold_in(state.key, state.step), 2),
+            strict=True,
+        )
+    )
+    z = jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-1.0, maxval=1.0))(
+        jax.vmap(jax.random.fold_in, (None, 0))(keys[name], jnp.arange(6))
+    )
+    params = state.generator.params if params is None else params
+    return state.generator.model.apply({"params": params}, z)
+
+
 def test_k_and_m_follow_the_papers_equations_by_hand(batch, step):
     """Section 3.4, over steps in which both errors are measured apart from the step."""
     state = make()
@@ -42,14 +64,65 @@ def test_k_and_m_follow_the_papers_equations_by_hand(batch, step):
     for _ in range(4):
         before = state
         state, metrics = step(state, batch)
-        real, fake = float(metrics["real/error"]), float(metrics["generated/error"])
-        x = gan.as_made(batch["image"])
-        y = before.discriminator.model.apply({"params": before.discriminator.params}, x)
-        np.testing.assert_allclose(real, np.abs(x - y).mean(), rtol=1e-5)
+        network = before.discriminator
+        real = float(error(network, network.params, gan.as_made(batch["image"])))
+        fake = float(error(network, network.params, drawn(before, "generator")))
+        np.testing.assert_allclose(metrics["real/error"], real, rtol=1e-5)
+        np.testing.assert_allclose(metrics["generated/error"], fake, rtol=1e-5)
         np.testing.assert_allclose(metrics["k"], k, atol=1e-6)
         np.testing.assert_allclose(metrics["convergence"], real + abs(0.6 * real - fake), rtol=1e-5)
         k = min(max(k + 0.5 * (0.6 * real - fake), 0.0), 1.0)
         np.testing.assert_allclose(state.k, k, atol=1e-6)
+
+
+def test_both_players_descend_their_own_loss_by_hand(batch, step):
+    """L_D = L(x) - k L(G(z_D)), L_G = L(G(z_G)), each by plain gradient descent."""
+    state = dataclasses.replace(make(optax.sgd(1.0)), k=jnp.float32(0.7))
+    after, _ = step(state, batch)
+    network, x = state.discriminator, gan.as_made(batch["image"])
+
+    def d_loss(params):
+        fake = drawn(state, "discriminator")
+        return error(network, params, x) - 0.7 * error(network, params, fake)
+
+    def g_loss(params):
+        return error(network, network.params, drawn(state, "generator", params))
+
+    for player, loss in (("discriminator", d_loss), ("generator", g_loss)):
+        params = getattr(state, player).params
+        expected = jax.tree.map(jnp.subtract, params, jax.jit(jax.grad(loss))(params))
+        chex.assert_trees_all_close(getattr(after, player).params, expected, atol=1e-6)
+
+
+def test_networks_of_ones_own_with_statistics_play_too(batch):
+    """Called as ``gan``'s are; the discriminator's statistics follow, and evaluation reads them."""
+
+    class Painter(nn.Module):
+        image_shape: tuple[int, int, int] = SHAPE
+        latent_dim: int = 3
+
+        @nn.compact
+        def __call__(self, z, label, *, train):
+            return nn.Dense(64)(z).reshape(-1, *self.image_shape)
+
+    class Autoencoder(nn.Module):
+        @nn.compact
+        def __call__(self, x, label, *, train):
+            code = nn.BatchNorm(use_running_average=not train)(nn.Dense(4)(x.reshape(len(x), -1)))
+            return nn.Dense(64)(code).reshape(x.shape)
+
+    tx = optax.sgd(0.1)
+    init = functools.partial(began.init, Painter(), Autoencoder(), tx, tx)
+    state = jax.jit(init)(jax.random.key(0), jnp.zeros((1, *SHAPE), jnp.uint8))
+    after, _ = jax.jit(began.train_step)(state, batch)
+    before, now = state.discriminator.model_state, after.discriminator.model_state
+    assert not np.allclose(
+        before["batch_stats"]["BatchNorm_0"]["mean"], now["batch_stats"]["BatchNorm_0"]["mean"]
+    )
+    evaluate = jax.jit(began.eval_step)
+    whole = evaluate(after, batch)["error"]
+    one = evaluate(after, {"image": batch["image"][:1]})["error"]
+    np.testing.assert_allclose(one, whole[:1], rtol=1e-5)  # of itself, not of its batch
 
 
 @pytest.mark.parametrize(("level", "bound"), [(0, 1.0), (128, 0.0)])

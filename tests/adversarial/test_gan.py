@@ -11,6 +11,7 @@ from jax import export
 
 from gen_jax import adversarial, data, training
 from gen_jax.adversarial import gan, losses
+from gen_jax.state import example_keys
 
 SHAPE = (8, 8, 1)
 
@@ -139,7 +140,7 @@ def test_several_updates_of_the_discriminator_by_hand(batch, step):
         discriminator = state.discriminator
         for i in range(2):
             noise = jax.random.fold_in(keys["noise"], i)
-            z = gan.draw_latents(state.generator, noise, 4, jax.random.normal)
+            z = gan.latents(state, example_keys(noise, 4))
             fake, _ = gan.play(state.generator, state.generator.params, z, None)
             (_, (model_state, _)), grads = jax.value_and_grad(gan.discriminator_loss, has_aux=True)(
                 discriminator.params,
@@ -154,6 +155,39 @@ def test_several_updates_of_the_discriminator_by_hand(batch, step):
         return discriminator.params
 
     chex.assert_trees_all_close(by_hand(state), after.discriminator.params, atol=1e-5)
+
+
+def test_the_generators_update_by_hand(batch, step):
+    """Against the discriminator that has just been updated, on the noise of that update."""
+    state = make(norm="none", rate=1e-2)
+    after, metrics = step(state, batch)
+
+    @jax.jit
+    def by_hand(state, discriminator):
+        noise = gan.named_keys(state.key, state.step, "noise", "penalty")["noise"]
+        z = gan.latents(state, example_keys(jax.random.fold_in(noise, 0), 8))
+
+        def loss(params):
+            fake, model_state = gan.play(state.generator, params, z, None)
+            variables = {"params": discriminator.params, **discriminator.model_state}
+            logits = discriminator.model.apply(variables, fake, None, train=True)
+            return jax.nn.softplus(-logits).mean(), model_state
+
+        (value, model_state), grads = jax.value_and_grad(loss, has_aux=True)(state.generator.params)
+        generator = state.generator.apply_gradients(grads, model_state=model_state)
+        return generator.params, value
+
+    params, value = by_hand(state, after.discriminator)
+    chex.assert_trees_all_close(params, after.generator.params, atol=1e-5)
+    np.testing.assert_allclose(value, metrics["generator/loss"], rtol=1e-5)
+    with_the_old_one, _ = by_hand(state, state.discriminator)
+    assert not np.allclose(
+        *(
+            jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)])
+            for tree in (with_the_old_one, params)
+        ),
+        atol=1e-4,
+    )
 
 
 def test_second_derivatives_pass_through_convolutions(batch):
@@ -213,7 +247,9 @@ def test_init_refuses_what_does_not_fit():
 def test_separation_and_diversity_mean_what_they_say():
     logits = jnp.asarray([3.0, 4.0, 5.0])
     assert float(gan.separation(logits, -logits)) == 1.0
-    assert float(gan.separation(logits, logits)) == pytest.approx(1.0 / 3.0)
+    assert float(gan.separation(logits, logits)) == pytest.approx(0.5)
+    assert float(gan.separation(-logits, logits)) == 0.0
+    assert float(gan.separation(jnp.zeros(3), jnp.zeros(5))) == 0.5
     images = jax.random.normal(jax.random.key(0), (64, 4, 4, 1))
     assert float(gan.diversity(images, images)) == pytest.approx(1.0)
     assert float(gan.diversity(images, 0.5 * images)) == pytest.approx(0.5, rel=1e-5)

@@ -17,6 +17,7 @@ from gen_jax.adversarial.networks import (
     ResidualDiscriminator,
     ResidualGenerator,
     halvings,
+    map_sizes,
 )
 from gen_jax.evaluation.checkerboard import checkerboard
 
@@ -100,6 +101,13 @@ def shapes_of(model, x, label=None):
     return output.shape, variables
 
 
+@pytest.mark.parametrize("shape", [(5, 9, 1), (30, 27, 3)], ids=str)
+def test_convolutional_networks_fit_sides_that_do_not_halve_evenly(shape):
+    generator, discriminator = pair("convolutional", shape)
+    assert shapes_of(generator, jnp.zeros((2, 4)))[0] == (2, *shape)
+    assert shapes_of(discriminator, jnp.zeros((2, *shape)))[0] == (2,)
+
+
 @pytest.mark.parametrize("shape", SIZES, ids=str)
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_networks_fit_each_size(kind, shape):
@@ -159,10 +167,30 @@ def test_sides_halve_to_the_smallest(sides, smallest, expected):
     assert halvings(sides, smallest) == expected
 
 
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [
+        ((28, 28), [(4, 4), (7, 7), (14, 14), (28, 28)]),
+        ((64, 64), [(4, 4), (8, 8), (16, 16), (32, 32), (64, 64)]),
+        ((5, 9), [(3, 5), (5, 9)]),
+    ],
+)
+def test_maps_are_halves_of_one_another_rounded_up(sides, expected):
+    assert map_sizes(sides) == expected
+
+
+@pytest.mark.parametrize("sides", [(4, 4), (4, 28), (1, 1), (0, 8)])
+def test_images_that_cannot_halve_are_refused(sides):
+    message = f"not for images of {sides[0]}×{sides[1]} pixels: both sides must be 5 or more"
+    for model, x in zip(pair("convolutional", (*sides, 1)), [(2, 4), (2, *sides, 1)], strict=True):
+        with pytest.raises(ValueError, match=message):
+            shapes_of(model, jnp.zeros(x))
+
+
 @pytest.mark.parametrize("sides", [(30, 30), (27, 27), (7, 7), (4, 4), (28, 30), (1, 1), (0, 8)])
 def test_other_sizes_are_refused(sides):
     message = f"not for images of {sides[0]}×{sides[1]} pixels: the smaller side must be one of 8"
-    for kind in ("convolutional", "residual", "began"):
+    for kind in ("residual", "began"):
         for model, x in zip(pair(kind, (*sides, 1)), [(2, 4), (2, *sides, 1)], strict=True):
             with pytest.raises(ValueError, match=message):
                 shapes_of(model, jnp.zeros(x))

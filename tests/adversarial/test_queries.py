@@ -17,13 +17,13 @@ def make(n_classes=None):
         adversarial.DenseDiscriminator((8,), n_classes=n_classes),
     )
     init = functools.partial(gan.init, *pair, optax.sgd(0.1), optax.sgd(0.1), ema_decay=0.5)
-    return init(jax.random.key(0), jnp.zeros((1, 3, 4, 1), jnp.uint8)).generator
+    return init(jax.random.key(0), jnp.zeros((1, 3, 4, 1), jnp.uint8))
 
 
 def test_many_samples_can_be_drawn_in_parts():
-    generator, key = make(), jax.random.key(1)
-    whole = adversarial.sample(generator, key, 7)
-    parts = [adversarial.sample(generator, key, n, first=first) for first, n in ((0, 3), (3, 4))]
+    state, key = make(), jax.random.key(1)
+    whole = adversarial.sample(state, key, 7)
+    parts = [adversarial.sample(state, key, n, first=first) for first, n in ((0, 3), (3, 4))]
     assert whole.dtype == jnp.uint8
     assert whole.shape == (7, 3, 4, 1)
     np.testing.assert_array_equal(np.concatenate(parts), whole)
@@ -31,18 +31,18 @@ def test_many_samples_can_be_drawn_in_parts():
 
 
 def test_samples_use_the_averaged_parameters():
-    generator = make()
-    black = jax.tree.map(jnp.zeros_like, generator.params)
-    averaged = generator.replace(ema_params=black)
+    state = make()
+    black = jax.tree.map(jnp.zeros_like, state.generator.params)
+    averaged = state.replace(generator=state.generator.replace(ema_params=black))
     assert np.all(np.asarray(adversarial.sample(averaged, jax.random.key(0), 2)) == 128)
 
 
 def test_a_conditional_generator_goes_through_its_classes_in_turn():
-    generator, key = make(n_classes=3), jax.random.key(1)
-    z = adversarial.latents(generator, key, 5)
-    expected = adversarial.generate(generator, z, jnp.asarray([0, 1, 2, 0, 1]))
-    np.testing.assert_array_equal(adversarial.sample(generator, key, 5), expected)
-    rest = adversarial.sample(generator, key, 2, first=3)
+    state, key = make(n_classes=3), jax.random.key(1)
+    z = adversarial.latents(state, key, 5)
+    expected = adversarial.generate(state, z, jnp.asarray([0, 1, 2, 0, 1]))
+    np.testing.assert_array_equal(adversarial.sample(state, key, 5), expected)
+    rest = adversarial.sample(state, key, 2, first=3)
     np.testing.assert_array_equal(rest, expected[3:])
 
 
@@ -52,13 +52,21 @@ def test_truncated_latents_stay_within_their_limit():
     assert float(z.std()) == pytest.approx(0.28, abs=0.02)
 
 
+def test_latents_are_the_games_own_unless_others_are_asked_for():
+    state, key = make().replace(prior=lambda key, shape: jnp.full(shape, 0.25)), jax.random.key(0)
+    assert np.all(np.asarray(adversarial.latents(state, key, 3)) == 0.25)
+    assert np.any(np.asarray(adversarial.latents(state, key, 3, prior=jax.random.normal)) != 0.25)
+    expected = adversarial.generate(state, jnp.full((2, 5), 0.25))
+    np.testing.assert_array_equal(adversarial.sample(state, key, 2), expected)
+
+
 def test_walks_go_from_start_to_end():
-    generator = make()
-    z = adversarial.latents(generator, jax.random.key(0), 4)
-    strip = adversarial.interpolation(generator, z[:2], z[2:], size=5)
+    state = make()
+    z = adversarial.latents(state, jax.random.key(0), 4)
+    strip = adversarial.interpolation(state, z[:2], z[2:], size=5)
     assert strip.shape == (2, 5, 3, 4, 1)
-    np.testing.assert_array_equal(strip[:, 0], adversarial.generate(generator, z[:2]))
-    np.testing.assert_array_equal(strip[:, -1], adversarial.generate(generator, z[2:]))
+    np.testing.assert_array_equal(strip[:, 0], adversarial.generate(state, z[:2]))
+    np.testing.assert_array_equal(strip[:, -1], adversarial.generate(state, z[2:]))
 
 
 def test_paths_keep_what_they_promise():
@@ -70,15 +78,15 @@ def test_paths_keep_what_they_promise():
 
 
 def test_arithmetic_is_of_mean_codes():
-    generator = make()
+    state = make()
     base, minus, plus = (
-        adversarial.latents(generator, jax.random.key(i), n) for i, n in enumerate((3, 2, 4))
+        adversarial.latents(state, jax.random.key(i), n) for i, n in enumerate((3, 2, 4))
     )
     expected = jnp.stack([base.mean(0), minus.mean(0), plus.mean(0)])
     expected = jnp.concatenate([expected, (expected[0] - expected[1] + expected[2])[None]])
     np.testing.assert_array_equal(
-        adversarial.arithmetic(generator, base, minus, plus),
-        adversarial.generate(generator, expected),
+        adversarial.arithmetic(state, base, minus, plus),
+        adversarial.generate(state, expected),
     )
 
 

@@ -79,3 +79,14 @@ def test_importing_and_opening_the_shipped_set_stays_light():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
+
+
+def test_some_of_a_set_come_from_all_over_it():
+    """Of a set sorted by class, each class; all of a set that has no more."""
+    labels = np.repeat(np.arange(5), 7)
+    images = np.zeros((35, 2, 2, 1), np.uint8)
+    dataset = data.ArrayDataset("sorted", "train", images, labels)
+    assert set(data.some(dataset, 5)["label"]) == set(range(5))
+    np.testing.assert_array_equal(data.some(dataset, 99)["label"], labels)
+    np.testing.assert_array_equal(data.spread(4, 4), np.arange(4))
+    assert len(data.spread(0, 3)) == 0

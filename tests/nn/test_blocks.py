@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gen_jax.nn import blocks
-from gen_jax.nn.conv import Conv
+from gen_jax.nn.conv import Conv, ConvMeanPool
 
 
 class Layer(nn.Module):
@@ -124,7 +124,7 @@ def test_a_convolution_and_a_mean_are_one():
     def both(x):
         variables = {"params": kernel}
         two = blocks.mean_pool(Conv(4).apply(variables, x))
-        return blocks.ConvMeanPool(4).apply(variables, x), two
+        return ConvMeanPool(4).apply(variables, x), two
 
     np.testing.assert_allclose(*both(x), atol=1e-5)
 
