@@ -10,10 +10,11 @@ import optax
 
 from experiments.adversarial_games import Game, game_setup
 from experiments.adversarial_models import GameConfig
-from experiments.config import UsageError, require_at_least
+from experiments.config import UsageError, dashed, require_at_least
 from experiments.harness import Experiment, Setup, Splits, main, run
 from gen_jax.adversarial import began
 from gen_jax.adversarial.began_networks import BEGANDecoder, BEGANDiscriminator
+from gen_jax.data import some
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,10 @@ class Config(GameConfig):
     """Generated over real reconstruction error at equilibrium: low is sharp, high is various."""
     lambda_k: float = 1e-3
     """How fast the weight k moves."""
+    generator_rate: float = 1.0
+    """The generator's learning rate, as a multiple of the discriminator's."""
+    latent_scale: float = 1.0
+    """What latents from [-1, 1] are multiplied by before the generator's first layer."""
     patience: int = 1000
     """Steps over which M is averaged; the rate is halved when such a mean is not the lowest."""
 
@@ -32,8 +37,10 @@ class Config(GameConfig):
         require_at_least(1, self, "patience")
         if not 0.0 <= self.gamma <= 1.0:
             raise UsageError(f"--gamma must lie in [0, 1], got {self.gamma}")
-        if not self.lambda_k > 0.0:
-            raise UsageError(f"--lambda-k must be positive, got {self.lambda_k}")
+        for name in ("lambda_k", "generator_rate", "latent_scale"):
+            value = getattr(self, name)
+            if not value > 0.0:
+                raise UsageError(f"--{dashed(name)} must be positive, got {value}")
 
 
 PRESETS = {
@@ -69,15 +76,23 @@ PRESETS = {
 def build(config: Config, splits: Splits) -> Setup:
     """Makes both networks, their step, and what is measured and drawn of them."""
     shape = splits.train.image_shape
-    adam = optax.adam(config.rate(len(splits.train)), b1=0.5)
-    tx = began.plateau(adam, patience=config.patience)
-    sizes = {"latent_dim": config.latent_dim, "dtype": config.compute_dtype}
+    rate = config.rate(len(splits.train))
+
+    def adam(scale: float) -> optax.GradientTransformation:
+        scaled = optax.chain(optax.adam(rate, b1=0.5), optax.scale(scale))
+        return began.plateau(scaled, patience=config.patience)
+
+    sizes = {
+        "latent_dim": config.latent_dim,
+        "image_mean": float(some(splits.train, 1000)["image"].mean()) / 127.5 - 1.0,
+        "dtype": config.compute_dtype,
+    }
     init = functools.partial(
         began.init,
-        BEGANDecoder(config.features, image_shape=shape, **sizes),
+        BEGANDecoder(config.features, image_shape=shape, latent_scale=config.latent_scale, **sizes),
         BEGANDiscriminator(config.features, **sizes),
-        tx,
-        tx,
+        adam(config.generator_rate),
+        adam(1.0),
         ema_decay=config.ema_decay,
     )
     game = Game(

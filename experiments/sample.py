@@ -45,7 +45,7 @@ def program(argv: Sequence[str] | None = None) -> None:
     out = options.out or options.run_dir / ("samples.png" if rate is None else "samples.wav")
     if rate is not None and out.suffix.lower() != ".wav":
         raise UsageError(f"cannot write {out}: sounds go into a .wav file")
-    if rate is None and out.suffix.lower() not in Image.registered_extensions():
+    if rate is None and Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise UsageError(f"cannot write {out}: unknown file extension: {out.suffix}")
     drawn = run.setup.draw(jax.random.key(options.seed), run.state, options.num)
     try:
@@ -55,7 +55,7 @@ def program(argv: Sequence[str] | None = None) -> None:
             Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(out)
         else:
             data.write_wav(out, in_turn(drawn, rate), rate)
-    except (OSError, ValueError) as error:  # ValueError: a suffix that pillow does not know
+    except (OSError, ValueError) as error:  # ValueError: a format for other kinds of pictures
         raise UsageError(f"cannot write {out}: {error}") from None
     what = "images" if rate is None else "sounds"
     say(f"{options.num} {what} of step {int(run.state.step)}: {out}")

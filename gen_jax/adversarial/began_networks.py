@@ -34,13 +34,17 @@ class BEGANDecoder(nn.Module):
     """From a code to an image: a map of the smallest size, twice as large every two convolutions.
 
     All maps have ``features`` channels. As a generator it takes latents [B, latent_dim], in the
-    paper from [-1, 1]. The smaller side must be 8·2^k, 7·2^k or 4·2^k, k >= 1: ``halvings``.
+    paper from [-1, 1]; they are multiplied by ``latent_scale``, without which a new generator's
+    images are nearly alike. ``image_mean`` is the level at which all pixels start, in [-1, 1].
+    The smaller side must be 8·2^k, 7·2^k or 4·2^k, k >= 1: ``halvings``.
     """
 
     features: int = 64
     _: dataclasses.KW_ONLY
     image_shape: ImageShape
     latent_dim: int = 64
+    latent_scale: float = 1.0
+    image_mean: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     n_classes = None
@@ -54,13 +58,15 @@ class BEGANDecoder(nn.Module):
         k = halvings((height, width), SMALLEST)
         smallest = (height >> k, width >> k, self.features)
         dense = nn.Dense(math.prod(smallest), dtype=self.dtype, name="dense")
-        x = dense(generator_input(self, z, label)).reshape(-1, *smallest)
+        z = self.latent_scale * generator_input(self, z, label)
+        x = dense(z).reshape(-1, *smallest)
         for i in range(k + 1):
             # The paper's repetition of pixels and the convolution after it are one layer here.
             first = UpsampleConv if i > 0 else Conv
             x = nn.elu(first(self.features, dtype=self.dtype, name=f"conv_{i}_0")(x))
             x = nn.elu(Conv(self.features, dtype=self.dtype, name=f"conv_{i}_1")(x))
-        x = Conv(channels, dtype=self.dtype, name="image")(x)
+        mean = nn.initializers.constant(self.image_mean)
+        x = Conv(channels, bias_init=mean, dtype=self.dtype, name="image")(x)
         return x.astype(jnp.float32)
 
 
@@ -90,11 +96,13 @@ class BEGANEncoder(nn.Module):
 class BEGANDiscriminator(nn.Module):
     """The autoencoder: images [B, H, W, C] in [-1, 1] to their reconstructions of the same shape.
 
-    ``latent_dim`` is the size of the code between encoder and decoder.
+    ``latent_dim`` is the size of the code between encoder and decoder; ``image_mean`` is the
+    decoder's.
     """
 
     features: int = 64
     latent_dim: int = 64
+    image_mean: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     n_classes = None
@@ -110,6 +118,7 @@ class BEGANDiscriminator(nn.Module):
             self.features,
             image_shape=(height, width, channels),
             latent_dim=self.latent_dim,
+            image_mean=self.image_mean,
             dtype=self.dtype,
             name="decoder",
         )
