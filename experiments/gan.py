@@ -15,7 +15,7 @@ from gen_jax.adversarial import gan
 
 PRESETS = {
     "smoke": GANConfig(
-        steps=12,
+        steps=80,
         batch_size=16,
         latent_dim=4,
         features=4,
