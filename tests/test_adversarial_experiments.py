@@ -86,6 +86,20 @@ def test_began_and_the_ring_run(tmp_path):
     assert {entry.name for entry in read_entries(folder)} == {"ring", "modes"}
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("gamma", "1.5", r"--gamma must lie in \[0, 1\], got 1.5"),
+        ("lambda-k", "0", "--lambda-k must be positive, got 0.0"),
+        ("generator-rate", "-1", "--generator-rate must be positive, got -1.0"),
+        ("latent-scale", "0", "--latent-scale must be positive, got 0.0"),
+    ],
+)
+def test_mistakes_about_began_are_one_line(option, value, words):
+    with pytest.raises(UsageError, match=words):
+        run(began.EXPERIMENT, ["smoke", f"--{option}", value])
+
+
 @pytest.mark.parametrize("experiment", [gan.EXPERIMENT, began.EXPERIMENT], ids=["gan", "began"])
 def test_a_resumed_game_is_the_uninterrupted_one(tmp_path, experiment):
     """Both networks, averages, batch statistics, k, optimizers and keys."""

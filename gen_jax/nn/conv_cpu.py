@@ -39,6 +39,7 @@ WIDE = 2**17  # elements of a kernel that XLA's part YNNPACK divides among cores
 
 
 def apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    """As ``conv_primitive.apply``."""
     g, (c_in, c_out) = geometry, kernel.shape[-2:]
     if _minimal(g, c_in, c_out, x.dtype, WIDE):
         return conv_winograd.apply(x, kernel, g)
@@ -96,6 +97,7 @@ def _on_all_cores(x: Array, kernel: Array, geometry: Geometry) -> Array:
 
 
 def input_gradient(y: Array, kernel: Array, geometry: Geometry) -> Array:
+    """As ``conv_primitive.input_gradient``."""
     g, n = geometry, len(geometry.strides)
     if _minimal(g, kernel.shape[-2], kernel.shape[-1], y.dtype, WIDE):
         return conv_winograd.input_gradient(y, kernel, g)
@@ -137,6 +139,7 @@ def _product_then_shifts(y: Array, kernel: Array, dilation, span) -> Array:
 
 
 def kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
+    """As ``conv_primitive.kernel_gradient``."""
     g, c_in, c_out = geometry, x.shape[-1], y.shape[-1]
     if _minimal(g, c_in, c_out, x.dtype, WIDE // 4):
         return conv_winograd.kernel_gradient(x, y, g)
