@@ -21,8 +21,8 @@ Normalization = Literal["batch", "layer", "spectral", "none"]
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A loss with what trains it well: the discriminator's updates, its penalty, its norm, and
-    Adam's decays."""
+    """A loss with what trains it well: the discriminator's updates, its penalty, its norm, Adam's
+    decays, and by how much the learning rate is multiplied."""
 
     loss: AdversarialLoss
     d_steps: int = 1
@@ -31,6 +31,7 @@ class Recipe:
     norm: Normalization = "batch"
     b1: float = 0.5
     b2: float = 0.999
+    rate: float = 1.0
 
     def optimizers(
         self, rate: optax.Schedule
@@ -39,7 +40,7 @@ class Recipe:
 
         def adam(updates: int) -> optax.GradientTransformation:
             def by_step(count: ArrayLike) -> ArrayLike:
-                return rate(jnp.asarray(count) // updates)
+                return self.rate * jnp.asarray(rate(jnp.asarray(count) // updates))
 
             return optax.adam(by_step, b1=self.b1, b2=self.b2)
 
@@ -78,6 +79,7 @@ RECIPES: dict[LossName, Recipe] = {
         norm="layer",
         b1=0.0,
         b2=0.9,
+        rate=2.5,  # without momentum, and with few updates of the generator
     ),
 }
 

@@ -96,7 +96,7 @@ def ring(key: PRNGKey, n: int) -> Array:
 def ring_recipe(name: LossName) -> Recipe:
     """The loss's recipe, as it suits points: Adam without momentum, under which players chase each
     other less, and the penalty that WGAN-GP's authors gave such points, a hundredth of images'."""
-    recipe = dataclasses.replace(RECIPES[name], b1=0.0)
+    recipe = dataclasses.replace(RECIPES[name], b1=0.0, rate=1.0)
     if recipe.penalty is not None:
         recipe = dataclasses.replace(recipe, penalty_weight=PENALTY_WEIGHT)
     return recipe
