@@ -89,6 +89,7 @@ class GameConfig(RunConfig):
     """What both adversarial runs are told: the generator, and how it is judged."""
 
     latent_dim: int = 64
+    """Numbers that an image is made from."""
     features: int = 64
     """Maps at the finest resolution. A convolutional network has twice as many at each half of it,
     BEGAN's encoder as many more; a dense one has 16 units a layer for each."""
@@ -108,11 +109,15 @@ class GANConfig(GameConfig):
     """Train and evaluate a generative adversarial network."""
 
     loss: LossName = "non-saturating"
+    """What both players minimize; Wasserstein with 5 updates of D a step, a penalty of weight 10,
+    and 2.5 times the learning rate."""
     network: Literal["conv", "dense", "residual"] = "conv"
+    """DCGAN's, the first paper's, or WGAN-GP's."""
     upsample: Literal["deconv", "resize", "shuffle"] | None = None
     """How a generator of images doubles the sides; default the network's own."""
     norm: Normalization | None = None
-    """Of the discriminator; default the loss's own."""
+    """Of the discriminator; default batch, but spectral for minimax and hinge, layer for
+    Wasserstein."""
     d_steps: int | None = None
     """Updates of the discriminator for each of the generator; default the loss's own."""
     penalty: Literal["wgan-gp", "r1", "none"] | None = None
@@ -122,7 +127,8 @@ class GANConfig(GameConfig):
     class_conditional: bool = False
     """Make images of a class that is asked for."""
     updates: int | None = length()
-    """Train until both networks together had so many updates; another way to say --steps."""
+    """Train until both networks together had so many updates, --d-steps + 1 a step; another way to
+    say --steps."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -22,7 +22,8 @@ class Config(GameConfig):
     """Train and evaluate a BEGAN."""
 
     gamma: float = 0.5
-    """Generated over real reconstruction error at equilibrium: low is sharp, high is various."""
+    """Generated over real reconstruction error at equilibrium, in [0, 1]: low is sharp, high is
+    various."""
     lambda_k: float = 1e-3
     """How fast the weight k moves."""
     generator_rate: float = 1.0

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -135,6 +136,11 @@ def require_at_least(least: int, options: Any, *names: str) -> None:
             raise UsageError(f"--{dashed(name)} must be {least} or more, got {value}")
 
 
+def help_text(docstring: str | None) -> str:
+    """A module's docstring as ``--help`` shows it: each example on a line of its own."""
+    return re.sub(r"(?m)^(?=python -m )", "    ", docstring or "")
+
+
 def parse(
     presets: Mapping[str, C],
     argv: Sequence[str] | None,
@@ -165,6 +171,6 @@ def parse(
         raise UsageError(f"{' and '.join(lengths)} say one thing: give one of them")
     if lengths:
         preset = dataclasses.replace(preset, **dict.fromkeys(known))
-    about = f"{(description or '').strip()}\n\nPresets: {', '.join(presets)} (first argument)."
+    about = f"{help_text(description).strip()}\n\nPresets: {', '.join(presets)} (first argument)."
     config = tyro.cli(type(preset), default=preset, args=args, prog=prog, description=about)
     return name, config

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import tyro
 
-from experiments.config import UsageError
+from experiments.config import UsageError, help_text
 from experiments.harness import main, say
 from gen_jax.evaluation import inception, weights
 
@@ -31,7 +31,10 @@ class Options:
 def program(argv: Sequence[str] | None = None) -> None:
     """Reads, checks, and writes what the network uses."""
     options = tyro.cli(
-        Options, args=argv, prog="python -m experiments.convert_inception", description=__doc__
+        Options,
+        args=argv,
+        prog="python -m experiments.convert_inception",
+        description=help_text(__doc__),
     )
     try:
         used = inception.select(read_state_dict(options.source), where=str(options.source))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from experiments.config import UsageError
+from experiments.config import UsageError, help_text
 from experiments.harness import main, say
 from experiments.runs import reopen
 
@@ -38,7 +38,7 @@ class Options:
 def program(argv: Sequence[str] | None = None) -> None:
     """Measures and prints, one number a line."""
     options = tyro.cli(
-        Options, args=argv, prog="python -m experiments.evaluate", description=__doc__
+        Options, args=argv, prog="python -m experiments.evaluate", description=help_text(__doc__)
     )
     changes = dataclasses.asdict(options)
     run_dir, at, out = (changes.pop(name) for name in ("run_dir", "step", "out"))

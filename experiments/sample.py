@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from experiments.config import UsageError, require_at_least
+from experiments.config import UsageError, help_text, require_at_least
 from experiments.harness import main, say
 from experiments.runs import reopen
 from gen_jax import data, images
@@ -36,7 +36,9 @@ class Options:
 
 def program(argv: Sequence[str] | None = None) -> None:
     """Draws ``num`` images as one picture, or as many sounds as one."""
-    options = tyro.cli(Options, args=argv, prog="python -m experiments.sample", description=__doc__)
+    options = tyro.cli(
+        Options, args=argv, prog="python -m experiments.sample", description=help_text(__doc__)
+    )
     require_at_least(1, options, "num")
     run = reopen(options.run_dir, step=options.step, data_dir=options.data_dir)
     if run.setup.draw is None:

@@ -264,3 +264,12 @@ def test_evaluate_repeats_the_numbers_of_the_run(vae_run, tmp_path):
 def test_evaluate_refuses_what_means_nothing_to_a_run(autoencoder_run):
     with pytest.raises(UsageError, match="--nll-samples means nothing to a run of 'autoencoder'"):
         evaluate.program([str(autoencoder_run), "--nll-samples", "5"])
+
+
+def test_help_shows_each_example_on_a_line_of_its_own(capsys):
+    with pytest.raises(SystemExit):
+        run(vae.EXPERIMENT, ["--help"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    examples = [line.strip() for line in vae.__doc__.splitlines() if line.startswith("python -m")]
+    assert len(examples) > 1
+    assert set(examples) <= set(lines)

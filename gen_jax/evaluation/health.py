@@ -47,12 +47,12 @@ def diagnose(rows: Rows, *, critic: bool = False) -> list[Finding]:
 def in_words(rows: Rows, *, critic: bool = False) -> list[str]:
     """A sentence for each of ``diagnose``'s findings, or that there are none, or no telling."""
     found = diagnose(rows, critic=critic)
+    words = [f"{finding.text} since step {finding.step:,}." for finding in found]
     logged = sum(any(name.startswith("train/") for name in row) for row in rows)
-    if not found and logged < SMOOTHED:
-        return [f"Too little was logged to tell: {logged} of at least {SMOOTHED} rows."]
-    if not found:
-        return ["None of the rules found anything wrong."]
-    return [f"{finding.text} since step {finding.step:,}." for finding in found]
+    if logged < SMOOTHED:
+        more = " more" if words else ""
+        words.append(f"Too little was logged to tell{more}: {logged} of at least {SMOOTHED} rows.")
+    return words or ["None of the rules found anything wrong."]
 
 
 def series(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -48,6 +48,11 @@ def test_too_short_a_log_is_not_called_healthy():
     assert health.in_words(rows(**HEALTHY)[:3]) == [
         "Too little was logged to tell: 3 of at least 5 rows."
     ]
+    looks = [{"step": step, "validation/classes_covered": 1} for step in (10, 20)]
+    assert health.in_words([*looks, *rows(**HEALTHY)[:3]]) == [
+        "Not all classes are made (1 at last) since step 10.",
+        "Too little was logged to tell more: 3 of at least 5 rows.",
+    ]
 
 
 @pytest.mark.parametrize(
