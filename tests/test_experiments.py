@@ -270,6 +270,8 @@ def test_help_shows_each_example_on_a_line_of_its_own(capsys):
     with pytest.raises(SystemExit):
         run(vae.EXPERIMENT, ["--help"])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    examples = [line.strip() for line in vae.__doc__.splitlines() if line.startswith("python -m")]
+    examples = [
+        line.strip() for line in str(vae.__doc__).splitlines() if line.startswith("python -m")
+    ]
     assert len(examples) > 1
     assert set(examples) <= set(lines)
