@@ -56,7 +56,7 @@ PRESETS = {
     ),
     # More various than the paper's: at its gamma all digits are ones, the easiest to reconstruct.
     "default": Config(
-        steps=4000,
+        steps=6000,
         batch_size=16,
         latent_dim=16,
         features=16,
