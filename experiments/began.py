@@ -54,7 +54,7 @@ PRESETS = {
         scored_samples=40,
         watched_samples=40,
     ),
-    # More various than the paper's: at its gamma all digits are ones, the easiest to reconstruct.
+    # More various than the paper's: at gamma 0.75 all digits are ones, the easiest to reconstruct.
     "default": Config(
         steps=6000,
         batch_size=16,
