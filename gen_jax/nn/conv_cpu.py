@@ -1,7 +1,7 @@
 """How the CPU computes the three maps of a convolution (``conv_primitive``).
 
 XLA's CPU backend computes the transposes up to 30 times slower than a convolution of the same
-arithmetic, and strided convolutions at half its speed, so
+arithmetic, and strided ones below a matrix product's speed, so
 
 - kernels twice as long as their stride take 9 products for 16: ``conv_winograd``;
 - a strided convolution of few channels is a matrix product of the patches under the kernel;
@@ -197,8 +197,7 @@ def _chunk(geometry: Geometry, batch: int, pixel_bytes: int) -> tuple[int, int]:
     if fit < 2 * height:
         pieces = -(-height // fit)
         return 1, -(-height // pieces)
-    fits = (n for n in range(1, batch + 1) if batch % n == 0 and n * height <= fit)
-    return max(fits, default=1), height
+    return max(n for n in range(1, batch + 1) if batch % n == 0 and n * height <= fit), height
 
 
 def _apart(columns: int) -> bool:

@@ -69,10 +69,14 @@ def _primitive(name: str, shape: Callable, elsewhere: Callable, on_cpu: Callable
     def aval(a, b, *, geometry):
         return a.update(shape=shape(a.shape, b.shape, geometry), weak_type=False)
 
+    def unless_empty(a, b, *, geometry):
+        way = on_cpu if len(a) else elsewhere  # of no images none can be taken at a time
+        return way(a, b, geometry)
+
     primitive.def_impl(alone)
     primitive.def_abstract_eval(aval)
     mlir.register_lowering(primitive, mlir.lower_fun(elsewhere, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False), "cpu")
+    mlir.register_lowering(primitive, mlir.lower_fun(unless_empty, multiple_results=False), "cpu")
     return primitive
 
 

@@ -36,12 +36,12 @@ def step():
 
 
 def error(network, params, x):
-    """L(x) and |x - D(x)| apart from the library's step."""
+    """L(x), by hand."""
     return jnp.abs(x - network.model.apply({"params": params}, x)).mean()
 
 
 def drawn(state, name, params=None):
-    """What the step makes for one player: from the third named keys on, by hand."""
+    """What the generator makes in the coming step for one player's loss, by hand."""
     keys = dict(
         zip(
             ("discriminator", "generator"),

@@ -456,6 +456,16 @@ def test_the_cpu_filters_minimally_where_it_is_exact_and_pays():
     assert products(jnp.bfloat16, 64, 128) == (0, 1)
 
 
+@pytest.mark.parametrize(("strides", "c_in", "c_out"), [(1, 8, 16), (2, 8, 16), (2, 64, 128)])
+def test_of_no_images_there_is_nothing(strides, c_in, c_out):
+    x, kernel = jnp.zeros((0, 8, 8, c_in)), jnp.ones((4, 4, c_in, c_out))
+    y, pull_back = jax.vjp(lambda x, kernel: conv(x, kernel, strides=strides), x, kernel)
+    assert y.shape == (0, 8 // strides, 8 // strides, c_out)
+    x_gradient, kernel_gradient = pull_back(y)
+    assert x_gradient.shape == x.shape
+    np.testing.assert_array_equal(kernel_gradient, jnp.zeros_like(kernel))
+
+
 def test_a_kernel_that_fits_nowhere():
     x, kernel = operands((3, 5), (4, 4))
     with pytest.raises(ValueError, match=r"spans \(4, 4\) finds no place"):
