@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.config import require_at_least
-from experiments.harness import Experiment, Setup, Splits, main, run
-from experiments.latent_networks import LatentConfig, mean_image
-from experiments.latent_pictures import add_reconstructions
+from experiments.latent.networks import LatentConfig, mean_image
+from experiments.latent.pictures import add_reconstructions
+from experiments.running.config import require_at_least
+from experiments.running.harness import Experiment, Setup, Splits, main, run
 from gen_jax import data, evaluation, images
 from gen_jax.latent import Autoencoder, autoencoder
 from gen_jax.state import TrainState

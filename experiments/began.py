@@ -8,10 +8,10 @@ import functools
 
 import optax
 
-from experiments.adversarial_games import Game, game_setup
-from experiments.adversarial_models import GameConfig
-from experiments.config import UsageError, dashed, require_at_least
-from experiments.harness import Experiment, Setup, Splits, main, run
+from experiments.adversarial.games import Game, game_setup
+from experiments.adversarial.models import GameConfig
+from experiments.running.config import UsageError, dashed, require_at_least
+from experiments.running.harness import Experiment, Setup, Splits, main, run
 from gen_jax.adversarial import began
 from gen_jax.adversarial.began_networks import BEGANDecoder, BEGANDiscriminator
 from gen_jax.data import some

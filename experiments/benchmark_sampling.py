@@ -31,13 +31,13 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.benchmarks import require_writable, why_no_peer, write_file, write_rows
-from experiments.config import UsageError, parse
-from experiments.harness import main, say
-from experiments.timing import Program, alternate
+from experiments.benchmarks.rows import require_writable, why_no_peer, write_file, write_rows
+from experiments.benchmarks.timing import Program, alternate
+from experiments.running.config import UsageError, parse
+from experiments.running.harness import main, say
 from gen_jax import autoregressive, data, training
 from gen_jax.autoregressive import sampling
-from gen_jax.distributions import Bernoulli, LogisticMixture
+from gen_jax.densities import Bernoulli, LogisticMixture
 from gen_jax.reporting import plots
 from gen_jax.state import TrainState
 
@@ -253,7 +253,7 @@ def peer_row(case: Case, batch: int, params: Any, options: Options) -> Row | Non
     if reason is not None:
         say(f"PyTorch is not measured: {reason}.")
         return None
-    from experiments import torch_pixel_twins as twins
+    from experiments.benchmarks import torch_pixels as twins
 
     twin = twins.GatedPixelCNN(case.model, channels)
     n_params = sum(p.numel() for p in twin.parameters())

@@ -21,11 +21,17 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmarks import require_writable, why_no_peer, write_rows
-from experiments.config import UsageError, parse
-from experiments.harness import State, main, say
-from experiments.timing import alternate
-from experiments.training_cases import AdversarialCase, AutoregressiveCase, Case, LatentCase, cases
+from experiments.benchmarks.rows import require_writable, why_no_peer, write_rows
+from experiments.benchmarks.timing import alternate
+from experiments.benchmarks.training_cases import (
+    AdversarialCase,
+    AutoregressiveCase,
+    Case,
+    LatentCase,
+    cases,
+)
+from experiments.running.config import UsageError, parse
+from experiments.running.harness import State, main, say
 from gen_jax import data, training
 
 Model = Literal[

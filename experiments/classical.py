@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import DataConfig, UsageError, require_at_least
-from experiments.harness import load_splits, main
-from experiments.study import Findings, Study, run_study
+from experiments.running.config import DataConfig, UsageError, require_at_least
+from experiments.running.harness import load_splits, main
+from experiments.running.study import Findings, Study, run_study
 from gen_jax import data, evaluation, images, reporting
 from gen_jax.classical import kmeans, pca
 from gen_jax.reporting import plots

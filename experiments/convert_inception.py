@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import tyro
 
-from experiments.config import UsageError, help_text
-from experiments.harness import main, say
+from experiments.running.config import UsageError, help_text
+from experiments.running.harness import main, say
 from gen_jax.evaluation import inception, weights
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import tyro
 
-from experiments.config import UsageError, help_text
-from experiments.harness import main, say
-from experiments.runs import reopen
+from experiments.running.config import UsageError, help_text
+from experiments.running.harness import main, say
+from experiments.running.reopened import reopen
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,9 +32,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import autoencoder, vae
-from experiments.config import DataConfig, UsageError, free, require_at_least
-from experiments.harness import Experiment, Splits, fit, load_splits, main, say
-from experiments.study import Findings, Study, run_study
+from experiments.running.config import DataConfig, UsageError, free, require_at_least
+from experiments.running.harness import Experiment, Splits, fit, load_splits, main, say
+from experiments.running.study import Findings, Study, run_study
 from gen_jax import evaluation, images, latent, reporting, training
 from gen_jax.classical import kmeans, pca
 from gen_jax.reporting import plots

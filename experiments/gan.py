@@ -7,10 +7,10 @@ python -m experiments.gan --loss least-squares --network dense
 
 import functools
 
-from experiments.adversarial_games import Game, game_setup
-from experiments.adversarial_models import GANConfig, make_networks
-from experiments.harness import Experiment, Setup, Splits, main, run
-from experiments.labels import count_classes
+from experiments.adversarial.games import Game, game_setup
+from experiments.adversarial.models import GANConfig, make_networks
+from experiments.running.harness import Experiment, Setup, Splits, main, run
+from experiments.running.labels import count_classes
 from gen_jax.adversarial import gan
 
 PRESETS = {

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.adversarial_models import RECIPES, LossName, Recipe
-from experiments.config import DataConfig, UsageError, require_at_least
-from experiments.harness import main, say
-from experiments.study import Findings, Study, run_study
+from experiments.adversarial.models import RECIPES, LossName, Recipe
+from experiments.running.config import DataConfig, UsageError, require_at_least
+from experiments.running.harness import main, say
+from experiments.running.study import Findings, Study, run_study
 from gen_jax import adversarial, evaluation, reporting
 from gen_jax.adversarial import gan
 from gen_jax.reporting import plots

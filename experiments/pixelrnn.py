@@ -11,11 +11,11 @@ import dataclasses
 import functools
 from typing import Literal
 
-from experiments.harness import Experiment, main, run
-from experiments.pixel_models import DEFAULT, PAPER, SMOKE, PixelConfig, build
+from experiments.pixels.models import DEFAULT, PAPER, SMOKE, PixelConfig, build
+from experiments.running.harness import Experiment, main, run
 from gen_jax import autoregressive
 from gen_jax.autoregressive import Network
-from gen_jax.sequential import Sequential
+from gen_jax.densities import Sequential
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from experiments.config import UsageError, help_text, require_at_least
-from experiments.harness import main, say
-from experiments.runs import reopen
+from experiments.running.config import UsageError, help_text, require_at_least
+from experiments.running.harness import main, say
+from experiments.running.reopened import reopen
 from gen_jax import data, images
 
 

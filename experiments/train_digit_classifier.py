@@ -19,8 +19,8 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from experiments.config import RunConfig, UsageError
-from experiments.harness import Experiment, Setup, Splits, main, run
+from experiments.running.config import RunConfig, UsageError
+from experiments.running.harness import Experiment, Setup, Splits, main, run
 from gen_jax import data, images, reporting
 from gen_jax.evaluation import digits
 from gen_jax.evaluation.resize import bicubic_weights

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.config import UsageError, free, require_at_least
-from experiments.harness import Experiment, Setup, Splits, main, run
-from experiments.latent_networks import LatentConfig, mean_image
-from experiments.latent_pictures import add_pictures
-from gen_jax import data, distributions, evaluation, latent
+from experiments.latent.networks import LatentConfig, mean_image
+from experiments.latent.pictures import add_pictures
+from experiments.running.config import UsageError, free, require_at_least
+from experiments.running.harness import Experiment, Setup, Splits, main, run
+from gen_jax import data, densities, evaluation, latent
 from gen_jax.state import TrainState
 from gen_jax.typing import Batch, Metrics, PRNGKey
 
@@ -78,9 +78,9 @@ PRESETS = {
 def make_model(config: Config, shape: tuple[int, int, int]) -> latent.VAE:
     """The network that a config asks for, for images of ``shape``."""
     likelihoods = {
-        "bernoulli": distributions.Bernoulli(config.binarization),
-        "gaussian": distributions.Gaussian(),
-        "categorical": distributions.Categorical(),
+        "bernoulli": densities.Bernoulli(config.binarization),
+        "gaussian": densities.Gaussian(),
+        "categorical": densities.Categorical(),
     }
     return latent.VAE(
         image_shape=shape,
@@ -153,7 +153,7 @@ def test_metrics(
     metrics: dict[str, float | str] = {f"test/{name}": value for name, value in bound.items()}
     metrics["test/nll"] = nll
     metrics["test/bits_per_dim"] = float(
-        distributions.bits_per_dim(nll, int(np.prod(test.image_shape)))
+        densities.bits_per_dim(nll, int(np.prod(test.image_shape)))
     )
     metrics["test/active_units"] = int(evaluation.active_units(np.asarray(mean)).sum())
     metrics["iwae_k"] = config.nll_samples

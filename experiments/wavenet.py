@@ -18,14 +18,13 @@ import numpy as np
 import optax
 import tyro
 
-from experiments.config import RunConfig, UsageError, free, require_at_least
-from experiments.harness import Experiment, Setup, Splits, main, run, say
-from experiments.labels import require_labels
-from experiments.sampler import Sampler
-from gen_jax import autoregressive, data, distributions, evaluation, reporting
-from gen_jax.levels import MuLaw
+from experiments.pixels.sampler import Sampler
+from experiments.running.config import RunConfig, UsageError, free, require_at_least
+from experiments.running.harness import Experiment, Setup, Splits, main, run, say
+from experiments.running.labels import require_labels
+from gen_jax import autoregressive, data, densities, evaluation, reporting
+from gen_jax.densities import MuLaw, Sequential
 from gen_jax.reporting import plots
-from gen_jax.sequential import Sequential
 from gen_jax.state import TrainState
 from gen_jax.typing import PRNGKey
 
@@ -87,8 +86,8 @@ class Config(RunConfig):
     def density(self) -> Sequential:
         """The likelihood that the options name."""
         if self.likelihood == "categorical":
-            return distributions.Categorical(self.levels, MuLaw())
-        return distributions.LogisticMixture(levels=self.levels, encoding=MuLaw())
+            return densities.Categorical(self.levels, MuLaw())
+        return densities.LogisticMixture(levels=self.levels, encoding=MuLaw())
 
     @property
     def drawn_length(self) -> int:

@@ -10,7 +10,7 @@ from jax import export
 
 from gen_jax import latent
 from gen_jax.classical import kmeans, pca
-from gen_jax.distributions import Bernoulli, Categorical, Gaussian
+from gen_jax.densities import Bernoulli, Categorical, Gaussian
 from gen_jax.latent import autoencoder
 
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from gen_jax.autoregressive.network import Draw, Tree
-from gen_jax.distributions import Bernoulli
+from gen_jax.densities import Bernoulli, Sequential
 from gen_jax.nn.causal import (
     Condition,
     ConditionEmbedding,
@@ -29,7 +29,6 @@ from gen_jax.nn.causal import (
     group_order,
 )
 from gen_jax.nn.conv import Conv
-from gen_jax.sequential import Sequential
 from gen_jax.typing import Array, Params, PRNGKeys
 
 

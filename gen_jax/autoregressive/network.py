@@ -26,8 +26,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Float
 
+from gen_jax.densities import Sequential
 from gen_jax.nn.causal import Condition, as_condition
-from gen_jax.sequential import Sequential
 from gen_jax.typing import Array, Params, PRNGKeys
 
 Draw = Callable[[int, Array], Array]

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Float
 
 from gen_jax.autoregressive.network import Network, read_condition
-from gen_jax.distributions import bits_per_dim
+from gen_jax.densities import bits_per_dim
 from gen_jax.nn.causal import Condition, as_condition
 from gen_jax.state import TrainState, example_keys, mean_over_devices
 from gen_jax.typing import Array, Batch, Metrics, Params, PerExample, PRNGKey, PRNGKeys

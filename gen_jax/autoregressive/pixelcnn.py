@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from gen_jax.autoregressive.network import Draw, Tree
-from gen_jax.distributions import Bernoulli
+from gen_jax.densities import Bernoulli, Sequential
 from gen_jax.nn.causal import (
     Condition,
     ConditionEmbedding,
@@ -27,7 +27,6 @@ from gen_jax.nn.causal import (
     group_bounds,
 )
 from gen_jax.nn.conv import Conv
-from gen_jax.sequential import Sequential
 from gen_jax.typing import Array, Params, PRNGKeys
 
 HEAD = ("head_0", "head_1")

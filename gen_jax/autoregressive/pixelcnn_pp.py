@@ -34,10 +34,9 @@ from gen_jax.autoregressive.pixelcnn_pp_steps import (
     row_of_pixels,
     row_step,
 )
-from gen_jax.logistic_mixture import LogisticMixture
+from gen_jax.densities import LogisticMixture, Sequential
 from gen_jax.nn.causal import Condition, ConditionEmbedding, PixelProduct, causal_mask, conv_row
 from gen_jax.nn.conv import Conv, conv, conv_transpose
-from gen_jax.sequential import Sequential
 from gen_jax.typing import Array, Params, PRNGKey, PRNGKeys
 
 Pads = tuple[tuple[int, int], tuple[int, int]]

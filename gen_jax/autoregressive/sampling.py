@@ -23,8 +23,8 @@ from jax.core import Tracer
 from jaxtyping import Bool, Float, Int
 
 from gen_jax.autoregressive.network import Network, read_condition
+from gen_jax.densities.sequential import Given
 from gen_jax.nn.causal import Condition
-from gen_jax.sequential import Given
 from gen_jax.typing import Array, Params, PRNGKey
 
 Method = Literal["cached", "naive", "jacobi"]

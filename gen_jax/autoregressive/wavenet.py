@@ -15,11 +15,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from gen_jax.autoregressive.network import Draw, Tree
-from gen_jax.distributions import Categorical
-from gen_jax.levels import MuLaw
+from gen_jax.densities import Categorical, MuLaw, Sequential
 from gen_jax.nn.causal import Condition, ConditionEmbedding, gate
 from gen_jax.nn.conv import Conv
-from gen_jax.sequential import Sequential
 from gen_jax.typing import Array, Params, PRNGKeys
 
 

@@ -5,14 +5,13 @@ training batch from its step's number, ``evaluation_batches`` goes through a set
 masked.
 """
 
-from gen_jax.data.audio import load_audio
 from gen_jax.data.batches import Batches, EvaluationBatches, evaluation_batches
 from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset, some, spread
 from gen_jax.data.errors import DataError
-from gen_jax.data.loading import load
-from gen_jax.data.sounds import AudioDataset
-from gen_jax.data.stream import StreamDataset
-from gen_jax.data.wav import read_wav, write_wav
+from gen_jax.data.loading import load, load_audio
+from gen_jax.data.pictures.stream import StreamDataset
+from gen_jax.data.sounds.wav import read_wav, write_wav
+from gen_jax.data.sounds.windows import AudioDataset
 
 __all__ = [
     "AnyDataset",

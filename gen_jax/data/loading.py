@@ -1,4 +1,4 @@
-"""From the name of a data set to its examples."""
+"""From the name of a set of pictures or sounds to its examples."""
 
 import contextlib
 import difflib
@@ -10,10 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from gen_jax.data import splits, tfds
 from gen_jax.data.dataset import Dataset
 from gen_jax.data.errors import DataError
-from gen_jax.data.faces import MiniFaces
-from gen_jax.data.folder import ImageFolder
-from gen_jax.data.npz import NpzFile
-from gen_jax.data.picture import ImageOptions
+from gen_jax.data.pictures.faces import MiniFaces
+from gen_jax.data.pictures.folder import ImageFolder
+from gen_jax.data.pictures.npz import NpzFile
+from gen_jax.data.pictures.picture import ImageOptions
+from gen_jax.data.pictures.tfds import PreparedSet
+from gen_jax.data.sounds.folder import WavFolder
+from gen_jax.data.sounds.strings import Strings
+from gen_jax.data.sounds.tfds import PreparedAudio
+from gen_jax.data.sounds.windows import AudioDataset, AudioOptions, Sounds
 
 DIGITS = tuple("0123456789")
 
@@ -52,7 +57,9 @@ def load(
         image_size = (image_size, image_size)
     options = ImageOptions(image_size, channels, skip_bad_images, memory_limit)
     try:
-        with _source(spec, None if data_dir is None else _path(data_dir), options) as source:
+        with _pictures_source(
+            spec, None if data_dir is None else _path(data_dir), options
+        ) as source:
             return splits.open_split(
                 source, split, validation_fraction=validation_fraction, seed=seed
             )
@@ -60,29 +67,84 @@ def load(
         raise DataError(f"{spec} cannot be read: {error}") from error
 
 
+def load_audio(
+    spec: str,
+    split: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    sample_rate: int = 8000,
+    length: int = 8000,
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+    resample: bool = False,
+    label: str = "label",
+) -> AudioDataset:
+    """Opens one split of a set of sounds, cut into windows of ``length`` samples.
+
+    ``spec`` is ``strings`` (plucked strings of 12 pitches, made here: see ``Strings``),
+    ``folder:PATH`` (WAV files; see ``FileTree`` for splits and classes) or ``tfds:NAME`` (prepared
+    under ``data_dir``; ``label`` is the feature that is the class). Sounds become one channel of
+    int16 at ``sample_rate`` a second; what was recorded at another rate is refused, or with
+    ``resample`` resampled.
+
+    ``split`` is what ``load`` takes, with what it says of ``validation_fraction`` and ``seed``:
+    whole sounds are held out, so that no window of one sound is in two splits. Windows are cut
+    from a sound's beginning, and its last samples left over; sounds that are shorter are counted
+    in the result's ``skipped``.
+
+    Raises ``DataError``, in one line, for all that is wrong with a set or with what is asked of it.
+    """
+    for name, value in (("sample_rate", sample_rate), ("length", length)):
+        if value < 1:
+            raise DataError(f"{name} must be 1 or more, got {value}")
+    folder = None if data_dir is None else pathlib.Path(data_dir).expanduser()
+    options = AudioOptions(sample_rate, resample, label)
+    try:
+        source = _sounds_source(spec, folder, options, seed)
+        sounds = splits.open_split(
+            source, split, validation_fraction=validation_fraction, seed=seed
+        )
+    except OSError as error:  # no permission, say
+        raise DataError(f"{spec} cannot be read: {error}") from error
+    return sounds.windows(length)
+
+
 @contextlib.contextmanager
-def _source(
+def _pictures_source(
     spec: str, data_dir: pathlib.Path | None, options: ImageOptions
 ) -> Iterator[splits.Source[Dataset]]:
     kind, _, rest = spec.partition(":")
     if spec == "mnist-subset":
-        shipped = importlib.resources.files("gen_jax.data") / "mnist_subset.npz"
+        shipped = importlib.resources.files("gen_jax.data.shipped") / "mnist_subset.npz"
         with importlib.resources.as_file(shipped) as path:
             yield NpzFile(spec, path, options, class_names=DIGITS)
     elif spec == "faces-mini":
         yield MiniFaces(options)
     elif kind == "tfds" and rest:
-        yield tfds.PreparedSet(rest, data_dir, options)
+        yield PreparedSet(rest, data_dir, options)
     elif kind == "folder" and rest:
         yield ImageFolder(spec, _path(rest), options)
     elif kind == "npz" and rest:
         yield NpzFile(spec, _path(rest), options)
     else:
         kinds = {"tfds": "NAME", "folder": "PATH", "npz": "PATH"}
-        raise unknown_set(spec, ["mnist-subset", "faces-mini"], kinds, data_dir)
+        raise _unknown_set(spec, ["mnist-subset", "faces-mini"], kinds, data_dir)
 
 
-def unknown_set(
+def _sounds_source(
+    spec: str, data_dir: pathlib.Path | None, options: AudioOptions, seed: int
+) -> splits.Source[Sounds]:
+    kind, _, rest = spec.partition(":")
+    if spec == Strings.name:
+        return Strings(options.sample_rate, seed)
+    if kind == "tfds" and rest:
+        return PreparedAudio(rest, data_dir, options)
+    if kind == "folder" and rest:
+        return WavFolder(spec, pathlib.Path(rest).expanduser(), options)
+    raise _unknown_set(spec, [Strings.name], {"tfds": "NAME", "folder": "PATH"}, data_dir)
+
+
+def _unknown_set(
     spec: str, names: Sequence[str], kinds: Mapping[str, str], data_dir: pathlib.Path | None
 ) -> DataError:
     """What to say of a SPEC that is none of ``names``, nor ``KIND:`` and what that kind takes."""

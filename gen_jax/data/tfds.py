@@ -6,16 +6,10 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
-from gen_jax.data import encoded
-from gen_jax.data.dataset import Dataset
 from gen_jax.data.errors import DataError
-from gen_jax.data.picture import ImageOptions
-from gen_jax.data.records import Encoded
 
 _NAME = re.compile(r"(\w+)(?:/(\w[\w.+-]*))?(?::(\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -147,69 +141,6 @@ class Prepared:
             "info": self._info,
             "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
         }
-
-
-class PreparedSet(Prepared):
-    """A source that is a prepared image set. Raises ``DataError`` for one without 8-bit images."""
-
-    def __init__(self, name: str, data_dir: pathlib.Path | None, options: ImageOptions):
-        super().__init__(name, data_dir)
-        self._options = options
-
-    def open(self, *splits: str) -> Dataset:
-        origin = encoded.Origin(
-            self.name, "+".join(splits), self._path.resolve(), self._fingerprint(), self._path
-        )
-        return encoded.open_encoded(origin, lambda: self._records("+".join(splits)), self._options)
-
-    def _records(self, split: str) -> "_Records":
-        import tensorflow_datasets as tfds
-
-        _, kinds = self._read_features()
-        images = [key for key, kind in kinds.items() if kind in ("Image", "LabeledImage")]
-        image = "image" if "image" in images else images[0] if len(images) == 1 else None
-        if image is None:
-            raise self._lacks("one 8-bit image", kinds)
-        with self._damage(self._path):
-            builder: Any = tfds.builder_from_directory(self._path)
-            features: dict[str, Any] = dict(builder.info.features.items())
-        if features[image].np_dtype != np.uint8:
-            raise self._lacks("one 8-bit image", kinds)
-        label = features.get("label")
-        names = None
-        if isinstance(label, tfds.features.ClassLabel):
-            names = tuple(label.names)
-        # The pictures stay encoded here: all sources are decoded alike, and in parallel.
-        undecoded = {key: tfds.decode.SkipDecoding() for key in images}
-        with self._damage(self._path):
-            source = builder.as_data_source(split=split, decoders=undecoded)
-        return _Records(f"{self.name} {split}", source, image, names)
-
-
-class _Records:
-    def __init__(self, name: str, source: Any, image: str, class_names: tuple[str, ...] | None):
-        self.class_names = class_names
-        self._name = name
-        self._source = source
-        self._image = image
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def read(self, indices: Sequence[int]) -> list[Encoded]:
-        try:
-            # Much faster than one by one.
-            records = self._source.__getitems__(list(indices))
-            return [self._encoded(*pair) for pair in zip(indices, records, strict=True)]
-        except Exception as error:  # the reader is C++, and its errors of many types
-            reason = " ".join(str(error).split())
-            raise DataError(
-                f"{self._name}: records {indices[0]} to {indices[-1]} are damaged ({reason})"
-            ) from error
-
-    def _encoded(self, index: int, record: dict[str, Any]) -> Encoded:
-        label = None if self.class_names is None else int(record["label"])
-        return Encoded(record[self._image], label, f"{self._name} record {index}")
 
 
 def default_data_dir() -> pathlib.Path:

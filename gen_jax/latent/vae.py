@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from gen_jax.distributions import Bernoulli, Likelihood, gaussian_kl
+from gen_jax.densities import Bernoulli, Likelihood, gaussian_kl
 from gen_jax.latent.networks import DenseDecoder, DenseEncoder
 from gen_jax.state import TrainState, example_keys, mean_over_devices
 from gen_jax.typing import (

@@ -1,7 +1,7 @@
 """What causal networks share: the order of channels within a pixel, shifts, gates, conditions.
 
 The order is the raster's: rows from the top, pixels from the left, and within a pixel its *units*
-(``gen_jax.sequential``). Where a pixel has several units, features come in as many groups, one
+(``densities.sequential``). Where a pixel has several units, features come in as many groups, one
 after another; the features of group g at a pixel may depend on the units before g of that pixel
 (mask A) or, in layers above the first, on the groups up to g (mask B; van den Oord et al. 2016,
 section 3.4).

@@ -17,7 +17,7 @@ if importlib.util.find_spec("torch") is None:
 import torch
 from torch import nn
 
-from experiments import torch_adversarial_twins as twins
+from experiments.benchmarks import torch_adversarial as twins
 
 SHAPES = [(14, 14, 1), (16, 16, 3)]
 

@@ -17,8 +17,7 @@ from gen_jax.autoregressive import (
     check_causality,
     check_normalized,
 )
-from gen_jax.distributions import Bernoulli, Categorical, LogisticMixture
-from gen_jax.sequential import Sequential
+from gen_jax.densities import Bernoulli, Categorical, LogisticMixture, Sequential
 
 
 def shape_of(name: str, output: str) -> tuple[int, ...]:

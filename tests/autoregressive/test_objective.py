@@ -12,7 +12,7 @@ import zoo
 
 from gen_jax import autoregressive
 from gen_jax.autoregressive import Condition
-from gen_jax.distributions import Bernoulli
+from gen_jax.densities import Bernoulli
 from gen_jax.state import TrainState
 
 SHAPE = (5, 4, 1)

@@ -12,7 +12,7 @@ import zoo
 from gen_jax import autoregressive
 from gen_jax.autoregressive.pixelcnn_pp import NormalizedConv
 from gen_jax.autoregressive.pixelcnn_pp_steps import normalized
-from gen_jax.distributions import Categorical, LogisticMixture
+from gen_jax.densities import Categorical, LogisticMixture
 
 SHAPE = (6, 5, 3)
 MIXTURE = LogisticMixture(2)

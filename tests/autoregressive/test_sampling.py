@@ -13,7 +13,7 @@ from scipy import stats
 
 from gen_jax import autoregressive, training
 from gen_jax.autoregressive import Condition, Evidence, sampling
-from gen_jax.distributions import Bernoulli, Categorical
+from gen_jax.densities import Bernoulli, Categorical
 
 METHODS = ("naive", "cached", "jacobi")
 SIDES = (5, 4)

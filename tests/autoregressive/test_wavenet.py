@@ -12,8 +12,7 @@ from jax import lax
 
 from gen_jax import autoregressive
 from gen_jax.autoregressive import Condition, WaveNet, sampling
-from gen_jax.distributions import Categorical, LogisticMixture
-from gen_jax.levels import MuLaw
+from gen_jax.densities import Categorical, LogisticMixture, MuLaw
 
 
 def plain(model: WaveNet, params, x, told=None):

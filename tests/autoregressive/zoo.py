@@ -16,9 +16,8 @@ from gen_jax.autoregressive import (
     RowLSTM,
     WaveNet,
 )
-from gen_jax.distributions import Bernoulli, Categorical, LogisticMixture
+from gen_jax.densities import Bernoulli, Categorical, LogisticMixture, Sequential
 from gen_jax.nn.causal import Condition
-from gen_jax.sequential import Sequential
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gen_jax import data
-from gen_jax.data import encoded
+from gen_jax.data.pictures import encoded
 
 
 @pytest.fixture

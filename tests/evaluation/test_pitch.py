@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from gen_jax.data import strings
+from gen_jax.data.sounds import strings
 from gen_jax.evaluation import find_pitch
 
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from gen_jax import latent
-from gen_jax.distributions import Bernoulli
+from gen_jax.densities import Bernoulli
 from gen_jax.state import TrainState
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import special, stats
 
 from gen_jax import latent
-from gen_jax.distributions import Bernoulli, Categorical, Gaussian
+from gen_jax.densities import Bernoulli, Categorical, Gaussian
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from flax import traverse_util
 
 from gen_jax import latent
-from gen_jax.distributions import Bernoulli, Categorical, Gaussian
+from gen_jax.densities import Bernoulli, Categorical, Gaussian
 from gen_jax.latent.vae import LOG_VARIANCE_BOUND
 
 LIKELIHOODS = [Bernoulli(), Bernoulli("threshold"), Gaussian(), Categorical(4)]

@@ -10,7 +10,6 @@ import pytest
 from jax import export, lax
 from jax.test_util import check_grads
 
-from gen_jax.nn import conv_cpu, conv_winograd
 from gen_jax.nn.conv import (
     Conv,
     ConvTranspose,
@@ -21,7 +20,9 @@ from gen_jax.nn.conv import (
     conv_transpose,
     upsample_conv,
 )
-from gen_jax.nn.conv_geometry import Geometry, xla_convolution
+from gen_jax.nn.conv import cpu as conv_cpu
+from gen_jax.nn.conv import winograd as conv_winograd
+from gen_jax.nn.conv.geometry import Geometry, xla_convolution
 
 # side(s), kernel, strides, padding, dilation
 GEOMETRIES = {

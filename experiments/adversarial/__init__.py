@@ -1,0 +1,1 @@
+"""What the experiments with generators and discriminators are made of."""

@@ -1,0 +1,1 @@
+"""What the autoencoder's and the VAE's experiments are made of."""

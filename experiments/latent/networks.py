@@ -1,0 +1,47 @@
+"""The encoders and decoders that the autoencoder's and the VAE's command lines choose from."""
+
+import dataclasses
+from typing import Literal
+
+import flax.linen as nn
+import numpy as np
+
+from experiments.running.config import RunConfig, UsageError
+from gen_jax import data, latent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatentConfig(RunConfig):
+    """What an encoder and its mirrored decoder are made of."""
+
+    network: Literal["dense", "conv"] = "dense"
+    hidden: tuple[int, ...] = (200, 200)
+    """Units of each dense layer."""
+    features: tuple[int, ...] = (32, 64)
+    """Channels of each stride-2 convolution."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("hidden", "features"):
+            sizes = getattr(self, name)
+            if not sizes or min(sizes) < 1:
+                raise UsageError(f"--{name} must be one or more positive sizes, got {sizes}")
+
+    def encoder(self) -> nn.Module:
+        """The encoder that the options name."""
+        if self.network == "conv":
+            return latent.ConvEncoder(self.features, dtype=self.compute_dtype)
+        return latent.DenseEncoder(self.hidden, dtype=self.compute_dtype)
+
+    def decoder(self) -> nn.Module:
+        """The encoder's mirror."""
+        if self.network == "conv":
+            return latent.ConvDecoder(self.features[::-1], dtype=self.compute_dtype)
+        return latent.DenseDecoder(self.hidden[::-1], dtype=self.compute_dtype)
+
+
+def mean_image(dataset: data.Dataset, *, at_most: int = 10_000) -> np.ndarray:
+    """The mean of images all over a set, [H, W, C] in [0, 1]: where a decoder's bias starts."""
+    places = np.linspace(0, len(dataset) - 1, min(len(dataset), at_most)).astype(np.int64)
+    image = dataset.take(places)["image"]
+    return image.mean(0, dtype=np.float64).astype(np.float32) / 255.0

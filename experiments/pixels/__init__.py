@@ -1,0 +1,1 @@
+"""What the experiments with PixelCNNs, PixelRNNs and WaveNet are made of."""

@@ -1,0 +1,237 @@
+"""How the CPU computes the three maps of a convolution (``primitive``).
+
+XLA's CPU backend computes the transposes up to 30 times slower than a convolution of the same
+arithmetic, and strided ones below a matrix product's speed, so
+
+- kernels twice as long as their stride take 9 products for 16: ``winograd``;
+- a strided convolution of few channels is a matrix product of the patches under the kernel;
+- the input gradient computes all output phases (positions modulo the stride) by one convolution
+  with stride one, and interleaves them;
+- the kernel gradient is a matrix product of the patches under the kernel and ``y``, a few images
+  at a time so that the patches stay in the cache.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+
+from gen_jax.nn.conv import winograd
+from gen_jax.nn.conv.geometry import (
+    Geometry,
+    blocks,
+    flipped,
+    interleave,
+    kernel_blocks,
+    pad,
+    xla_convolution,
+)
+from gen_jax.typing import Array
+
+PATCH_BYTES = 2**21  # about a second-level cache: the best of 0.5 to 16 MiB on two x86 cores
+NARROW = 16  # channels that fill a vector register
+WIDE = 2**17  # elements of a kernel that XLA's part YNNPACK divides among cores
+
+
+def apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    """As ``primitive.apply``."""
+    g, (c_in, c_out) = geometry, kernel.shape[-2:]
+    if _minimal(g, c_in, c_out, x.dtype, WIDE):
+        return winograd.apply(x, kernel, g)
+    if max(g.strides) == 1:
+        if c_out <= NARROW and c_out < c_in:
+            return input_gradient(x, flipped(kernel), g.reversed)
+        return _on_all_cores(x, kernel, g)
+    # Blocks of pixels as channels: whole blocks fill the vector registers that so few channels
+    # leave empty; blocks along the last axis alone need no copy, and leave it at stride one.
+    block = g.strides
+    if c_in * math.prod(g.strides) > NARROW:
+        if len(g.strides) != 2 or max(g.dilation) > 1 or kernel.size >= WIDE:
+            return xla_convolution(x, kernel, g)
+        block = (1, g.strides[1])
+    steps = tuple(s // b for s, b in zip(g.strides, block, strict=True))
+    kernel = kernel_blocks(kernel, dataclasses.replace(g, strides=block))
+    taps = kernel.shape[:-2]
+    sides = zip(g.input_size, g.pads, g.output_size, g.strides, taps, block, strict=True)
+    fit = [(low, s * (m - 1) + k * b - n - low) for n, (low, _), m, s, k, b in sides]
+    x = blocks(pad(x, fit), block)
+    none, ones = ((0, 0),) * len(fit), (1,) * len(fit)
+    g = Geometry(steps, none, ones, x.shape[1:-1], taps)
+    if max(steps) > 1:
+        return _on_all_cores(x, kernel, g)
+    patches = jnp.concatenate(_patches(x, g, ones), axis=-1)
+    return patches @ kernel.reshape(-1, c_out)
+
+
+def _minimal(geometry: Geometry, c_in: int, c_out: int, dtype: DTypeLike, least: int) -> bool:
+    """Whether ``winograd`` is the faster way, and numbers are fine enough for its sums.
+
+    ``least`` is how many elements of a kernel make up for taking the images apart.
+    """
+    g, block = geometry, c_in * math.prod(geometry.strides)
+    wide = min(block, c_out) > NARROW and math.prod(g.kernel_size) * c_in * c_out >= least
+    return wide and winograd.fits(g) and jnp.finfo(dtype).bits >= 32
+
+
+def _on_all_cores(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    """XLA's convolution, where the last axis has stride one.
+
+    XLA's CPU backend gives images to YNNPACK, which keeps small kernels to one core, unless the
+    output is longer than the input on some axis. So the last axis grows until it is, and is
+    cropped: 6.7 ms for 12.3 with kernels 3x3x64x64 on 64 maps of 14x14 and two cores. With few
+    channels the other way, Eigen's, is slower than one core of YNNPACK.
+    """
+    g, size = geometry, geometry.output_size
+    longer = any(m > n for m, n in zip(size, g.input_size, strict=True))
+    if len(size) != 2 or longer or kernel.size >= WIDE or x.shape[-1] < NARROW // 2:
+        return xla_convolution(x, kernel, g)
+    low, high = g.pads[-1]
+    pads = (*g.pads[:-1], (low, high + g.input_size[-1] + 1 - size[-1]))
+    y = xla_convolution(x, kernel, dataclasses.replace(g, pads=pads))
+    return lax.slice_in_dim(y, 0, size[-1], axis=-2)
+
+
+def input_gradient(y: Array, kernel: Array, geometry: Geometry) -> Array:
+    """As ``primitive.input_gradient``."""
+    g, n = geometry, len(geometry.strides)
+    if _minimal(g, kernel.shape[-2], kernel.shape[-1], y.dtype, WIDE):
+        return winograd.input_gradient(y, kernel, g)
+    strided = max(g.strides) > 1
+    dilation = (1,) * n if strided else g.dilation
+    kernel = kernel_blocks(kernel, g) if strided else kernel
+    # The blocks of pixels that hold the image, counted from the first that y's corner reaches.
+    rows = list(zip(g.input_size, g.pads, g.strides, strict=True))
+    span = [(low // s, -(-(low + m) // s)) for m, (low, _), s in rows]
+    if kernel.shape[-2] <= NARROW:
+        x = _product_then_shifts(y, kernel, dilation, span)
+    else:
+        size = kernel.shape[:-2]
+        reach = [(k - 1) * d for k, d in zip(size, dilation, strict=True)]
+        sides = zip(span, reach, y.shape[1:-1], strict=True)
+        pads = tuple((r - first, last - m) for (first, last), r, m in sides)
+        once = Geometry((1,) * n, pads, dilation, y.shape[1:-1], size)
+        x = _on_all_cores(y, flipped(kernel), once)
+    x = interleave(x, g.strides) if strided else x
+    crops = zip(span, rows, strict=True)
+    return pad(x, [(f * s - low, m + low - e * s) for (f, e), (m, (low, _), s) in crops])
+
+
+def _product_then_shifts(y: Array, kernel: Array, dilation, span) -> Array:
+    """The input gradient, stride one, at positions ``span`` (first, last) of y's full reach.
+
+    Each tap's share by one product, then their sum, each at its place: the narrow output is
+    written once a tap, where a convolution would gather the wide input once a tap.
+    """
+    size = kernel.shape[:-2]
+    shares = y @ kernel.reshape(-1, kernel.shape[-1]).T
+    shares = shares.reshape(*y.shape[:-1], math.prod(size), -1)
+    placed = []
+    for i, tap in enumerate(itertools.product(*map(range, size))):
+        sides = zip(tap, dilation, span, y.shape[1:-1], strict=True)
+        pads = [(t * d - first, last - m - t * d) for t, d, (first, last), m in sides]
+        placed.append(pad(shares[..., i, :], pads))
+    return functools.reduce(jnp.add, placed)
+
+
+def kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
+    """As ``primitive.kernel_gradient``."""
+    g, c_in, c_out = geometry, x.shape[-1], y.shape[-1]
+    if _minimal(g, c_in, c_out, x.dtype, WIDE // 4):
+        return winograd.kernel_gradient(x, y, g)
+    if max(g.strides) == 1 and c_out < c_in:  # patches of the narrower of the two
+        return flipped(kernel_gradient(y, x, g.reversed))
+    images, rows = _chunk(g, y.shape[0], c_in * x.dtype.itemsize)
+    pieces = -(-g.output_size[0] // rows)
+    # Blocks of pixels are copied at once: of the last axis, and of those that the kernel fills.
+    axes = list(zip(g.kernel_size, g.strides, g.dilation, strict=True))
+    block = [s if d == 1 and k % s == 0 else 1 for k, s, d in axes[:-1]]
+    block.append(g.strides[-1] if g.dilation[-1] == 1 else 1)
+    taps = [-(-k // b) for k, b in zip(g.kernel_size, block, strict=True)]
+
+    # Fit x to its patches in whole blocks, and the first axis of both to whole pieces.
+    steps = (pieces * rows, *g.output_size[1:])
+    sides = zip(steps, g.strides, g.reach, block, strict=True)
+    spans = [(m - 1) * s + r + -r % b for m, s, r, b in sides]
+    sides = zip(spans, g.input_size, g.pads, strict=True)
+    pads = [(low, span - n - low) for span, n, (low, _) in sides]
+    if pieces > 1:
+        x = pad(x, [pads[0], *((0, 0) for _ in pads[1:])])
+        y = pad(y, [(0, m - n) for m, n in zip(steps, g.output_size, strict=True)])
+        pads[0] = (0, 0)
+
+    # A chunk takes every nth image, so that a sharded batch stays where it is.
+    x, y = (a.reshape(images, -1, *a.shape[1:]) for a in (x, y))
+    tall = x.shape[2] - (pieces - 1) * rows * g.strides[0]
+
+    def piece(a, i, start, height):
+        at = (0, i // pieces, i % pieces * start, *(0 for _ in a.shape[3:]))
+        return lax.dynamic_slice(a, at, (images, 1, height, *a.shape[3:]))[:, 0]
+
+    def add(i, totals):
+        # Padded here, in the cache: 4.6 ms for 6.7 with kernels 4x4x6x32 on 64 maps of 64x64.
+        patches = blocks(pad(piece(x, i, rows * g.strides[0], tall), pads), block)
+        products = _products(piece(y, i, rows, rows), _patches(patches, g, block))
+        return [total + product for total, product in zip(totals, products, strict=True)]
+
+    columns = math.prod(block) * c_in
+    widths = [columns] * math.prod(taps) if _apart(columns) else [columns * math.prod(taps)]
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    totals = [jnp.zeros((c_out, width), dtype) for width in widths]
+    totals = lax.fori_loop(0, x.shape[1] * pieces, add, totals)
+    kernel = jnp.concatenate(totals, axis=-1).T.reshape(1, *taps, -1)
+    kernel = interleave(kernel, block)[0]
+    kernel = kernel.reshape(*kernel.shape[:-1], c_in, c_out)
+    return kernel[tuple(slice(k) for k in g.kernel_size)].astype(x.dtype)
+
+
+def _chunk(geometry: Geometry, batch: int, pixel_bytes: int) -> tuple[int, int]:
+    """Images (a divisor of the batch), and rows of them, whose patches stay in the cache."""
+    height, *across = geometry.output_size
+    row = math.prod(across) * math.prod(geometry.kernel_size) * pixel_bytes
+    fit = max(PATCH_BYTES // max(row, 1), 1)
+    if fit < 2 * height:
+        pieces = -(-height // fit)
+        return 1, -(-height // pieces)
+    return max(n for n in range(1, batch + 1) if batch % n == 0 and n * height <= fit), height
+
+
+def _apart(columns: int) -> bool:
+    """Whether each tap of so many columns has its own product, which spares a copy.
+
+    8.8 ms for 10.1 with kernels 4x4x32x64 on 64 maps of 32x32.
+    """
+    return columns >= 8 * NARROW
+
+
+def _patches(x: Array, geometry: Geometry, block: Sequence[int]) -> list[Array]:
+    """The pixels of ``blocks`` under each tap, [B, *space, C], side by side where C is small."""
+    views = []
+    axes = list(zip(geometry.kernel_size, geometry.strides, geometry.dilation, block, strict=True))
+    for tap in itertools.product(*(range(-(-k // b)) for k, _, _, b in axes)):
+        view = x
+        for axis, (t, (k, s, d, b)) in enumerate(zip(tap, axes, strict=True), start=1):
+            after = (-(-k // b) - 1 - t) * d
+            view = lax.slice_in_dim(view, t * d, view.shape[axis] - after, s // b, axis)
+        views.append(view)
+    return views if _apart(x.shape[-1]) else [jnp.concatenate(views, axis=-1)]
+
+
+def _products(y: Array, patches: Sequence[Array]) -> list[Array]:
+    """Sums the outer products of y's and each of the patches' channels: [c_out, C]."""
+    y, *patches = (a.reshape(-1, a.shape[-1]) for a in (y, *patches))
+    dtype = jnp.promote_types(y.dtype, jnp.float32)
+    if len(patches) == 1 and y.shape[1] > patches[0].shape[1]:
+        return [jnp.matmul(_left(patches[0], y), y, preferred_element_type=dtype).T]
+    left = _left(y, patches[0])
+    return [jnp.matmul(left, p, preferred_element_type=dtype) for p in patches]
+
+
+def _left(narrow: Array, wide: Array) -> Array:
+    # XLA multiplies by a transposed left matrix at half speed unless it is narrow, or is
+    # transposed in memory first; the barrier keeps XLA from undoing that.
+    return lax.optimization_barrier(narrow.T) if wide.shape[1] >= 8 * NARROW else narrow.T

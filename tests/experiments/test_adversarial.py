@@ -1,0 +1,179 @@
+"""The adversarial experiments from end to end, at their smallest."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import began, evaluate, gan, mixture, sample
+from experiments.adversarial.models import RECIPES, GANConfig, make_networks
+from experiments.running.config import UsageError
+from experiments.running.harness import fit, load_splits, run
+from experiments.running.study import run_study
+from gen_jax import training
+from gen_jax.adversarial import losses
+from gen_jax.reporting.pictures import read_entries
+
+SCORES = {
+    "test/fid",
+    "test/kid",
+    "test/precision_k3",
+    "test/recall_k3",
+    "test/density_k5",
+    "test/coverage_k5",
+    "test/inception_score",
+    "test/classes_covered",
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gan") / "run"
+    return run(gan.EXPERIMENT, ["smoke", "--run-dir", str(folder), "--quiet"])
+
+
+@pytest.mark.smoke
+def test_a_gan_is_trained_scored_and_shown(trained):
+    summary = json.loads((trained / "summary.json").read_text())
+    assert set(summary["metrics"]) >= SCORES
+    assert all(np.isfinite(summary["metrics"][name]) for name in SCORES)
+    assert summary["metrics"]["reference"] == "2000 images of mnist-subset, test"
+    assert summary["metrics"]["generated"] == 40
+    assert summary["metrics"]["features"].startswith("gen_jax digits ")
+    names = {entry.name for entry in read_entries(trained)}
+    assert names >= {"health", "new-images", "interpolations", "neighbours"}
+    page = (trained / "report.html").read_text()
+    assert "Is it healthy?" in page
+    with Image.open(trained / "samples" / "interpolation.gif") as gif:
+        assert gif.n_frames > 10
+    logged = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    names = {name for row in logged for name in row}
+    assert names >= {
+        "train/separation",
+        "train/generator/gradient",
+        "validation/fid",
+        "validation/held_out/logit",
+        "validation/training/logit",
+        "validation/generated/logit",
+    }
+
+
+@pytest.mark.smoke
+def test_a_trained_run_is_sampled_and_evaluated(trained, tmp_path, capsys):
+    sample.program([str(trained), "--num", "6", "--out", str(tmp_path / "six.png")])
+    with Image.open(tmp_path / "six.png") as sheet:
+        assert sheet.size == (3 * 29 + 1, 2 * 29 + 1)
+    evaluate.program([str(trained), "--out", str(tmp_path / "scores.json")])
+    measured = json.loads((tmp_path / "scores.json").read_text())
+    summary = json.loads((trained / "summary.json").read_text())["metrics"]
+    assert measured == pytest.approx(summary)
+    printed = capsys.readouterr().out
+    for name in (*SCORES, "features", "reference", "resizer", "generated"):
+        assert name in printed
+
+
+@pytest.mark.smoke
+def test_began_and_the_ring_run(tmp_path):
+    folder = run(began.EXPERIMENT, ["smoke", "--run-dir", str(tmp_path / "began"), "--quiet"])
+    assert set(json.loads((folder / "summary.json").read_text())["metrics"]) >= SCORES
+    folder = run_study(mixture.STUDY, ["smoke", "--run-dir", str(tmp_path / "ring"), "--quiet"])
+    metrics = json.loads((folder / "summary.json").read_text())["metrics"]
+    assert 0 <= metrics["test/modes_wasserstein"] <= mixture.MODES
+    assert {entry.name for entry in read_entries(folder)} == {"ring", "modes"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("gamma", "1.5", r"--gamma must lie in \[0, 1\], got 1.5"),
+        ("lambda-k", "0", "--lambda-k must be positive, got 0.0"),
+        ("generator-rate", "-1", "--generator-rate must be positive, got -1.0"),
+        ("latent-scale", "0", "--latent-scale must be positive, got 0.0"),
+    ],
+)
+def test_mistakes_about_began_are_one_line(option, value, words):
+    with pytest.raises(UsageError, match=words):
+        run(began.EXPERIMENT, ["smoke", f"--{option}", value])
+
+
+@pytest.mark.parametrize("experiment", [gan.EXPERIMENT, began.EXPERIMENT], ids=["gan", "began"])
+def test_a_resumed_game_is_the_uninterrupted_one(tmp_path, experiment):
+    """Both networks, averages, batch statistics, k, optimizers and keys."""
+    changes = {"ema_decay": 0.9, "quiet": True, "image_size": 8}
+    config = dataclasses.replace(experiment.presets["smoke"], **changes)
+    splits = load_splits(config)
+    setup = experiment.build(config, splits)
+
+    def play(folder, steps):
+        with training.open_run(
+            folder, experiment=experiment.name, preset="smoke", config=config
+        ) as opened:
+            return fit(config, setup, splits.train, steps, opened).state
+
+    play(tmp_path / "parts", 2)
+    resumed, whole = play(tmp_path / "parts", 4), play(tmp_path / "whole", 4)
+    assert int(resumed.step) == 4
+    assert training.params_digest(resumed) == training.params_digest(whole)
+
+
+@pytest.mark.parametrize("loss", RECIPES)
+def test_every_loss_has_networks_that_suit_it(loss):
+    config = GANConfig(loss=loss, epochs=1.0)
+    _, discriminator = make_networks(config, (28, 28, 1), None)
+    recipe = config.recipe
+    if recipe.penalty is not None:
+        assert discriminator.norm != "batch"  # a penalty on single images' gradients
+
+    # Both rates fall by G's updates, however many D takes for each.
+    g_tx, d_tx = recipe.optimizers(lambda step: jnp.where(step < 1, 1.0, 0.0))
+    for tx, updates in ((g_tx, 1), (d_tx, recipe.d_steps)):
+        opt_state, moved = tx.init(jnp.ones(())), []
+        for _ in range(updates + 1):
+            update, opt_state = tx.update(jnp.ones(()), opt_state)
+            moved.append(bool(update != 0.0))
+        assert moved == [True] * updates + [False]
+
+
+def test_a_penaltys_weight_is_the_command_lines():
+    """Also where the penalty is the loss's own."""
+    config = GANConfig(loss="wasserstein", penalty_weight=1.5, epochs=1.0)
+    assert config.recipe.penalty is losses.wgan_gp
+    assert config.recipe.penalty_weight == 1.5
+    penalty = config.recipe.train_step.keywords["penalty"]
+    game = (lambda x: 3.0 * x[:, 0], jax.random.split(jax.random.key(0), 2), *jnp.ones((2, 2, 1)))
+    np.testing.assert_allclose(penalty(*game), 1.5 * (3.0 - 1.0) ** 2, rtol=1e-6)
+
+
+def test_a_penalty_takes_batch_norm_away_from_the_discriminator():
+    config = GANConfig(loss="non-saturating", penalty="r1", epochs=1.0)
+    assert make_networks(config, (28, 28, 1), None)[1].norm == "none"
+    assert GANConfig(loss="wasserstein", penalty="none", epochs=1.0).recipe.penalty is None
+
+
+def test_the_command_line_chooses_the_discriminators_normalization():
+    for norm, layers, spectral in [("batch", "batch", False), ("spectral", "none", True)]:
+        config = GANConfig(loss="minimax", norm=norm, penalty="r1", epochs=1.0)
+        discriminator = make_networks(config, (28, 28, 1), None)[1]
+        assert (discriminator.norm, discriminator.spectral) == (layers, spectral)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--d-steps", "0"], "--d-steps must be 1 or more, got 0"),
+        (["--penalty-weight", "-1"], "--penalty-weight must be positive, got -1"),
+        (["--penalty-weight", "2"], "--penalty-weight wants a penalty: --penalty wgan-gp or r1"),
+        (["--network", "dense", "--upsample", "resize"], "--upsample means nothing to a dense"),
+        (["--scored-samples", "3"], "--scored-samples must be 20 or more, got 3"),
+        (["--image-size", "4"], "4×4 pixels"),
+        (["--image-size", "30", "--network", "residual"], "30×30 pixels"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, argv, words):
+    with pytest.raises(UsageError, match=words) as refused:
+        run(gan.EXPERIMENT, ["smoke", "--run-dir", str(tmp_path / "run"), *argv])
+    assert "\n" not in str(refused.value)
