@@ -5,8 +5,10 @@ python -m experiments.autoencoder --network conv --dataset folder:PHOTOS --image
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +17,15 @@ import optax
 
 from experiments.latent.networks import LatentConfig, mean_image
 from experiments.latent.pictures import add_reconstructions
-from experiments.running.config import require_at_least
-from experiments.running.harness import Experiment, Setup, Splits, main, run
-from gen_jax import data, evaluation, images
+from experiments.running.experiment import Splits
+from experiments.running.fitting import Setup, Training
+from experiments.running.options import require_at_least
+from experiments.running.run import run
+from experiments.running.terminal import main
+from gen_jax import data, evaluation, images, training
 from gen_jax.latent import Autoencoder, autoencoder
 from gen_jax.state import TrainState
+from gen_jax.typing import Batch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,51 +46,55 @@ PRESETS = {
 }
 
 
-def build(config: Config, splits: Splits) -> Setup:
+def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     """Makes the model, its step, and what is measured and drawn of it."""
-    shape = splits.train.image_shape
-    model = Autoencoder(shape, config.code_dim, config.encoder(), config.decoder())
-    key = jax.random.key(config.seed)
-    tx = optax.adam(config.rate(len(splits.train)))
-    example = jnp.zeros((1, *shape), jnp.uint8)
-    state = autoencoder.init(
-        model,
-        tx,
-        key,
-        example,
-        mean_image=mean_image(splits.train),
-        ema_decay=config.ema_decay,
-    )
-    eval_step = jax.jit(autoencoder.eval_step)
-    watched = splits.validation.take(np.arange(min(len(splits.validation), 32)))["image"]
+    shape: Any = spec.shape
+    tx = optax.adam(config.rate(n_examples))
+    eval_step = training.compile_eval(autoencoder.eval_step)
+    rebuilt = training.compile_eval(rebuild, training.local_mesh())
 
-    @jax.jit
-    def rebuild(state: TrainState, image: jax.Array) -> jax.Array:
-        return autoencoder.reconstruct(state.model, state.eval_params, image)
+    def init(train: data.AnyDataset) -> TrainState:
+        return autoencoder.init(
+            Autoencoder(shape, config.code_dim, config.encoder(), config.decoder()),
+            tx,
+            jax.random.key(config.seed),
+            jnp.zeros((1, *shape), jnp.uint8),
+            mean_image=mean_image(train),
+            ema_decay=config.ema_decay,
+        )
 
     def measure(state: TrainState, dataset: data.Dataset) -> Mapping[str, float]:
         batches = data.evaluation_batches(dataset, min(500, len(dataset)))
         loss = evaluation.average(eval_step, state, batches)["loss"]
-        return {"loss": loss, "mse": loss / int(np.prod(shape))}
+        return {"loss": loss, "mse": loss / math.prod(shape)}
 
-    def pictures(state: TrainState, run_dir: Path) -> None:
-        x = splits.test.take(np.arange(min(len(splits.test), 16)))["image"]
-        add_reconstructions(x, rebuild(state, x), run_dir)
+    def film(state: TrainState, splits: Splits) -> np.ndarray:
+        watched = data.some(splits.validation, 32)["image"]
+        return np.asarray(images.to_uint8(rebuilt(state, {"image": watched})))
+
+    def pictures(state: TrainState, splits: Splits, run_dir: Path) -> None:
+        x = data.some(splits.test, 16)["image"]
+        add_reconstructions(x, rebuilt(state, {"image": x}), run_dir)
 
     return Setup(
-        state=state,
+        init=init,
         train_step=autoencoder.train_step,
-        validate=lambda state: measure(state, splits.validation),
-        film=lambda state: np.asarray(images.to_uint8(rebuild(state, watched))),
-        test=lambda state: {
-            f"test/{name}": value for name, value in measure(state, splits.test).items()
+        validate=lambda state, splits: measure(state, splits.validation),
+        film=film,
+        test=lambda state, test: {
+            f"test/{name}": value for name, value in measure(state, test).items()
         },
         pictures=pictures,
         best=("mse", "min"),
     )
 
 
-EXPERIMENT = Experiment("autoencoder", __doc__, PRESETS, build)
+def rebuild(state: TrainState, batch: Batch) -> jax.Array:
+    """Each image after its way through the code."""
+    return autoencoder.reconstruct(state.model, state.eval_params, batch["image"])  # pyright: ignore
+
+
+EXPERIMENT = Training("autoencoder", __doc__, PRESETS, build=build)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

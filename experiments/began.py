@@ -5,16 +5,20 @@ python -m experiments.began
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import optax
 
 from experiments.adversarial.games import Game, game_setup
 from experiments.adversarial.models import GameConfig
-from experiments.running.config import UsageError, dashed, require_at_least
-from experiments.running.harness import Experiment, Setup, Splits, main, run
+from experiments.running.fitting import Setup, Training
+from experiments.running.options import UsageError, dashed, require_at_least
+from experiments.running.run import run
+from experiments.running.terminal import main
+from gen_jax import data
 from gen_jax.adversarial import began
 from gen_jax.adversarial.began_networks import BEGANDecoder, BEGANDiscriminator
-from gen_jax.data import some
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,28 +83,30 @@ PRESETS = {
 }
 
 
-def build(config: Config, splits: Splits) -> Setup:
+def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     """Makes both networks, their step, and what is measured and drawn of them."""
-    shape = splits.train.image_shape
-    rate = config.rate(len(splits.train))
+    rate = config.rate(n_examples)
 
     def adam(scale: float) -> optax.GradientTransformation:
         scaled = optax.chain(optax.adam(rate, b1=0.5), optax.scale(scale))
         return began.plateau(scaled, patience=config.patience)
 
-    sizes = {
-        "latent_dim": config.latent_dim,
-        "image_mean": float(some(splits.train, 1000)["image"].mean()) / 127.5 - 1.0,
-        "dtype": config.compute_dtype,
-    }
-    init = functools.partial(
-        began.init,
-        BEGANDecoder(config.features, image_shape=shape, latent_scale=config.latent_scale, **sizes),
-        BEGANDiscriminator(config.features, **sizes),
-        adam(config.generator_rate),
-        adam(1.0),
-        ema_decay=config.ema_decay,
-    )
+    def init(train: data.AnyDataset) -> Callable[..., began.BEGANState]:
+        sizes: Any = {
+            "latent_dim": config.latent_dim,
+            "image_mean": float(data.some(train, 1000)["image"].mean()) / 127.5 - 1.0,
+            "dtype": config.compute_dtype,
+        }
+        made: Any = {"image_shape": spec.shape, "latent_scale": config.latent_scale}
+        return functools.partial(
+            began.init,
+            BEGANDecoder(config.features, **made, **sizes),
+            BEGANDiscriminator(config.features, **sizes),
+            adam(config.generator_rate),
+            adam(1.0),
+            ema_decay=config.ema_decay,
+        )
+
     game = Game(
         init=init,
         train_step=functools.partial(
@@ -109,10 +115,10 @@ def build(config: Config, splits: Splits) -> Setup:
         eval_step=began.eval_step,
         says="error",
     )
-    return game_setup(config, splits, game)
+    return game_setup(config, spec, game)
 
 
-EXPERIMENT = Experiment("began", __doc__, PRESETS, build)
+EXPERIMENT = Training("began", __doc__, PRESETS, build=build)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

@@ -31,10 +31,11 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.benchmarks.rows import require_writable, why_no_peer, write_file, write_rows
+from experiments.benchmarks.rows import why_no_peer, write_rows
 from experiments.benchmarks.timing import Program, alternate
-from experiments.running.config import UsageError, parse
-from experiments.running.harness import main, say
+from experiments.running.options import UsageError, parse
+from experiments.running.output import prepare_output, write_output
+from experiments.running.terminal import main, say
 from gen_jax import autoregressive, data, training
 from gen_jax.autoregressive import sampling
 from gen_jax.densities import Bernoulli, LogisticMixture
@@ -321,7 +322,7 @@ def write(result: dict[str, Any], out: Path) -> None:
         "one forward pass": (positions, [row["forward_s"] for row in by_size]),
     }
     figure = plots.curves(series, x_label="positions", y_label="seconds", log_x=True, log_y=True)
-    write_file(plots.to_png(figure), out.with_suffix(".png"))
+    write_output(out.with_suffix(".png"), plots.to_png(figure))
 
 
 def require_devices(options: Options) -> None:
@@ -365,11 +366,10 @@ def table_line(row: Row) -> str:
 
 def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measures, prints a table, and returns what ``--out`` writes."""
-    _, options = parse(
-        PRESETS, argv, prog="python -m experiments.benchmark_sampling", description=__doc__
-    )
+    prog = "python -m experiments.benchmark_sampling"
+    options = parse(PRESETS, argv, prog=prog, description=__doc__).config
     require_devices(options)
-    require_writable(options.out)
+    prepare_output(options.out)
     environment = training.environment() | {"dtype": options.dtype}
     say(str(environment["device"]))
     say(LINE.format(*HEAD))

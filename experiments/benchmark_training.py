@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmarks.rows import require_writable, why_no_peer, write_rows
+from experiments.benchmarks.rows import why_no_peer, write_rows
 from experiments.benchmarks.timing import alternate
 from experiments.benchmarks.training_cases import (
     AdversarialCase,
@@ -30,8 +30,10 @@ from experiments.benchmarks.training_cases import (
     LatentCase,
     cases,
 )
-from experiments.running.config import UsageError, parse
-from experiments.running.harness import State, main, say
+from experiments.running.fitting import State
+from experiments.running.options import UsageError, parse
+from experiments.running.output import prepare_output
+from experiments.running.terminal import main, say
 from gen_jax import data, training
 
 Model = Literal[
@@ -183,10 +185,9 @@ def measure_fit(case: Case, options: Options) -> Row:
 
 def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measures, prints a table, and returns what ``--out`` writes."""
-    _, options = parse(
-        PRESETS, argv, prog="python -m experiments.benchmark_training", description=__doc__
-    )
-    require_writable(options.out)
+    prog = "python -m experiments.benchmark_training"
+    options = parse(PRESETS, argv, prog=prog, description=__doc__).config
+    prepare_output(options.out)
     known = cases(options.small)
     side = 256 if options.small else 2048
     peak = matrix_product_peak(min(options.seconds, 3.0), options.dtype, side)

@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.running.config import DataConfig, UsageError, require_at_least
-from experiments.running.harness import load_splits, main
-from experiments.running.study import Findings, Study, run_study
+from experiments.running.config import DataConfig
+from experiments.running.experiment import Findings, Job, Study
+from experiments.running.options import UsageError, require_at_least
+from experiments.running.run import run
+from experiments.running.terminal import main
 from gen_jax import data, evaluation, images, reporting
 from gen_jax.classical import kmeans, pca
 from gen_jax.reporting import plots
@@ -32,9 +34,10 @@ class Config(DataConfig):
     """Starts of k-means; the best is kept."""
     components: int = 50
     max_images: int | None = None
-    """Use the first so many training images; default all."""
+    """Use so many training images, from all over the set; default all."""
 
     def __post_init__(self):
+        super().__post_init__()
         require_at_least(1, self, "clusters", "restarts", "components")
         require_at_least(2, self, "max_images")
 
@@ -51,11 +54,10 @@ def rows(image: np.ndarray) -> jax.Array:
     return images.to_float(jnp.asarray(image)).reshape(len(image), -1)
 
 
-def work(config: Config, run_dir: Path) -> Findings:
+def work(job: Job) -> Findings:
     """Fits both, measures them on training and test images, and draws what they found."""
-    splits = load_splits(config)
-    n = min(len(splits.train), config.max_images or len(splits.train))
-    train = splits.train.take(np.arange(n))
+    config, splits, run_dir = job.config, job.data, job.run_dir
+    train = data.some(splits.train, config.max_images or len(splits.train))
     test = splits.test.take(np.arange(len(splits.test)))
     x, x_test = rows(train["image"]), rows(test["image"])
     for name, most in (("clusters", len(x)), ("components", min(x.shape))):
@@ -106,11 +108,6 @@ def as_images(x: jax.Array, shape: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(images.to_uint8(x.reshape(-1, *shape)))
 
 
-def class_name(dataset: data.Dataset, label: int) -> str:
-    """A label's name, or its number where it has none."""
-    return dataset.class_names[label] if dataset.class_names else str(label)
-
-
 def add_clusters(
     run_dir: Path, dataset: data.Dataset, train: dict[str, np.ndarray], found: kmeans.Clustering
 ) -> None:
@@ -125,7 +122,8 @@ def add_clusters(
         title="Centroids",
         caption=f"The mean image of each of {len(order)} clusters, the largest cluster first.",
     )
-    if "label" not in train:
+    names = dataset.class_names
+    if names is None:
         return
     lines = []
     for place, cluster in enumerate(order, start=1):
@@ -133,7 +131,7 @@ def add_clusters(
         size = int(sizes[cluster])
         first, second = (
             # A cluster may hold one class alone.
-            (class_name(dataset, int(label)), held[label] / size) if held[label] else (None, None)
+            (names[label], held[label] / size) if held[label] else (None, None)
             for label in np.argsort(-held, kind="stable")[:2]
         )
         lines.append((str(place), size, *first, *second))
@@ -178,12 +176,12 @@ def add_components(
         title="Explained variance",
         caption="Share of the training images' variance that the first components keep.",
     )
-    few = min(10, len(rebuilt))
-    pairs = np.concatenate([test["image"][:few], as_images(rebuilt[:few], shape)])
+    shown = data.spread(len(rebuilt), 10)
+    pairs = np.concatenate([test["image"][shown], as_images(rebuilt[shown], shape)])
     reporting.add_picture(
         run_dir,
         "reconstructions",
-        images.grid(pairs, columns=few),
+        images.grid(pairs, columns=len(shown)),
         title="Reconstructions",
         caption=f"Test images above, below what {len(axes.components)} components keep of them.",
     )
@@ -195,22 +193,23 @@ def add_plane(
     """Adds the training images as points of the plane of the first two components."""
     if z.shape[1] < 2:
         return
+    shown = data.spread(len(z), SHOWN_POINTS)
     reporting.add_picture(
         run_dir,
         "plane",
         plots.latent_scatter(
-            np.asarray(z[:SHOWN_POINTS, :2]),
-            train["label"][:SHOWN_POINTS],
+            np.asarray(z[shown, :2]),
+            train["label"][shown],
             class_names=dataset.class_names,
             x_label="first component",
             y_label="second component",
         ),
         title="The plane of the first two components",
-        caption=f"{min(SHOWN_POINTS, len(z))} training images, coloured by class.",
+        caption=f"{len(shown)} training images, coloured by class.",
     )
 
 
-STUDY = Study("classical", __doc__, PRESETS, work)
+EXPERIMENT = Study("classical", __doc__, PRESETS, function=work)
 
 if __name__ == "__main__":
-    main(lambda: run_study(STUDY))
+    main(lambda: run(EXPERIMENT))

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import tyro
 
-from experiments.running.config import UsageError, help_text
-from experiments.running.harness import main, say
+from experiments.running.options import UsageError, help_text
+from experiments.running.output import prepare_output
+from experiments.running.terminal import main, say
 from gen_jax.evaluation import inception, weights
 
 
@@ -36,6 +37,7 @@ def program(argv: Sequence[str] | None = None) -> None:
         prog="python -m experiments.convert_inception",
         description=help_text(__doc__),
     )
+    prepare_output(options.out)
     try:
         used = inception.select(read_state_dict(options.source), where=str(options.source))
         weights.write(options.out, used)

@@ -8,12 +8,15 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
-from experiments.running.config import UsageError, help_text
-from experiments.running.harness import main, say
+from experiments.running.options import help_text, require_at_least
+from experiments.running.output import prepare_output, write_output
 from experiments.running.reopened import reopen
+from experiments.running.terminal import main, say
+from gen_jax import training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +25,17 @@ class Options:
 
     run_dir: tyro.conf.Positional[Path]
     dataset: str | None = None
-    """Another set than the run's own: its test split is used."""
+    """Another set than the run's own: its test split is used. Classes are matched by name."""
     data_dir: Path | None = None
+    """Where prepared TFDS sets lie, if not where they were."""
+    image_size: int | None = None
+    """Resize and crop the images to this side; default as the run did."""
+    channels: Literal[1, 3] | None = None
+    """Make the images gray (1) or RGB (3); default as the run did."""
     nll_samples: int | None = None
     """Importance samples an image, where the model has a likelihood."""
     nll_images: int | None = None
+    """Images that the likelihood is measured on."""
     scored_samples: int | None = None
     """Generated images for the scores of an adversarial model."""
     step: int | None = None
@@ -40,20 +49,25 @@ def program(argv: Sequence[str] | None = None) -> None:
     options = tyro.cli(
         Options, args=argv, prog="python -m experiments.evaluate", description=help_text(__doc__)
     )
-    changes = dataclasses.asdict(options)
-    run_dir, at, out = (changes.pop(name) for name in ("run_dir", "step", "out"))
-    run = reopen(run_dir, step=at, **changes)
-    metrics = dict(run.setup.test(run.state))
-    what = "images" if run.setup.sample_rate is None else "sounds"
-    step = int(run.state.step)
-    say(f"{run.experiment.name} at step {step}, test {what} of {run.config.dataset}")
+    require_at_least(1, options, "image_size")
+    prepare_output(options.out)
+    training.check_platform()
+    changes = {
+        name: getattr(options, name) for name in ("nll_samples", "nll_images", "scored_samples")
+    }
+    run = reopen(options.run_dir, step=options.step, **changes)
+    test = run.test_set(
+        options.dataset,
+        data_dir=options.data_dir,
+        image_size=options.image_size,
+        channels=options.channels,
+    )
+    metrics = dict(run.setup.test(run.state, test))
+    say(f"{run.experiment.name} at step {int(run.state.step)}, test {run.noun} of {test.name}")
     for name, value in metrics.items():
         say(f"  {name:<24} {value:.6g}" if isinstance(value, float) else f"  {name:<24} {value}")
-    if out is not None:
-        try:
-            out.write_text(json.dumps(metrics, indent=2) + "\n")
-        except OSError as error:
-            raise UsageError(f"cannot write {out}: {error.strerror}") from None
+    if options.out is not None:
+        write_output(options.out, json.dumps(metrics, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -32,13 +32,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import autoencoder, vae
-from experiments.running.config import DataConfig, UsageError, free, require_at_least
-from experiments.running.harness import Experiment, Splits, fit, load_splits, main, say
-from experiments.running.study import Findings, Study, run_study
-from gen_jax import evaluation, images, latent, reporting, training
+from experiments.running.config import DataConfig
+from experiments.running.experiment import Findings, Job, Splits, Study
+from experiments.running.fitting import Training, fit
+from experiments.running.options import UsageError, free, require_at_least
+from experiments.running.run import run
+from experiments.running.terminal import main, say
+from gen_jax import data, evaluation, images, latent, reporting, training
 from gen_jax.classical import kmeans, pca
 from gen_jax.reporting import plots
 from gen_jax.state import TrainState
+from gen_jax.typing import Batch
 
 CHUNK = 2000  # images encoded at a time
 Results = dict[str, tuple[int, list[np.ndarray]]]  # of each kind: width, accuracies by n_labels
@@ -68,6 +72,7 @@ class Config(DataConfig):
     """How often a network's run looks at validation data, samples, and saves a checkpoint."""
 
     def __post_init__(self):
+        super().__post_init__()
         names = ("draws", "components", "clusters", "code_dim", "evaluations")
         require_at_least(1, self, *names)
         if self.probe_on == "validation" and self.validation_fraction == 0.0:
@@ -98,13 +103,13 @@ class Features(NamedTuple):
     test: jax.Array
 
 
-def work(config: Config, run_dir: Path) -> Findings:
+def work(job: Job) -> Findings:
     """Trains what must be, probes every kind of features, and puts all in a table and a plot."""
-    splits = load_splits(config)
+    config, splits, run_dir = job.config, job.data, job.run_dir
     train = splits.train.take(np.arange(len(splits.train)))
     held_out = splits.test if config.probe_on == "test" else splits.validation
     test = held_out.take(np.arange(len(held_out)))
-    n_classes = count_classes(config, train, test)
+    n_classes = count_classes(config, splits.train)
     networks = {
         experiment.name: train_network(
             experiment, choices, config, splits, run_dir / experiment.name
@@ -139,16 +144,16 @@ def work(config: Config, run_dir: Path) -> Findings:
     return findings(config, results, networks)
 
 
-def count_classes(config: Config, train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> int:
+def count_classes(config: Config, train: data.Dataset) -> int:
     """The number of classes, once it is sure that the probes can be drawn."""
-    if "label" not in train:
+    names = train.class_names
+    if names is None:
         raise UsageError(f"features are compared by their classes, and {config.dataset} has none")
-    labels = train["label"]
-    n_classes = int(max(labels.max(), test["label"].max())) + 1
+    n_classes = len(names)
     for n in config.n_labels:
         if n < n_classes or n % n_classes:
             raise UsageError(f"--n-labels must be multiples of the {n_classes} classes, got {n}")
-    fewest = np.bincount(labels, minlength=n_classes).min()
+    fewest = np.bincount(train.labels, minlength=n_classes).min()
     if max(config.n_labels) > fewest * n_classes:
         raise UsageError(
             f"--n-labels {max(config.n_labels)} wants {max(config.n_labels) // n_classes} images "
@@ -158,27 +163,34 @@ def count_classes(config: Config, train: dict[str, np.ndarray], test: dict[str, 
 
 
 def train_network(
-    experiment: Experiment, choices: Mapping[str, Any], config: Config, splits: Splits, folder: Path
+    experiment: Training, choices: Mapping[str, Any], config: Config, splits: Splits, folder: Path
 ) -> training.FitResult:
-    """Trains one network as its own experiment does, and goes on where it was interrupted."""
+    """Trains one network as its own experiment does, and resumes where it was interrupted."""
     shared = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(DataConfig)
         if field.name != "run_dir"
     }
+    preset: Any = experiment.presets["default"]
     settings = dataclasses.replace(
-        experiment.presets["default"],
+        preset,
         **shared,
         **choices,
         hidden=config.hidden,
         epochs=config.epochs,
         evaluations=config.evaluations,
     )
+    n_examples = len(splits.train)
     with training.open_run(
-        folder, experiment=experiment.name, preset="features", config=settings
+        folder,
+        experiment=experiment.name,
+        preset="features",
+        config=settings,
+        data=splits.record(),
+        accept_changed_data=config.accept_changed_data,
     ) as opened:
-        setup = experiment.build(settings, splits)
-        return fit(settings, setup, splits.train, settings.total_steps(len(splits.train)), opened)
+        setup = experiment.setup(settings, splits.train.example_spec, n_examples)
+        return fit(settings, setup, splits, settings.total_steps(n_examples), opened)
 
 
 def all_features(
@@ -209,25 +221,24 @@ def triangle(distances: jax.Array) -> jax.Array:
     return jnp.maximum(distances.mean(axis=1, keepdims=True) - distances, 0.0)
 
 
-def autoencoder_code(state: TrainState, image: jax.Array) -> jax.Array:
+def autoencoder_code(state: TrainState, batch: Batch) -> jax.Array:
     """The autoencoder's code."""
-    return latent.autoencoder.encode(state.model, state.eval_params, image)
+    return latent.autoencoder.encode(state.model, state.eval_params, batch["image"])  # pyright: ignore
 
 
-def autoencoder_layer(state: TrainState, image: jax.Array) -> jax.Array:
+def autoencoder_layer(state: TrainState, batch: Batch) -> jax.Array:
     """The last layer of the autoencoder's encoder, which the code is a linear map of."""
-    x = images.to_float(image)
-    return encoder_layer(state, x)
+    return encoder_layer(state, images.to_float(batch["image"]))
 
 
-def vae_code(state: TrainState, image: jax.Array) -> jax.Array:
+def vae_code(state: TrainState, batch: Batch) -> jax.Array:
     """The mean of q(z|x)."""
-    return latent.encode(state.model, state.eval_params, image)[0]
+    return latent.encode(state.model, state.eval_params, batch["image"])[0]  # pyright: ignore
 
 
-def vae_layer(state: TrainState, image: jax.Array) -> jax.Array:
+def vae_layer(state: TrainState, batch: Batch) -> jax.Array:
     """The last layer of the VAE's encoder, which mean and variance are linear maps of."""
-    x = state.model.likelihood.expected_input(image)  # pyright: ignore
+    x = state.model.likelihood.expected_input(batch["image"])  # pyright: ignore
     return encoder_layer(state, x)
 
 
@@ -236,22 +247,21 @@ def encoder_layer(state: TrainState, x: jax.Array) -> jax.Array:
     hidden: Any = state.model.apply(
         {"params": state.eval_params}, x, method=lambda model, x: model.encoder(x)
     )
-    return hidden
+    return hidden.astype(jnp.float32).reshape(len(x), -1)
 
 
-NETWORK_FEATURES: dict[str, dict[str, Callable[[TrainState, jax.Array], jax.Array]]] = {
+Encode = Callable[[TrainState, Batch], jax.Array]
+NETWORK_FEATURES: dict[str, dict[str, Encode]] = {
     "autoencoder": {"autoencoder code": autoencoder_code, "autoencoder layer": autoencoder_layer},
     "vae": {"VAE code": vae_code, "VAE layer": vae_layer},
 }
 
 
-def encoded(
-    encode: Callable[[TrainState, jax.Array], jax.Array], state: TrainState, image: np.ndarray
-) -> jax.Array:
+def encoded(encode: Encode, state: TrainState, image: np.ndarray) -> jax.Array:
     """Features of many images, in chunks of bounded memory."""
-    compiled = jax.jit(encode)
-    parts = [compiled(state, image[i : i + CHUNK]) for i in range(0, len(image), CHUNK)]
-    return jnp.concatenate(parts).astype(jnp.float32).reshape(len(image), -1)
+    compiled = training.compile_eval(encode)
+    chunks = (image[i : i + CHUNK] for i in range(0, len(image), CHUNK))
+    return jnp.concatenate([compiled(state, {"image": chunk}) for chunk in chunks])
 
 
 def add_results(config: Config, results: Results, run_dir: Path) -> None:
@@ -309,7 +319,7 @@ def findings(
     )
 
 
-STUDY = Study("features", __doc__, PRESETS, work)
+EXPERIMENT = Study("features", __doc__, PRESETS, function=work)
 
 if __name__ == "__main__":
-    main(lambda: run_study(STUDY))
+    main(lambda: run(EXPERIMENT))

@@ -9,8 +9,10 @@ import functools
 
 from experiments.adversarial.games import Game, game_setup
 from experiments.adversarial.models import GANConfig, make_networks
-from experiments.running.harness import Experiment, Setup, Splits, main, run
-from experiments.running.labels import count_classes
+from experiments.running.fitting import Setup, Training
+from experiments.running.run import run
+from experiments.running.terminal import main
+from gen_jax import data
 from gen_jax.adversarial import gan
 
 PRESETS = {
@@ -38,28 +40,27 @@ PRESETS = {
 }
 
 
-def build(config: GANConfig, splits: Splits) -> Setup:
+def build(config: GANConfig, spec: data.ExampleSpec, n_examples: int) -> Setup:
     """Makes both networks, their step, and what is measured and drawn of them."""
-    shape = splits.train.image_shape
-    n_classes = count_classes(splits, config.dataset) if config.class_conditional else None
+    n_classes = spec.n_classes if config.class_conditional else None
     recipe = config.recipe
     init = functools.partial(
         gan.init,
-        *make_networks(config, shape, n_classes),
-        *recipe.optimizers(config.rate(len(splits.train))),
+        *make_networks(config, spec.shape, n_classes),
+        *recipe.optimizers(config.rate(n_examples)),
         ema_decay=config.ema_decay,
     )
     game = Game(
-        init=init,
-        train_step=recipe.train_step,
+        init=lambda train: init,
+        train_step=functools.partial(recipe.train_step, reuse_images=config.reuse_images),
         eval_step=gan.eval_step,
         says="logit",
         critic=recipe.critic,
     )
-    return game_setup(config, splits, game)
+    return game_setup(config, spec, game)
 
 
-EXPERIMENT = Experiment("gan", __doc__, PRESETS, build)
+EXPERIMENT = Training("gan", __doc__, PRESETS, build=build)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

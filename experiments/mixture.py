@@ -17,9 +17,11 @@ import numpy as np
 import optax
 
 from experiments.adversarial.models import RECIPES, LossName, Recipe
-from experiments.running.config import DataConfig, UsageError, require_at_least
-from experiments.running.harness import main, say
-from experiments.running.study import Findings, Study, run_study
+from experiments.running.config import DataConfig
+from experiments.running.experiment import Findings, Job, Study
+from experiments.running.options import UsageError, require_at_least
+from experiments.running.run import run
+from experiments.running.terminal import main, say
 from gen_jax import adversarial, evaluation, reporting
 from gen_jax.adversarial import gan
 from gen_jax.reporting import plots
@@ -50,6 +52,7 @@ class Config(DataConfig):
     samples: int = 2000
 
     def __post_init__(self):
+        super().__post_init__()
         names = ("steps", "batch_size", "hidden", "latent_dim", "moments")
         require_at_least(1, self, *names)
         require_at_least(2, self, "samples")
@@ -123,13 +126,14 @@ def advance(
     def body(_: Array, state: gan.GANState) -> gan.GANState:
         n = recipe.d_steps * config.batch_size  # each update of D on points of its own
         points = ring(jax.random.fold_in(data_key, state.step), n).reshape(-1, *SHAPE)
-        return recipe.train_step(state, {"image": points}, fresh_images=True)[0]
+        return recipe.train_step(state, {"image": points})[0]
 
     return jax.lax.fori_loop(0, steps, body, state)
 
 
-def work(config: Config, run_dir: Path) -> Findings:
+def work(job: Job) -> Findings:
     """Trains each loss's pair and shows what the generators make."""
+    config: Config = job.config
     key, data_key, sample_key = jax.random.split(jax.random.key(config.seed), 3)
     each = config.steps // config.moments
     clouds: dict[str, list[np.ndarray]] = {}
@@ -151,7 +155,7 @@ def work(config: Config, run_dir: Path) -> Findings:
         if not config.quiet:
             say(f"{name}: {found.found} of {MODES} modes, {found.high_quality:.1%} of points good")
     steps = each * config.moments * len(config.loss)
-    add_results(config, clouds, rows, each, run_dir)
+    add_results(config, clouds, rows, each, job.run_dir)
     return Findings(
         params=params,
         steps=steps,
@@ -196,7 +200,7 @@ def add_results(
     )
 
 
-STUDY = Study("mixture", __doc__, PRESETS, work)
+EXPERIMENT = Study("mixture", __doc__, PRESETS, function=work, open=None)
 
 if __name__ == "__main__":
-    main(lambda: run_study(STUDY))
+    main(lambda: run(EXPERIMENT))

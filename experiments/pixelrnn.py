@@ -12,7 +12,9 @@ import functools
 from typing import Literal
 
 from experiments.pixels.models import DEFAULT, PAPER, SMOKE, PixelConfig, build
-from experiments.running.harness import Experiment, main, run
+from experiments.running.fitting import Training
+from experiments.running.run import run
+from experiments.running.terminal import main
 from gen_jax import autoregressive
 from gen_jax.autoregressive import Network
 from gen_jax.densities import Sequential
@@ -50,8 +52,8 @@ def make_model(config: Config, likelihood: Sequential, n_classes: int | None) ->
     )
 
 
-EXPERIMENT = Experiment(
-    "pixelrnn", __doc__, PRESETS, functools.partial(build, make_model=make_model)
+EXPERIMENT = Training(
+    "pixelrnn", __doc__, PRESETS, build=functools.partial(build, make_model=make_model)
 )
 
 if __name__ == "__main__":

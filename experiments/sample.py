@@ -5,6 +5,7 @@ python -m experiments.sample runs/wavenet/default --num 24 --out scale.wav
 """
 
 import dataclasses
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from experiments.running.config import UsageError, help_text, require_at_least
-from experiments.running.harness import main, say
+from experiments.running.options import UsageError, help_text, require_at_least, require_seed
+from experiments.running.output import prepare_output, write_output
 from experiments.running.reopened import reopen
-from gen_jax import data, images
+from experiments.running.terminal import main, say
+from gen_jax import data, images, training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +32,6 @@ class Options:
     seed: int = 0
     step: int | None = None
     """The checkpoint of this step instead of the newest."""
-    data_dir: Path | None = None
-    """Where prepared TFDS sets lie, if not where they were."""
 
 
 def program(argv: Sequence[str] | None = None) -> None:
@@ -40,27 +40,41 @@ def program(argv: Sequence[str] | None = None) -> None:
         Options, args=argv, prog="python -m experiments.sample", description=help_text(__doc__)
     )
     require_at_least(1, options, "num")
-    run = reopen(options.run_dir, step=options.step, data_dir=options.data_dir)
+    require_seed(options.seed)
+    training.check_platform()
+    run = reopen(options.run_dir, step=options.step)
     if run.setup.draw is None:
         raise UsageError(f"{run.experiment.name} is no generative model: it has nothing to sample")
     rate = run.setup.sample_rate
     out = options.out or options.run_dir / ("samples.png" if rate is None else "samples.wav")
-    if rate is not None and out.suffix.lower() != ".wav":
-        raise UsageError(f"cannot write {out}: sounds go into a .wav file")
-    if rate is None and Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
-        raise UsageError(f"cannot write {out}: unknown file extension: {out.suffix}")
+    prepare_output(out, pictures() if rate is None else [".wav"])
     drawn = run.setup.draw(jax.random.key(options.seed), run.state, options.num)
+    if rate is None:
+        write_output(out, as_picture(images.grid(drawn), out))
+    else:
+        data.write_wav(out, in_turn(drawn, rate), rate)
+    say(f"{options.num} {run.noun} of step {int(run.state.step)}: {out}")
+
+
+def pictures() -> list[str]:
+    """The endings of files that pictures can be written to."""
+    Image.init()
+    known = Image.registered_extensions()
+    return [ending for ending, kind in known.items() if kind in Image.SAVE]
+
+
+def as_picture(sheet: np.ndarray, out: Path) -> bytes:
+    """A sheet of images, encoded as the file's name says.
+
+    Raises ``UsageError`` where that format holds no such pictures.
+    """
+    file = io.BytesIO()
+    picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if rate is None:
-            sheet = images.grid(drawn)
-            Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(out)
-        else:
-            data.write_wav(out, in_turn(drawn, rate), rate)
-    except (OSError, ValueError) as error:  # ValueError: a format for other kinds of pictures
+        picture.save(file, Image.registered_extensions()[out.suffix.lower()])
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot write {out}: {error}") from None
-    what = "images" if rate is None else "sounds"
-    say(f"{options.num} {what} of step {int(run.state.step)}: {out}")
+    return file.getvalue()
 
 
 def in_turn(sounds: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -10,6 +10,7 @@ The run's folder holds ``digits.safetensors``; ``full`` made the one in ``gen_ja
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,20 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from experiments.running.config import RunConfig, UsageError
-from experiments.running.harness import Experiment, Setup, Splits, main, run
-from gen_jax import data, images, reporting
+from experiments.running.config import Labels, RunConfig
+from experiments.running.experiment import Splits
+from experiments.running.fitting import Setup, Training
+from experiments.running.options import UsageError
+from experiments.running.run import run
+from experiments.running.terminal import main
+from gen_jax import data, images, reporting, training
 from gen_jax.evaluation import digits
 from gen_jax.evaluation.resize import bicubic_weights
 from gen_jax.state import TrainState, example_keys, mean_over_devices
 from gen_jax.typing import Array, Batch, Images, Metrics, Params, PRNGKey
 
 SHOWN = 64
+DIGITS = tuple("0123456789")
 ELASTIC_NODES = 6  # of the grid whose random displacements bend an image, along either side
 
 
@@ -58,14 +64,18 @@ class Config(RunConfig):
         if not 0.0 <= self.label_smoothing < 1.0:
             raise UsageError(f"--label-smoothing must lie in [0, 1), got {self.label_smoothing}")
 
+    @property
+    def labels(self) -> Labels:
+        return "optional"  # ``check`` says that they are needed
+
 
 PRESETS = {
     "smoke": Config(steps=40, batch_size=32, evaluations=1),
-    "default": Config(epochs=15, decay_epochs=15, ema_decay=0.99),
+    "default": Config(epochs=15, decay_epochs="run", ema_decay=0.99),
     "full": Config(
         dataset="tfds:mnist",
         epochs=12,
-        decay_epochs=12,
+        decay_epochs="run",
         ema_decay=0.999,
         validation_fraction=0.0,  # nothing is chosen by the images that it is watched on
     ),
@@ -159,42 +169,41 @@ def train_step(
 # What is measured and shown
 
 
-def build(config: Config, splits: Splits) -> Setup:
+def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     """Makes the network, its step, and what is measured and drawn of it."""
-    for part in (splits.train, splits.validation, splits.test):
-        check(config, part)
+    check(config, spec)
     network = digits.DigitNetwork()
     key_init, key_state, key_show = jax.random.split(jax.random.key(config.seed), 3)
-    example = jnp.zeros((1, *splits.train.image_shape))
-    state = TrainState.create(
-        model=network,
-        tx=optax.adam(config.rate(len(splits.train))),
-        params=jax.jit(network.init)(key_init, example)["params"],
-        key=key_state,
-        ema_decay=config.ema_decay,
-    )
     bending = {name: getattr(config, name) for name in ("shift", "rotation", "zoom", "elastic")}
-
     bend = jax.jit(functools.partial(augment, **bending))
 
-    def pictures(state: TrainState, run_dir: Path) -> None:
+    def init(train: data.AnyDataset) -> TrainState:
+        del train
+        return TrainState.create(
+            model=network,
+            tx=optax.adam(config.rate(n_examples)),
+            params=jax.jit(network.init)(key_init, jnp.zeros((1, *spec.shape)))["params"],
+            key=key_state,
+            ema_decay=config.ema_decay,
+        )
+
+    def pictures(state: TrainState, splits: Splits, run_dir: Path) -> None:
         digits.save(run_dir / "digits.safetensors", state.eval_params)
         add_pictures(run_dir, splits.test, measure(state, splits.test))
-        few = splits.train.take(np.arange(min(SHOWN, len(splits.train))))["image"]
+        few = data.some(splits.train, SHOWN)["image"]
         add_augmented(run_dir, bend(key_show, jnp.asarray(few)))
 
     return Setup(
-        state=state,
+        init=init,
         train_step=functools.partial(train_step, label_smoothing=config.label_smoothing, **bending),
-        validate=lambda state: means(measure(state, splits.validation)),
-        film=lambda state: worst(splits.validation, measure(state, splits.validation)),
-        test=lambda state: test_metrics(state, splits.test),
+        validate=lambda state, splits: means(measure(state, splits.validation)),
+        film=lambda state, splits: worst(splits.validation, measure(state, splits.validation)),
+        test=test_metrics,
         pictures=pictures,
         best=("nll", "min"),
     )
 
 
-@jax.jit
 def judge(params: Params, batch: Batch) -> Metrics:
     """Each image's ``nll`` (nats), its ``guess``, and whether that is right (``accuracy``), [B]."""
     apply: Any = digits.DigitNetwork().apply
@@ -204,14 +213,20 @@ def judge(params: Params, batch: Batch) -> Metrics:
     return {"nll": nll, "guess": guess, "accuracy": (guess == label).astype(jnp.float32)}
 
 
+@functools.cache
+def compiled_judge() -> Callable[..., Judged]:
+    """``judge`` on the devices of this process: one program for all splits."""
+    return training.compile_eval(judge, training.local_mesh())
+
+
 def measure(state: TrainState, part: data.Dataset) -> Judged:
     """What ``judge`` says of every image of a split, by the weights as they are written."""
     params = digits.make(state.eval_params).params
     results = []
     for batch in data.evaluation_batches(part, min(500, len(part))):
         mask = batch.pop("mask")
-        judged = judge(params, {name: jnp.asarray(value) for name, value in batch.items()})
-        results.append({name: np.asarray(value)[mask] for name, value in judged.items()})
+        judged = compiled_judge()(params, batch)
+        results.append({name: value[mask] for name, value in judged.items()})
     return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
 
 
@@ -229,24 +244,21 @@ def test_metrics(state: TrainState, test: data.Dataset) -> dict[str, float | str
     return metrics
 
 
-def check(config: Config, part: data.Dataset) -> None:
-    """Raises ``UsageError`` unless a split holds labelled digits of MNIST's size."""
+def check(config: Config, spec: data.ExampleSpec) -> None:
+    """Raises ``UsageError`` unless examples are labelled digits of MNIST's size."""
     try:
-        digits.check_digits((len(part), *part.image_shape))
+        digits.check_digits((1, *spec.shape))
     except ValueError:
         raise UsageError(
             f"the classifier is one of gray images of {digits.SIZE}×{digits.SIZE} pixels, and "
-            f"those of {config.dataset} are {part.image_shape}: --image-size {digits.SIZE} and "
+            f"those of {config.dataset} are {spec.shape}: --image-size {digits.SIZE} and "
             "--channels 1 make them so"
         ) from None
-    labels = part.take(np.arange(len(part))).get("label")
-    if labels is None:
+    if spec.class_names is None:
         raise UsageError(f"a classifier is trained with labels, and {config.dataset} has none")
-    if labels.min() < 0 or labels.max() >= digits.N_CLASSES:
-        raise UsageError(
-            f"labels are the digits 0 to 9, and {config.dataset} has {labels.min()} to "
-            f"{labels.max()}"
-        )
+    if spec.class_names != DIGITS:
+        named = ", ".join(spec.class_names[:12])
+        raise UsageError(f"labels are the digits 0 to 9, and {config.dataset} has {named}")
 
 
 def worst(part: data.Dataset, judged: Judged) -> np.ndarray:
@@ -287,7 +299,7 @@ def add_augmented(run_dir: Path, image: Array) -> None:
     )
 
 
-EXPERIMENT = Experiment("train_digit_classifier", __doc__, PRESETS, build)
+EXPERIMENT = Training("train_digit_classifier", __doc__, PRESETS, build=build)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,12 @@ import optax
 
 from experiments.latent.networks import LatentConfig, mean_image
 from experiments.latent.pictures import add_pictures
-from experiments.running.config import UsageError, free, require_at_least
-from experiments.running.harness import Experiment, Setup, Splits, main, run
-from gen_jax import data, densities, evaluation, latent
+from experiments.running.experiment import Splits
+from experiments.running.fitting import Setup, Training
+from experiments.running.options import UsageError, free, require_at_least, when
+from experiments.running.run import run
+from experiments.running.terminal import main
+from gen_jax import data, densities, evaluation, latent, training
 from gen_jax.state import TrainState
 from gen_jax.typing import Batch, Metrics, PRNGKey
 
@@ -31,7 +34,7 @@ class Config(LatentConfig):
 
     latent_dim: int = 2
     likelihood: Literal["bernoulli", "gaussian", "categorical"] = "bernoulli"
-    binarization: Literal["dynamic", "threshold"] = "dynamic"
+    binarization: Literal["dynamic", "threshold"] = when("dynamic", likelihood="bernoulli")
     """How a Bernoulli likelihood sees gray pixels."""
     beta: float = 1.0
     """Weight of the KL term."""
@@ -43,7 +46,7 @@ class Config(LatentConfig):
     nll_samples: int = free(5000)
     """Importance samples an image for the likelihood."""
     nll_images: int | None = free(None)
-    """Test images that the likelihood is measured on: the first so many; default all."""
+    """Test images that the likelihood is measured on, from all over the set; default all."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -100,40 +103,53 @@ def learning_rate(config: Config, n_examples: int) -> optax.Schedule:
     return optax.piecewise_constant_schedule(config.learning_rate, boundaries)
 
 
-def build(config: Config, splits: Splits) -> Setup:
+def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     """Makes the model, its step, and what is measured and drawn of it."""
-    shape = splits.train.image_shape
-    tx = optax.adam(learning_rate(config, len(splits.train)), eps=1e-4)
+    shape: Any = spec.shape
+    tx = optax.adam(learning_rate(config, n_examples), eps=1e-4)
     key_init, key_film, key_validate, key_test = jax.random.split(jax.random.key(config.seed), 4)
-    state = latent.init(
-        make_model(config, shape),
-        tx,
-        key_init,
-        jnp.zeros((1, *shape), jnp.uint8),
-        mean_image=mean_image(splits.train),
-        ema_decay=config.ema_decay,
-    )
     k = config.importance_samples if config.importance_samples > 1 else None
-    eval_step = jax.jit(latent.eval_step)
+    eval_step = training.compile_eval(latent.eval_step)
+    drawn = training.compile_eval(draw, training.local_mesh())
 
-    @functools.partial(jax.jit, static_argnames="n")
-    def draw(key: PRNGKey, state: TrainState, n: int) -> jax.Array:
-        return latent.sample(state.model, state.eval_params, key, n)
+    def init(train: data.AnyDataset) -> TrainState:
+        return latent.init(
+            make_model(config, shape),
+            tx,
+            key_init,
+            jnp.zeros((1, *shape), jnp.uint8),
+            mean_image=mean_image(train),
+            ema_decay=config.ema_decay,
+        )
 
-    def validate(state: TrainState) -> Mapping[str, float]:
+    def sample(key: PRNGKey, state: TrainState, n: int) -> np.ndarray:
+        return drawn((key, state), {"number": np.arange(n)})
+
+    def validate(state: TrainState, splits: Splits) -> Mapping[str, float]:
         batches = data.evaluation_batches(splits.validation, min(500, len(splits.validation)))
         return evaluation.average(eval_step, dataclasses.replace(state, key=key_validate), batches)
 
     return Setup(
-        state=state,
+        init=init,
         train_step=functools.partial(latent.train_step, beta=config.beta, k=k),
         validate=validate,
-        film=lambda state: np.asarray(draw(jax.random.fold_in(key_film, 0), state, 64)),
-        test=lambda state: test_metrics(config, state, splits.test, eval_step, key_test),
-        pictures=functools.partial(add_pictures, test=splits.test),
-        draw=lambda key, state, n: np.asarray(draw(key, state, n)),
+        film=lambda state, splits: sample(jax.random.fold_in(key_film, 0), state, 64),
+        test=lambda state, test: test_metrics(config, state, test, eval_step, key_test),
+        pictures=lambda state, splits, run_dir: add_pictures(state, run_dir, test=splits.test),
+        draw=sample,
         best=("elbo", "max"),
     )
+
+
+def draw(given: tuple[PRNGKey, TrainState], batch: Batch) -> jax.Array:
+    """New images, by their numbers."""
+    key, state = given
+    return latent.sample(state.model, state.eval_params, key, numbers=batch["number"])  # pyright: ignore
+
+
+def encode(state: TrainState, batch: Batch) -> jax.Array:
+    """The mean of each image's posterior."""
+    return latent.encode(state.model, state.eval_params, batch["image"])[0]  # pyright: ignore
 
 
 def test_metrics(
@@ -146,18 +162,15 @@ def test_metrics(
     """Bound, likelihood by importance samples, and active units on the test images."""
     state = dataclasses.replace(state, key=key)  # not the key that training used
     bound = evaluation.average(eval_step, state, data.evaluation_batches(test, min(500, len(test))))
-    n = min(len(test), config.nll_images or len(test))
-    nll = negative_log_likelihood(config, state, test.select(np.arange(n), "test"), key)
-    few = jnp.asarray(test.take(np.arange(min(len(test), 5000)))["image"])
-    mean, _ = latent.encode(state.model, state.eval_params, few)
+    measured = test.select(data.spread(len(test), config.nll_images or len(test)), "test")
+    nll = negative_log_likelihood(config, state, measured, key)
+    mean = training.compile_eval(encode)(state, {"image": data.some(test, 5000)["image"]})
     metrics: dict[str, float | str] = {f"test/{name}": value for name, value in bound.items()}
     metrics["test/nll"] = nll
-    metrics["test/bits_per_dim"] = float(
-        densities.bits_per_dim(nll, int(np.prod(test.image_shape)))
-    )
-    metrics["test/active_units"] = int(evaluation.active_units(np.asarray(mean)).sum())
+    metrics["test/bits_per_dim"] = float(densities.bits_per_dim(nll, math.prod(test.image_shape)))
+    metrics["test/active_units"] = int(evaluation.active_units(mean).sum())
     metrics["iwae_k"] = config.nll_samples
-    metrics["nll_images"] = n
+    metrics["nll_images"] = len(measured)
     metrics["likelihood"] = config.likelihood
     if config.likelihood == "bernoulli":
         metrics["binarization"] = config.binarization
@@ -169,11 +182,10 @@ def negative_log_likelihood(
 ) -> float:
     """The mean of -log p(x) over test images, nats, by ``nll_samples`` importance samples each."""
 
-    @jax.jit
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
         observe_key, noise_key = jax.random.split(state.key)
-        x = latent.observe(state.model, observe_key, batch["image"])
-        log_weights = functools.partial(latent.log_weights, state.model, state.eval_params)
+        x = latent.observe(state.model, observe_key, batch["image"])  # pyright: ignore
+        log_weights = functools.partial(latent.log_weights, state.model, state.eval_params)  # pyright: ignore
         log_likelihood = evaluation.importance_log_likelihood(
             log_weights, noise_key, x, n_samples=config.nll_samples, chunk=chunk
         )
@@ -182,10 +194,11 @@ def negative_log_likelihood(
     # A chunk's decoded images stay in the processor's cache.
     chunk = next(c for c in (10, 8, 5, 4, 2, 1) if config.nll_samples % c == 0)
     batches = data.evaluation_batches(test, min(100, len(test)))
-    return evaluation.average(eval_step, dataclasses.replace(state, key=key), batches)["nll"]
+    compiled = training.compile_eval(eval_step)
+    return evaluation.average(compiled, dataclasses.replace(state, key=key), batches)["nll"]
 
 
-EXPERIMENT = Experiment("vae", __doc__, PRESETS, build)
+EXPERIMENT = Training("vae", __doc__, PRESETS, build=build)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

@@ -6,7 +6,6 @@ python -m experiments.wavenet paper --dataset tfds:vctk/mic1 --data-dir DIR
 """
 
 import dataclasses
-import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +18,12 @@ import optax
 import tyro
 
 from experiments.pixels.sampler import Sampler
-from experiments.running.config import RunConfig, UsageError, free, require_at_least
-from experiments.running.harness import Experiment, Setup, Splits, main, run, say
-from experiments.running.labels import require_labels
-from gen_jax import autoregressive, data, densities, evaluation, reporting
+from experiments.running.config import Labels, RunConfig
+from experiments.running.fitting import Setup, Training
+from experiments.running.options import UsageError, free, require_at_least
+from experiments.running.run import run
+from experiments.running.terminal import main
+from gen_jax import autoregressive, data, densities, evaluation, reporting, training
 from gen_jax.densities import MuLaw, Sequential
 from gen_jax.reporting import plots
 from gen_jax.state import TrainState
@@ -83,6 +84,10 @@ class Config(RunConfig):
         if not 0.05 <= self.seconds <= 3600.0:
             raise UsageError(f"--seconds must lie in 0.05..3600, got {self.seconds}")
 
+    @property
+    def labels(self) -> Labels:
+        return "optional" if self.class_conditional else "unused"
+
     def density(self) -> Sequential:
         """The likelihood that the options name."""
         if self.likelihood == "categorical":
@@ -110,7 +115,7 @@ PRESETS = {
     "default": Config(
         steps=7500,
         learning_rate=8e-3,
-        decay_epochs=20,
+        decay_epochs="run",
         ema_decay=0.99,
         steps_per_dispatch=25,
         evaluations=6,
@@ -133,37 +138,24 @@ PRESETS = {
 }
 
 
-def load(config: Config) -> Splits[data.AudioDataset]:
-    """Loads the training, validation and test windows of the config's dataset.
-
-    With ``validation_fraction`` 0, validation looks at the test windows.
-    """
-
-    def part(split: str) -> data.AudioDataset:
-        return data.load_audio(
-            config.dataset,
-            split,
-            data_dir=config.data_dir,
-            sample_rate=config.sample_rate,
-            length=config.length,
-            seed=config.seed,
-            validation_fraction=config.validation_fraction,
-            resample=config.resample,
-            label=config.label,
-        )
-
-    train, test = part("train"), part("test")
-    validation = part("validation") if config.validation_fraction > 0 else test
-    if train.skipped:
-        say(f"{train.skipped} sounds of {config.dataset} are shorter than --length: left out")
-    return Splits(train, validation, test)
+def open_sounds(config: Config, split: str) -> data.AudioDataset:
+    """One part of the config's windows of sound."""
+    return data.load_audio(
+        config.dataset,
+        split,
+        data_dir=config.data_dir,
+        sample_rate=config.sample_rate,
+        length=config.length,
+        seed=config.seed,
+        validation_fraction=config.validation_fraction,
+        resample=config.resample,
+        label=config.label,
+    )
 
 
-def build(config: Config, splits: Splits[data.AudioDataset]) -> Setup:
+def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     """Makes the model, its step, and what is measured and drawn of it."""
-    names = splits.train.class_names if config.class_conditional else None
-    if names is not None:
-        require_labels(config.dataset, splits)
+    names = spec.class_names if config.class_conditional else None
     n_classes = None if names is None else len(names)
     model = autoregressive.WaveNet(
         config.density(),
@@ -176,20 +168,27 @@ def build(config: Config, splits: Splits[data.AudioDataset]) -> Setup:
         dtype=config.compute_dtype,
     )
     key_init, key_film, key_test = jax.random.split(jax.random.key(config.seed), 3)
-    rate = config.rate(len(splits.train))
-    tx = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate))
-    init = functools.partial(autoregressive.init, model, tx, ema_decay=config.ema_decay)
-    example = jax.tree.map(jnp.asarray, splits.train.take(np.arange(1)))
-    eval_step = jax.jit(autoregressive.eval_step)
+    adam = optax.adam(config.rate(n_examples))
+    tx = optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
+    eval_step = training.compile_eval(autoregressive.eval_step)
     sampler = Sampler((config.drawn_length, 1), n_classes, config.chunk)
     listener = Listener(names, config.sample_rate)
 
-    def score(dataset: data.AudioDataset, state: TrainState) -> Mapping[str, float]:
+    def init(train: data.AnyDataset) -> TrainState:
+        # Not compiled as a whole: layers of one shape share what each of them needs compiled.
+        example = jax.tree.map(jnp.asarray, data.some(train, 1))
+        cond = None if names is None else example["label"]
+        ema_decay = config.ema_decay
+        return autoregressive.init(
+            model, tx, key_init, example["audio"], cond=cond, ema_decay=ema_decay
+        )
+
+    def score(state: TrainState, dataset: data.AudioDataset) -> Mapping[str, float]:
         batches = data.evaluation_batches(dataset, min(16, len(dataset)))
         return evaluation.average(eval_step, state, batches)
 
-    def test(state: TrainState) -> Mapping[str, float | str]:
-        means = score(splits.test, state)
+    def test(state: TrainState, dataset: data.AudioDataset) -> Mapping[str, float | str]:
+        means = score(state, dataset)
         metrics: dict[str, float | str] = {f"test/{name}": means[name] for name in means}
         metrics["test/nats_per_second"] = means["nll"] * config.sample_rate / config.length
         if listener.pitches is not None:
@@ -199,13 +198,12 @@ def build(config: Config, splits: Splits[data.AudioDataset]) -> Setup:
         return metrics
 
     return Setup(
-        # Not compiled as a whole: layers of one shape share what each of them needs compiled.
-        state=init(key_init, example["audio"], cond=None if names is None else example["label"]),
+        init=init,
         train_step=autoregressive.train_step,
-        validate=functools.partial(score, splits.validation),
-        film=lambda state: film(sampler, jax.random.fold_in(key_film, 0), state),
+        validate=lambda state, splits: score(state, splits.validation),
+        film=lambda state, splits: film(sampler, jax.random.fold_in(key_film, 0), state),
         test=test,
-        pictures=lambda state, run_dir: add_sounds(
+        pictures=lambda state, splits, run_dir: add_sounds(
             sampler, listener, key_test, state, config.draws, run_dir
         ),
         draw=sampler,
@@ -309,7 +307,7 @@ def add_sounds(
     )
 
 
-EXPERIMENT = Experiment("wavenet", __doc__, PRESETS, build, load)
+EXPERIMENT = Training("wavenet", __doc__, PRESETS, build=build, open=open_sounds)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from experiments.running.config import RunConfig, UsageError, length, require_at_least
+from experiments.running.config import Labels, RunConfig
+from experiments.running.options import UsageError, length, require_at_least, when, where
 from gen_jax import adversarial
 from gen_jax.adversarial import gan, losses
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
@@ -113,7 +114,9 @@ class GANConfig(GameConfig):
     and 2.5 times the learning rate."""
     network: Literal["conv", "dense", "residual"] = "conv"
     """DCGAN's, the first paper's, or WGAN-GP's."""
-    upsample: Literal["deconv", "resize", "shuffle"] | None = None
+    upsample: Literal["deconv", "resize", "shuffle"] | None = when(
+        None, network=("conv", "residual")
+    )
     """How a generator of images doubles the sides; default the network's own."""
     norm: Normalization | None = None
     """Of the discriminator; default batch, but spectral for minimax and hinge, layer for
@@ -122,7 +125,9 @@ class GANConfig(GameConfig):
     """Updates of the discriminator for each of the generator; default the loss's own."""
     penalty: Literal["wgan-gp", "r1", "none"] | None = None
     """On the discriminator's gradient; default the loss's own."""
-    penalty_weight: float | None = None
+    penalty_weight: float | None = where(
+        None, lambda config: config.recipe.penalty is not None, "a penalty: --penalty wgan-gp or r1"
+    )
     """Default the loss's own."""
     class_conditional: bool = False
     """Make images of a class that is asked for."""
@@ -133,13 +138,12 @@ class GANConfig(GameConfig):
     def __post_init__(self):
         super().__post_init__()
         require_at_least(1, self, "d_steps", "updates")
-        if self.penalty_weight is not None:
-            if not self.penalty_weight > 0.0:
-                raise UsageError(f"--penalty-weight must be positive, got {self.penalty_weight}")
-            if self.recipe.penalty is None:
-                raise UsageError("--penalty-weight wants a penalty: --penalty wgan-gp or r1")
-        if self.upsample is not None and self.network == "dense":
-            raise UsageError("--upsample means nothing to a dense network")
+        if self.penalty_weight is not None and not self.penalty_weight > 0.0:
+            raise UsageError(f"--penalty-weight must be positive, got {self.penalty_weight}")
+
+    @property
+    def labels(self) -> Labels:
+        return "required" if self.class_conditional else "unused"
 
     def total_steps(self, n_examples: int) -> int:
         """The step at which training ends, for a training set of ``n_examples``."""

@@ -1,31 +1,35 @@
 """Scores of a generator's images against real ones, all with the provenance they hold for."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from gen_jax import adversarial, data, evaluation
+from gen_jax import adversarial, data, evaluation, training
 from gen_jax.adversarial.gan import GANState
 from gen_jax.evaluation import digits
 from gen_jax.evaluation.provenance import Provenance, Score
-from gen_jax.typing import Array, PRNGKey
+from gen_jax.typing import Array, Batch, PRNGKey
 
 CHUNK = 200  # images generated, or judged, at a time: one compiled shape for all numbers of them
 
 
-@jax.jit
-def _draw_chunk(key: PRNGKey, state: GANState, first: Array) -> jax.Array:
-    return adversarial.sample(state, key, CHUNK, first=first)  # pyright: ignore
-
-
 def draw(key: PRNGKey, state: GANState, n: int) -> np.ndarray:
     """Generates ``n`` images, uint8, in chunks; a conditional generator's classes come in turn."""
-    parts = [
-        np.asarray(_draw_chunk(key, state, jnp.asarray(first))) for first in range(0, n, CHUNK)
-    ]
-    return np.concatenate(parts)[:n]
+    numbers = np.arange(n + -n % CHUNK).reshape(-1, CHUNK)
+    return np.concatenate([_drawn()((key, state), {"number": some}) for some in numbers])[:n]
+
+
+@functools.cache
+def _drawn() -> Callable[..., np.ndarray]:
+    return training.compile_eval(_draw, training.local_mesh())
+
+
+def _draw(given: tuple[PRNGKey, GANState], batch: Batch) -> Array:
+    key, state = given
+    return adversarial.sample(state, key, numbers=batch["number"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Judge:
 
     def __init__(self) -> None:
         self.classifier = digits.load()
+        self._read = training.compile_eval(_read, training.local_mesh())
 
     @classmethod
     def of(cls, shape: tuple[int, ...]) -> "Judge | None":
@@ -54,7 +59,7 @@ class Judge:
     def __call__(self, images: np.ndarray) -> Judged:
         """Reads images [n, H, W, C], in chunks."""
         parts = [
-            jax.device_get(_read(self.classifier, _padded(images[first : first + CHUNK])))
+            self._read(self.classifier, {"image": _padded(images[first : first + CHUNK])})
             for first in range(0, len(images), CHUNK)
         ]
         features, log_probs = (
@@ -63,9 +68,8 @@ class Judge:
         return Judged(features, log_probs)
 
 
-@jax.jit
-def _read(classifier: digits.DigitClassifier, image: Array) -> tuple[Array, Array]:
-    features, logits = classifier(image)
+def _read(classifier: digits.DigitClassifier, batch: Batch) -> tuple[Array, Array]:
+    features, logits = classifier(batch["image"])  # pyright: ignore[reportArgumentType]
     return features, jax.nn.log_softmax(logits)
 
 
@@ -73,20 +77,15 @@ def _padded(images: np.ndarray) -> np.ndarray:
     return np.pad(images, ((0, CHUNK - len(images)), *((0, 0),) * (images.ndim - 1)))
 
 
-def scores(
-    judge: Judge, fake: np.ndarray, dataset: data.Dataset, source: str, *, seed: int
-) -> list[Score]:
-    """Every score of generated images against a whole set of real ones.
-
-    ``source`` is the set's name as the command line gives it.
-    """
+def scores(judge: Judge, fake: np.ndarray, dataset: data.Dataset, *, seed: int) -> list[Score]:
+    """Every score of generated images against a whole set of real ones."""
     real = dataset.take(np.arange(len(dataset)))["image"]
     x, y = judge(real), judge(fake)
     network = judge.classifier
     provenance = Provenance(
         network=network.name,
         digest=network.digest,
-        dataset=source,
+        dataset=dataset.name,
         split=dataset.split,
         n_reference=len(real),
         n_samples=len(fake),

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from experiments.running.config import UsageError
+from experiments.running.output import write_output
 
 
 def why_no_peer(dtype: str) -> str | None:
@@ -21,33 +21,6 @@ def why_no_peer(dtype: str) -> str | None:
     return None
 
 
-def require_writable(out: Path | None) -> None:
-    """Makes the folder of ``out``, and proves that the file can be written, before hours go by.
-
-    Raises ``UsageError`` where it cannot.
-    """
-    if out is None:
-        return
-    try:
-        if not out.parent.exists():
-            out.parent.mkdir(parents=True)
-        is_new = not out.exists()
-        with out.open("a"):
-            pass
-        if is_new:
-            out.unlink()
-    except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror}") from None
-
-
 def write_rows(result: dict[str, Any], out: Path) -> None:
     """Writes what was measured as JSON."""
-    write_file((json.dumps(result, indent=2) + "\n").encode(), out)
-
-
-def write_file(content: bytes, out: Path) -> None:
-    """Raises ``UsageError`` where it cannot be written, all the same: the disk is full, say."""
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror}") from None
+    write_output(out, json.dumps(result, indent=2) + "\n")

@@ -1,13 +1,16 @@
 """The encoders and decoders that the autoencoder's and the VAE's command lines choose from."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import numpy as np
 
-from experiments.running.config import RunConfig, UsageError
+from experiments.running.config import RunConfig
+from experiments.running.options import UsageError, when
 from gen_jax import data, latent
+
+CHUNK_BYTES = 2**26  # of images looked at together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,9 +18,9 @@ class LatentConfig(RunConfig):
     """What an encoder and its mirrored decoder are made of."""
 
     network: Literal["dense", "conv"] = "dense"
-    hidden: tuple[int, ...] = (200, 200)
+    hidden: tuple[int, ...] = when((200, 200), network="dense")
     """Units of each dense layer."""
-    features: tuple[int, ...] = (32, 64)
+    features: tuple[int, ...] = when((32, 64), network="conv")
     """Channels of each stride-2 convolution."""
 
     def __post_init__(self):
@@ -40,8 +43,11 @@ class LatentConfig(RunConfig):
         return latent.DenseDecoder(self.hidden[::-1], dtype=self.compute_dtype)
 
 
-def mean_image(dataset: data.Dataset, *, at_most: int = 10_000) -> np.ndarray:
+def mean_image(dataset: data.AnyDataset, *, at_most: int = 10_000) -> np.ndarray:
     """The mean of images all over a set, [H, W, C] in [0, 1]: where a decoder's bias starts."""
     places = np.linspace(0, len(dataset) - 1, min(len(dataset), at_most)).astype(np.int64)
-    image = dataset.take(places)["image"]
-    return image.mean(0, dtype=np.float64).astype(np.float32) / 255.0
+    few = max(1, CHUNK_BYTES // dataset.take(places[:1])["image"].nbytes)
+    total: Any = 0.0  # whole numbers, which float64 sums exactly in any order
+    for start in range(0, len(places), few):
+        total = total + dataset.take(places[start : start + few])["image"].sum(0, dtype=np.float64)
+    return (total / len(places)).astype(np.float32) / 255.0

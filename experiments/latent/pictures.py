@@ -21,7 +21,7 @@ def encode(state: TrainState, image: jax.Array) -> tuple[jax.Array, jax.Array]:
 def add_pictures(state: TrainState, run_dir: Path, *, test: data.Dataset) -> None:
     """Adds reconstructions, the latent space, and walks through it to the run's report."""
     model, params = state.model, state.eval_params
-    x = test.take(np.arange(min(len(test), 16)))["image"]
+    x = data.some(test, 16)["image"]
     mean, _ = encode(state, x)
     add_reconstructions(x, latent.decode(model, params, mean), run_dir)
     if model.latent_dim == 2:
@@ -79,7 +79,7 @@ def add_plane(state: TrainState, test: data.Dataset, run_dir: Path) -> None:
         caption="Decoded points of the latent plane, at equal steps of the prior's probability "
         "(through the Gaussian's inverse CDF).",
     )
-    codes = test.take(np.arange(min(len(test), 5000)))
+    codes = data.some(test, 5000)
     mean, _ = encode(state, codes["image"])
     if "label" in codes:
         reporting.add_picture(
@@ -89,7 +89,8 @@ def add_plane(state: TrainState, test: data.Dataset, run_dir: Path) -> None:
             title="Where test images are encoded",
             caption="Posterior means of test images, coloured by class, which training never saw.",
         )
-    x = latent.observe(model, jax.random.key(0), jnp.asarray(codes["image"][:4]))
+    four = jnp.asarray(data.some(test, 4)["image"])
+    x = latent.observe(model, jax.random.key(0), four)
     seen = np.asarray(images.to_uint8(model.likelihood.as_input(x)))
     mean, variance = encode(state, seen)
     reach = jnp.abs(mean) + 5.0 * jnp.sqrt(variance)  # where a posterior ends that q is close to

@@ -1,27 +1,25 @@
 """What the experiments with PixelCNNs and PixelRNNs share: options, training, and what is measured.
 
-An experiment adds its networks (``build``'s ``make_model``); pictures are in ``pixel_pictures``.
+An experiment adds its networks (``build``'s ``make_model``).
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
-import numpy as np
 import optax
 
 from experiments.pixels.pictures import add_pictures
 from experiments.pixels.sampler import Sampler
-from experiments.running.config import RunConfig, UsageError, free, require_at_least
-from experiments.running.harness import Setup, Splits
-from experiments.running.labels import count_classes
-from gen_jax import autoregressive, data, densities, evaluation
+from experiments.running.config import Labels, RunConfig
+from experiments.running.experiment import Splits
+from experiments.running.fitting import Setup
+from experiments.running.options import UsageError, free, require_at_least, when
+from gen_jax import autoregressive, data, densities, evaluation, training
 from gen_jax.autoregressive import Network
 from gen_jax.densities import Sequential
 from gen_jax.state import TrainState
-from gen_jax.typing import PRNGKey
 
 EXAMPLES = 32  # that a network's data-dependent start sees
 
@@ -42,7 +40,7 @@ DEFAULT: dict[str, Any] = {
     "steps": 900,
     "batch_size": 32,
     "learning_rate": 2e-3,
-    "decay_epochs": 3.2,
+    "decay_epochs": "run",
     "ema_decay": 0.99,
     "class_conditional": True,
     "steps_per_dispatch": 5,
@@ -51,7 +49,7 @@ DEFAULT: dict[str, Any] = {
 PAPER: dict[str, Any] = {
     "dataset": "tfds:mnist",
     "epochs": 100,
-    "decay_epochs": 100,
+    "decay_epochs": "run",
     "ema_decay": 0.999,
 }
 
@@ -63,25 +61,25 @@ class PixelConfig(RunConfig):
     likelihood: Literal["bernoulli", "categorical", "mixture"] = "bernoulli"
     """bernoulli: black and white pixels; categorical: --levels each for itself; mixture: levels
     under a discretized mixture of logistics."""
-    binarization: Literal["dynamic", "threshold"] = "dynamic"
+    binarization: Literal["dynamic", "threshold"] = when("dynamic", likelihood="bernoulli")
     """How a Bernoulli likelihood sees gray pixels."""
-    levels: int = 256
+    levels: int = when(256, likelihood=("categorical", "mixture"))
     class_conditional: bool = False
     """Model p(x | class): samples by class, and classes by likelihood."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
-    clip_norm: float = 1.0
-    """Longer gradients are cut to this length."""
+    clip_norm: float | None = 1.0
+    """Longer gradients are cut to this length; None: to none."""
     layers: int = 7
     features: int = 32
     head_features: int = 64
     """Maps between the last layer and the outputs."""
     first_kernel: int = 7
     validation_images: int = free(1000)
-    """Validation images looked at during training: the first so many."""
+    """Validation images looked at during training, from all over the set."""
     nll_images: int | None = free(None)
-    """Test images that the likelihood is measured on: the first so many; default all."""
+    """Test images that the likelihood is measured on, from all over the set; default all."""
     compared_images: int = free(500)
-    """Test images compared by class, and with outliers: the first so many."""
+    """Test images compared by class, and with outliers, from all over the set."""
     chunk: int = free(64)
     """Images drawn at a time."""
 
@@ -93,8 +91,12 @@ class PixelConfig(RunConfig):
             raise UsageError(f"--first-kernel must be odd and 3 or more, got {self.first_kernel}")
         if not 2 <= self.levels <= 256:
             raise UsageError(f"--levels must lie in 2..256, got {self.levels}")
-        if not self.clip_norm > 0.0:
+        if self.clip_norm is not None and not self.clip_norm > 0.0:
             raise UsageError(f"--clip-norm must be positive, got {self.clip_norm}")
+
+    @property
+    def labels(self) -> Labels:
+        return "required" if self.class_conditional else "unused"
 
     def density(self) -> Sequential:
         """The likelihood that the options name."""
@@ -114,50 +116,64 @@ class PixelConfig(RunConfig):
     def tx(self, n_examples: int) -> optax.GradientTransformation:
         """The optimizer, for a training set of ``n_examples``."""
         kind = optax.adam if self.optimizer == "adam" else optax.rmsprop
-        rate = self.rate(n_examples)
-        return optax.chain(optax.clip_by_global_norm(self.clip_norm), kind(rate))
+        tx = kind(self.rate(n_examples))
+        if self.clip_norm is None:
+            return tx
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), tx)
 
 
 def build(
-    config: Any, splits: Splits, make_model: Callable[[Any, Sequential, int | None], Network]
+    config: Any,
+    spec: data.ExampleSpec,
+    n_examples: int,
+    make_model: Callable[[Any, Sequential, int | None], Network],
 ) -> Setup:
     """Makes the model, its step, and what is measured and drawn of it."""
-    n_classes = count_classes(splits, config.dataset) if config.class_conditional else None
+    n_classes = spec.n_classes if config.class_conditional else None
     model = make_model(config, config.density(), n_classes)
     key_init, key_film, key_validate, key_test = jax.random.split(jax.random.key(config.seed), 4)
-    tx = config.tx(len(splits.train))
-    init = functools.partial(autoregressive.init, model, tx, ema_decay=config.ema_decay)
-    examples = splits.train.take(np.arange(min(EXAMPLES, len(splits.train))))
-    cond = examples["label"] if n_classes is not None else None
-    eval_step = jax.jit(autoregressive.eval_step)
-    sampler = Sampler(splits.train.image_shape, n_classes, config.chunk)
-    few = np.arange(min(len(splits.validation), config.validation_images))
-    watched = splits.validation.select(few, "validation")
-    classes = splits.train.class_names
+    eval_step = training.compile_eval(autoregressive.eval_step)
+    sampler = Sampler(spec.shape, n_classes, config.chunk)
 
-    def validate(state: TrainState) -> Mapping[str, float]:
-        state = dataclasses.replace(state, key=key_validate)
-        return average(eval_step, state, watched)
+    def init(train: data.AnyDataset) -> TrainState:
+        examples = data.some(train, EXAMPLES)
+        cond = examples["label"] if n_classes is not None else None
+        start = jax.jit(
+            lambda key, image, cond: autoregressive.init(
+                model, config.tx(n_examples), key, image, cond=cond, ema_decay=config.ema_decay
+            )
+        )
+        return start(key_init, examples["image"], cond)
+
+    def validate(state: TrainState, splits: Splits) -> Mapping[str, float]:
+        watched = part(splits.validation, config.validation_images)
+        return average(eval_step, dataclasses.replace(state, key=key_validate), watched)
 
     return Setup(
-        state=jax.jit(init)(key_init, examples["image"], cond=cond),
+        init=init,
         train_step=autoregressive.train_step,
         validate=validate,
-        film=lambda state: sampler(
+        film=lambda state, splits: sampler(
             jax.random.fold_in(key_film, 0), state, n_classes or 16, quiet=True
         ),
-        test=lambda state: test_metrics(config, state, splits.test, eval_step, key_test),
-        pictures=functools.partial(
-            add_pictures,
+        test=lambda state, test: test_metrics(config, state, test, eval_step, key_test),
+        pictures=lambda state, splits, run_dir: add_pictures(
+            state,
+            run_dir,
             test=splits.test,
             sampler=sampler,
             key=key_test,
-            class_names=classes,
+            class_names=spec.class_names,
             compared=config.compared_images,
         ),
         draw=sampler,
         best=("nll", "min"),
     )
+
+
+def part(dataset: data.Dataset, n: int | None) -> data.Dataset:
+    """``n`` images from all over a set; None: all."""
+    return dataset if n is None else dataset.select(data.spread(len(dataset), n), dataset.split)
 
 
 def average(
@@ -174,14 +190,14 @@ def test_metrics(
     state: TrainState,
     test: data.Dataset,
     eval_step: evaluation.EvalStep,
-    key: PRNGKey,
+    key: jax.Array,
 ) -> Mapping[str, float | str]:
     """The likelihood of the test images."""
     state = dataclasses.replace(state, key=key)  # not the key that training used
-    n = min(len(test), config.nll_images or len(test))
-    means = average(eval_step, state, test.select(np.arange(n), "test"))
+    measured = part(test, config.nll_images)
+    means = average(eval_step, state, measured)
     metrics: dict[str, float | str] = {f"test/{name}": value for name, value in means.items()}
-    metrics["nll_images"] = n
+    metrics["nll_images"] = len(measured)
     metrics["likelihood"] = config.density_name
     if config.likelihood == "bernoulli":
         metrics["binarization"] = config.binarization

@@ -10,10 +10,10 @@ from scipy.special import logsumexp
 from scipy.stats import rankdata
 
 from experiments.pixels.sampler import Sampler
-from gen_jax import autoregressive, data, images, reporting
+from gen_jax import autoregressive, data, images, reporting, training
 from gen_jax.reporting import plots
 from gen_jax.state import TrainState
-from gen_jax.typing import PRNGKey
+from gen_jax.typing import Batch, PRNGKey
 
 COLUMNS = 10
 COMPLETIONS = 3
@@ -31,11 +31,11 @@ def add_pictures(
 ) -> None:
     """Adds samples, completions, likelihoods by class, and outliers to the run's report.
 
-    The likelihoods of the first ``compared`` test images are looked at one by one.
+    The likelihoods of ``compared`` test images from all over the set are looked at one by one.
     """
     keys = jax.random.split(key, 3)
     add_samples(state, run_dir, sampler, keys[0])
-    examples = test.take(np.arange(min(len(test), compared)))
+    examples = data.some(test, compared)
     add_completions(state, run_dir, sampler, keys[1], examples)
     scores = Scores(state, keys[2])
     if "label" in examples:
@@ -68,9 +68,10 @@ def add_completions(
     examples: dict[str, np.ndarray],
 ) -> None:
     """Adds test images whose lower half the model draws: what was, what it saw, and its answers."""
-    n = min(COLUMNS, len(examples["image"]))
+    shown = data.spread(len(examples["image"]), COLUMNS)
+    n = len(shown)
     likelihood = state.model.likelihood  # pyright: ignore[reportAttributeAccessIssue]
-    seen = likelihood.to_data(likelihood.quantize(jnp.asarray(examples["image"][:n])))
+    seen = likelihood.to_data(likelihood.quantize(jnp.asarray(examples["image"][shown])))
     original = np.asarray(seen)
     mask = np.zeros((n, *original.shape[1:3], 1), bool)
     mask[:, : original.shape[1] // 2] = True
@@ -80,7 +81,7 @@ def add_completions(
         key,
         state,
         len(places),
-        label=examples["label"][places] if knows_classes else None,
+        label=examples["label"][shown[places]] if knows_classes else None,
         evidence=autoregressive.Evidence(original[places], mask[places]),  # pyright: ignore
         quiet=True,
     )
@@ -101,23 +102,18 @@ class Scores:
     def __init__(self, state: TrainState, key: PRNGKey):
         self.state, self.key = state, key
         self.n_classes = state.model.n_classes  # pyright: ignore[reportAttributeAccessIssue]
-
-        @jax.jit
-        def nll(state: TrainState, key: PRNGKey, image: jax.Array, label: jax.Array | None):
-            model = state.model
-            return -autoregressive.log_prob(model, state.eval_params, image, cond=label, key=key)  # pyright: ignore
-
-        self._nll = nll
+        self._nll = training.compile_eval(_nll, training.local_mesh())
 
     def __call__(self, image: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
         """[N], in chunks; ``label`` [N] where the model knows classes."""
         size = min(100, len(image))
+        examples = {"image": image} | ({} if label is None else {"label": label.astype(np.int32)})
         parts = []
         for start in range(0, len(image), size):
             places = np.minimum(np.arange(start, start + size), len(image) - 1)
-            told = None if label is None else jnp.asarray(label[places], jnp.int32)
             key = jax.random.fold_in(self.key, start)  # one binarization for all classes
-            parts.append(np.asarray(self._nll(self.state, key, image[places], told)))
+            batch = {name: x[places] for name, x in examples.items()}
+            parts.append(self._nll((key, self.state), batch))
         return np.concatenate(parts)[: len(image)]
 
     def by_class(self, image: np.ndarray) -> np.ndarray:
@@ -131,6 +127,18 @@ class Scores:
         """[N]: of p(x), the mean of p(x | class) over all classes, each as probable."""
         nll = self.by_class(image)
         return np.log(nll.shape[1]) - logsumexp(-nll, axis=1)
+
+
+def _nll(given: tuple[PRNGKey, TrainState], batch: Batch) -> jax.Array:
+    key, state = given
+    label = batch.get("label")
+    return -autoregressive.log_prob(
+        state.model,  # pyright: ignore[reportArgumentType]
+        state.eval_params,
+        batch["image"],
+        cond=label,
+        key=key,
+    )
 
 
 def add_classes(
@@ -168,7 +176,7 @@ def add_classes(
 
 def add_outliers(run_dir: Path, scores: Scores, image: np.ndarray) -> None:
     """Adds likelihoods of test images beside the same inverted, and with their pixels shuffled."""
-    image = image[:200]
+    image = image[data.spread(len(image), 200)]
     order = np.random.default_rng(0).permutation(image[0].size // image.shape[-1])
     shuffled = image.reshape(len(image), -1, image.shape[-1])[:, order].reshape(image.shape)
     kinds = {"test images": image, "inverted": 255 - image, "shuffled": shuffled}

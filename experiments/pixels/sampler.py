@@ -6,19 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from gen_jax import autoregressive
+from gen_jax import autoregressive, training
 from gen_jax.state import TrainState
 from gen_jax.typing import PRNGKey
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sampler:
-    """Draws examples of ``shape`` (*space, C), ``chunk`` at a time by one compiled program; classes
-    in turn."""
+    """Draws examples of ``shape`` (*space, C), ``chunk`` at a time by one compiled program on all
+    devices; classes in turn."""
 
     shape: tuple[int, ...]
     n_classes: int | None
@@ -37,29 +36,37 @@ class Sampler:
         """``n`` examples as they are stored. ``label`` [n] and ``evidence`` (of n examples) are the
         caller's."""
         chunk = min(self.chunk, n)
+        examples: dict[str, Any] = {"number": np.arange(n)}
         if label is None and self.n_classes is not None:
             label = np.arange(n) % self.n_classes
+        if label is not None:
+            examples["label"] = np.asarray(label, np.int32)
+        if evidence is not None:
+            examples |= {"data": np.asarray(evidence.data), "mask": np.asarray(evidence.mask)}
         starts = range(0, n, chunk)
         parts = []
         for start in tqdm(starts, unit=f" × {chunk} drawn", disable=quiet or len(starts) < 2):
             places = np.minimum(np.arange(start, start + chunk), n - 1)  # the last chunk is padded
-            told = None if label is None else jnp.asarray(label[places], jnp.int32)
-            fixed = jax.tree.map(lambda x, places=places: jnp.asarray(x[places]), evidence)
-            parts.append(np.asarray(self._draw(key, state, chunk, told, fixed, start)))
+            parts.append(
+                self._draw((key, state), {name: x[places] for name, x in examples.items()})
+            )
         return np.concatenate(parts)[:n]
 
     @functools.cached_property
-    def _draw(self) -> Callable[..., jax.Array]:
-        @functools.partial(jax.jit, static_argnames="n")
-        def draw(key: PRNGKey, state: TrainState, n: int, label: Any, evidence: Any, first: int):
+    def _draw(self) -> Callable[..., np.ndarray]:
+        def draw(given: tuple[PRNGKey, TrainState], batch: dict[str, Any]) -> jax.Array:
+            key, state = given
+            evidence = None
+            if "data" in batch:
+                evidence = autoregressive.Evidence(batch["data"], batch["mask"])  # pyright: ignore
             return autoregressive.sample(
                 state.model,
                 state.eval_params,
                 key,
-                (n, *self.shape),
-                cond=label,
+                (len(batch["number"]), *self.shape),
+                cond=batch.get("label"),
                 evidence=evidence,
-                first_example=first,
+                numbers=batch["number"],
             )
 
-        return draw
+        return training.compile_eval(draw, training.local_mesh())

@@ -1,32 +1,23 @@
-"""The options that every experiment shares, and how a command line becomes them."""
+"""The options that every experiment shares."""
 
 import dataclasses
-import difflib
 import math
-import re
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import optax
-import tyro
 
+from experiments.running.options import (
+    UsageError,
+    dashed,
+    free,
+    length,
+    require_at_least,
+    require_seed,
+)
 
-class UsageError(Exception):  # no ValueError: tyro would box those in its own words
-    """A mistake of the user's on the command line; its text is one line for them to read."""
-
-
-def free(default: Any) -> Any:
-    """A field that does not make a run another run: changing it still resumes the same folder."""
-    return dataclasses.field(default=default, metadata={"identity": False})
-
-
-def length() -> Any:
-    """A free field that says how long to train: what the command line gives takes the place of all
-    the preset's."""
-    return dataclasses.field(default=None, metadata={"identity": False, "length": True})
+Labels = Literal["unused", "optional", "required"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,10 +39,25 @@ class DataConfig:
 
     run_dir: Path | None = free(None)
     """The run's folder; default runs/EXPERIMENT/PRESET[-DATASET]. The same folder resumes."""
+    accept_changed_data: bool = free(False, before=False)
+    """Resume a run whose data has changed since it was started."""
     seed: int = 0
     """Everything random follows from it: initialization, noise, order of the data."""
     quiet: bool = free(False)
     """No progress on the terminal."""
+
+    def __post_init__(self):
+        require_seed(self.seed)
+        require_at_least(1, self, "image_size")
+        if not 0.0 <= self.validation_fraction < 1.0:
+            raise UsageError(
+                f"--validation-fraction must lie in [0, 1), got {self.validation_fraction}"
+            )
+
+    @property
+    def labels(self) -> Labels:
+        """Whether the model reads labels: always, or where there are some."""
+        return "unused"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,17 +69,18 @@ class RunConfig(DataConfig):
     epochs: float | None = length()
     """Train for so many passes over the training images."""
     batch_size: int = 128
-    """Images a step, over all devices."""
+    """Images an update, over all devices."""
     learning_rate: float = 1e-3
-    decay_epochs: float | None = None
-    """Let the learning rate fall along a cosine, to zero after so many epochs; default constant."""
+    decay_epochs: float | Literal["run"] | None = None
+    """Let the learning rate fall along a cosine, to zero after so many epochs; with "run", over the
+    length that the run is first started with. Default constant."""
     ema_decay: float | None = None
     """Evaluate and sample with an average of the parameters that decays so much a step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """What networks compute in; parameters and losses stay float32."""
+    """What networks compute in; parameters, last layers and losses stay float32."""
 
     steps_per_dispatch: int = free(50)
-    """At most so many steps in one compiled call."""
+    """At most so many steps in one compiled call; fewer where their batches are large."""
     compile: Literal["jit", "pmap"] = free("jit")
     """How the step is spread over devices."""
     evaluations: int = free(8)
@@ -84,18 +91,21 @@ class RunConfig(DataConfig):
     """Checkpoints kept, besides the best."""
 
     coordinator: str | None = free(None)
-    """HOST:PORT of process 0, for a run of several processes that no cluster tells of itself."""
+    """HOST:PORT of process 0, for a run of several processes that no cluster manager starts."""
     num_processes: int | None = free(None)
     process_id: int | None = free(None)
     distributed: bool = free(False)
     """Several hosts whose cluster (TPU pod, SLURM, ...) JAX detects by itself."""
 
     def __post_init__(self):
+        super().__post_init__()
         names = ("batch_size", "steps_per_dispatch", "evaluations", "checkpoint_every", "keep")
         require_at_least(1, self, *names)
         for name in ("steps", "epochs", "learning_rate", "decay_epochs"):
             value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
+            if value in (None, "run"):
+                continue
+            if not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"--{dashed(name)} must be positive, got {value}")
         if self.ema_decay is not None and not 0.0 <= self.ema_decay < 1.0:
             raise UsageError(f"--ema-decay must lie in [0, 1), got {self.ema_decay}")
@@ -105,72 +115,38 @@ class RunConfig(DataConfig):
         """The dtype that networks compute in."""
         return jnp.dtype(self.dtype)
 
-    def rate(self, n_examples: int) -> optax.Schedule:
-        """The learning rate by step, for a training set of ``n_examples``."""
-        if self.decay_epochs is None:
-            return optax.constant_schedule(self.learning_rate)
-        steps = max(1, round(self.decay_epochs * n_examples / self.batch_size))
-        return optax.cosine_decay_schedule(self.learning_rate, steps)
+    @property
+    def examples_per_step(self) -> int:
+        """Training examples that one step reads."""
+        return self.batch_size
 
     def total_steps(self, n_examples: int) -> int:
         """The step at which training ends, for a training set of ``n_examples``."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None, "a preset says how long it trains"
-        return max(1, round(self.epochs * n_examples / self.batch_size))
+        return max(1, round(self.epochs * n_examples / self.examples_per_step))
 
+    def decay_steps(self, n_examples: int) -> int | None:
+        """Steps after which the learning rate is zero; None where it is constant."""
+        if self.decay_epochs is None:
+            return None
+        assert self.decay_epochs != "run", "settled by ``with_decay`` before it is used"
+        return max(1, round(self.decay_epochs * n_examples / self.examples_per_step))
 
-C = TypeVar("C")
+    def rate(self, n_examples: int) -> optax.Schedule:
+        """The learning rate by step, for a training set of ``n_examples``."""
+        steps = self.decay_steps(n_examples)
+        if steps is None:
+            return optax.constant_schedule(self.learning_rate)
+        return optax.cosine_decay_schedule(self.learning_rate, steps)
 
-
-def dashed(name: str) -> str:
-    """A field's name as the command line writes it."""
-    return name.replace("_", "-")
-
-
-def require_at_least(least: int, options: Any, *names: str) -> None:
-    """Raises ``UsageError`` where one of the named options is below ``least``; None passes."""
-    for name in names:
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{dashed(name)} must be {least} or more, got {value}")
-
-
-def help_text(docstring: str | None) -> str:
-    """A module's docstring as ``--help`` shows it: each example on a line of its own."""
-    return re.sub(r"(?m)^(?=python -m )", "    ", docstring or "")
-
-
-def parse(
-    presets: Mapping[str, C],
-    argv: Sequence[str] | None,
-    *,
-    prog: str,
-    description: str | None,
-) -> tuple[str, C]:
-    """Reads ``[PRESET] [--option value ...]`` and returns the preset's name and the config.
-
-    Raises:
-      UsageError: an unknown preset, or two options that say how long to train.
-      SystemExit: ``--help``, or an option that does not exist (with what tyro says of it).
-    """
-    args = list(sys.argv[1:] if argv is None else argv)
-    name = "default"
-    if args and not args[0].startswith("-"):
-        name = args.pop(0)
-    if name not in presets:
-        near = difflib.get_close_matches(name, presets, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UsageError(f"no preset {name!r}{hint}; there are {', '.join(presets)}")
-    preset: Any = presets[name]
-    given = {arg.split("=")[0] for arg in args}
-    fields = dataclasses.fields(preset)
-    known = [field.name for field in fields if "length" in field.metadata]
-    lengths = [f"--{name}" for name in known if f"--{name}" in given]
-    if len(lengths) > 1:
-        raise UsageError(f"{' and '.join(lengths)} say one thing: give one of them")
-    if lengths:
-        preset = dataclasses.replace(preset, **dict.fromkeys(known))
-    about = f"{help_text(description).strip()}\n\nPresets: {', '.join(presets)} (first argument)."
-    config = tyro.cli(type(preset), default=preset, args=args, prog=prog, description=about)
-    return name, config
+    def with_decay(self, saved: Any, n_examples: int) -> "RunConfig":
+        """The config with its decay as a number of epochs, where it is that of the run's length:
+        of the ``saved`` config's run where there is one, and else of this one."""
+        if self.decay_epochs != "run":
+            return self
+        epochs = self.total_steps(n_examples) * self.examples_per_step / n_examples
+        if saved is not None and saved.decay_epochs is not None:
+            epochs = saved.decay_epochs
+        return dataclasses.replace(self, decay_epochs=epochs)

@@ -1,46 +1,124 @@
-"""A finished run, opened again: its config, its model, and its newest good checkpoint."""
+"""A trained run, opened again: its config, its model, and its newest good checkpoint."""
 
 import dataclasses
+import importlib
 from pathlib import Path
 from typing import Any
 
-from experiments import autoencoder, began, gan, pixelcnn, pixelrnn, vae, wavenet
-from experiments.running.config import RunConfig, UsageError, dashed
-from experiments.running.harness import Experiment, Setup, built
-from gen_jax import training
+import numpy as np
 
-EXPERIMENTS: dict[str, Experiment] = {
-    module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (autoencoder, began, gan, pixelcnn, pixelrnn, vae, wavenet)
-}
+from experiments.running.config import RunConfig
+from experiments.running.experiment import describe
+from experiments.running.fitting import Setup, Training
+from experiments.running.options import ByChoice, UsageError, dashed
+from gen_jax import data, training
+
+COMMANDS = ("autoencoder", "began", "gan", "pixelcnn", "pixelrnn", "vae", "wavenet")
 
 
 @dataclasses.dataclass(frozen=True)
 class Reopened:
-    """A run's parts, with ``state`` as it was saved."""
+    """A run's parts, with ``state`` as it was saved.
 
-    experiment: Experiment
+    ``spec`` says what the run's examples are like, and ``record`` what its data was (None where an
+    earlier version made the run).
+    """
+
+    experiment: Training
     config: RunConfig
     setup: Setup
     state: Any
+    spec: data.ExampleSpec
+    record: dict[str, Any] | None
+
+    @property
+    def noun(self) -> str:
+        """What the examples are, for a sentence."""
+        return "images" if self.spec.kind == "image" else "sounds"
+
+    def test_set(self, dataset: str | None, **changes: object) -> data.AnyDataset:
+        """The run's own test examples, or those of another ``dataset`` whose classes have the same
+        names; ``changes`` that are not None are options for opening it.
+
+        Raises ``UsageError`` where they are not of the size of the run's, and ``training.RunError``
+        where the run's own have changed.
+        """
+        assert self.experiment.open is not None
+        given = {"dataset": dataset, **changes}
+        given = {name: value for name, value in given.items() if value is not None}
+        config = dataclasses.replace(self.config, **given)
+        test = self.experiment.open(config, "test")
+        found = test.example_spec
+        if found.shape != self.spec.shape:
+            raise UsageError(
+                f"the model is one of {self.noun} of {_size(self.spec)}, and those of "
+                f"{config.dataset} are {_size(found)}: --image-size and --channels make images fit"
+            )
+        if dataset is None and self.record is not None and self.record["test"] != describe(test):
+            raise training.RunError(
+                f"the test examples of {config.dataset} are not those that the run held out: name "
+                "the set with --dataset to measure on what it holds now"
+            )
+        names = self.spec.class_names
+        if self.config.labels == "unused" or names is None:
+            return test
+        if found.class_names is None:
+            raise UsageError(
+                f"the model reads labels, and the {self.noun} of {test.name} have none"
+            )
+        return test if found.class_names == names else test.with_classes(names)
 
 
-def reopen(run_dir: Path, *, step: int | None = None, **changes: object) -> Reopened:
-    """Opens a run folder, with ``changes`` to its config: another dataset to measure on, say.
+def reopen(run_dir: str | Path, *, step: int | None = None, **changes: object) -> Reopened:
+    """Opens a run folder, with ``changes`` to its config. Its data is not needed.
 
     Raises ``training.RunError`` where there is no run of a known experiment, or no checkpoint.
     """
+    run_dir = Path(run_dir)
     name, _ = training.experiment_of(run_dir)
-    if name not in EXPERIMENTS:
+    if name not in COMMANDS:
         raise training.RunError(
-            f"{run_dir} is a run of {name!r}; this works for {', '.join(EXPERIMENTS)}"
+            f"{run_dir} is a run of {name!r}; this works for {', '.join(COMMANDS)}"
         )
-    experiment = EXPERIMENTS[name]
-    saved = training.load_config(type(next(iter(experiment.presets.values()))), run_dir)
+    experiment: Training = importlib.import_module(f"experiments.{name}").EXPERIMENT
+    saved = training.load_config(_config_class(experiment), run_dir)
     given = {key: value for key, value in changes.items() if value is not None}
     for key in given:
         if not hasattr(saved, key):
             raise UsageError(f"--{dashed(key)} means nothing to a run of {name!r}")
     config = dataclasses.replace(saved, **given)
-    setup = built(experiment, config, experiment.load(config))
-    return Reopened(experiment, config, setup, training.restore(run_dir, setup.state, step=step))
+    record = training.load_data(run_dir)
+    if record is None:  # an earlier version's: only the data says what it was
+        splits = experiment.load(config)
+        assert splits is not None
+        spec, n_examples = splits.train.example_spec, len(splits.train)
+    else:
+        spec = data.ExampleSpec.from_json(record["example"])
+        n_examples = record["train"]["examples"]
+    setup = experiment.setup(config, spec, n_examples)
+    blank: Any = _Blank(spec)
+    template = setup.init(blank)
+    state = training.restore(run_dir, template, step=step)
+    return Reopened(experiment, config, setup, state, spec, record)
+
+
+def _config_class(experiment: Training) -> type[Any]:
+    preset = next(iter(experiment.presets.values()))
+    return type(next(iter(preset.presets.values())) if isinstance(preset, ByChoice) else preset)
+
+
+def _size(spec: data.ExampleSpec) -> str:
+    return "×".join(map(str, spec.shape))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Blank:
+    """One blank example, in the place of training data: what a state's shapes follow from."""
+
+    example_spec: data.ExampleSpec
+
+    def __len__(self) -> int:
+        return 1
+
+    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return self.example_spec.blank(len(indices))

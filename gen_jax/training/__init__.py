@@ -3,8 +3,16 @@
 from gen_jax.files import RunError
 from gen_jax.training.arrays import params_digest
 from gen_jax.training.checkpoint import restore, saved_metrics
+from gen_jax.training.config import applicable, applies
 from gen_jax.training.loop import FitResult, fit
-from gen_jax.training.run import Run, environment, experiment_of, load_config, open_run
+from gen_jax.training.run import (
+    Run,
+    environment,
+    experiment_of,
+    load_config,
+    load_data,
+    open_run,
+)
 from gen_jax.training.sharding import BatchSource, CompiledStep, compile_step, local_copy, make_mesh
 from gen_jax.training.signals import Interrupted
 
@@ -15,11 +23,14 @@ __all__ = [
     "Interrupted",
     "Run",
     "RunError",
+    "applicable",
+    "applies",
     "compile_step",
     "environment",
     "experiment_of",
     "fit",
     "load_config",
+    "load_data",
     "local_copy",
     "make_mesh",
     "open_run",

@@ -16,21 +16,21 @@ import platform
 import shlex
 import subprocess
 import sys
-import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import jax
 import numpy as np
 
 from gen_jax.files import RunError, write_atomically, writing
 from gen_jax.training.arrays import params_digest
+from gen_jax.training.config import Config, applicable, decode, encode, flat
 from gen_jax.typing import Params
 
 FORMAT = 1
-CONFIG, ENVIRONMENT = "config.json", "environment.json"
-Config = TypeVar("Config")
+CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", "data.json"
+START = {CONFIG, ENVIRONMENT, DATA}  # what a folder holds before any work
 _logger = logging.getLogger(__name__)
 
 
@@ -104,35 +104,50 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self.writes and _names(self.dir) <= {CONFIG, ENVIRONMENT}:
+        if kind is not None and self.writes and _names(self.dir) <= START:
             # A mistake found before any work: the corrected command must find no other run here.
-            for name in (CONFIG, ENVIRONMENT):
+            for name in START:
                 (self.dir / name).unlink(missing_ok=True)
         self.close()
 
 
-def open_run(run_dir: str | os.PathLike, *, experiment: str, preset: str, config: Any) -> Run:
+def open_run(
+    run_dir: str | os.PathLike,
+    *,
+    experiment: str,
+    preset: str,
+    config: Any,
+    data: Mapping[str, Any] | None = None,
+    accept_changed_data: bool = False,
+) -> Run:
     """Opens a run folder, or makes it.
 
     ``config`` is a frozen dataclass. Its fields with ``metadata={"identity": False}`` (how long to
     run, what to print) may differ from one start to the next; those of the newest that had work
-    to do are kept. Raises ``RunError`` where the folder holds another run (naming each
-    difference), holds something else, is in use by a live process, or cannot be written.
+    to do are kept. ``data`` describes what the run is trained on, in JSON's types; it is kept in
+    ``data.json``, and must be the same at each start unless ``accept_changed_data``.
+
+    Raises ``RunError`` where the folder holds another run (naming each difference), holds
+    something else, is in use by a live process, or cannot be written, and where the data changed.
     """
     folder = pathlib.Path(run_dir)
     content = {"format": FORMAT, "experiment": experiment, "preset": preset}
-    content["config"] = _encode(config)
-    if _decode(type(config), content["config"], "config") != config:
+    content["config"] = encode(config)
+    if decode(type(config), content["config"]) != applicable(config):
         raise TypeError(f"{type(config).__name__} does not come back equal from JSON: {config}")
+
+    def opened() -> Run:
+        return _open(folder, content, config, data, accept_changed_data)
+
     if jax.process_count() == 1:
-        return _open(folder, content, config)
+        return opened()
     from jax.experimental import multihost_utils
 
     # All processes go on or none: the others must not wait for a first one that gave up.
     run, error = Run(folder, experiment, preset, _json(content), None), None
     if run.writes:
         try:
-            run = _open(folder, content, config)
+            run = opened()
         except RunError as refused:
             error = refused
     if multihost_utils.broadcast_one_to_all(np.int32(error is not None)):
@@ -140,7 +155,13 @@ def open_run(run_dir: str | os.PathLike, *, experiment: str, preset: str, config
     return run
 
 
-def _open(folder: pathlib.Path, content: dict[str, Any], config: Any) -> Run:
+def _open(
+    folder: pathlib.Path,
+    content: dict[str, Any],
+    config: Any,
+    data: Mapping[str, Any] | None,
+    accept_changed_data: bool,
+) -> Run:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     names = content["experiment"], content["preset"]
@@ -148,10 +169,14 @@ def _open(folder: pathlib.Path, content: dict[str, Any], config: Any) -> Run:
     try:
         if (folder / CONFIG).exists():
             _refuse_another(folder, content, config)
+            if data is not None and not accept_changed_data:
+                _refuse_changed_data(folder, data)
         elif others := _names(folder):
             raise RunError(f"{folder} is not a run folder and not empty (it holds {min(others)})")
         else:
             run.write_config()
+        if data is not None:
+            write_atomically(folder / DATA, _json(data))
         if not (folder / ENVIRONMENT).exists():
             run.write_environment()
     except BaseException:
@@ -173,9 +198,23 @@ def load_config(cls: type[Config], run_dir: str | os.PathLike) -> Config:
     """
     saved = _read_config(pathlib.Path(run_dir))
     try:
-        return _decode(cls, saved["config"], "config")
+        return decode(cls, saved["config"])
     except ValueError as error:
         raise RunError(f"{run_dir}/config.json does not fit {cls.__name__}: {error}") from error
+
+
+def load_data(run_dir: str | os.PathLike) -> dict[str, Any] | None:
+    """What a run's data was when it was started, as ``open_run`` was given it.
+
+    None where an earlier version made the run. Raises ``RunError`` for a damaged record.
+    """
+    path = pathlib.Path(run_dir) / DATA
+    if not path.exists():
+        return None
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path} is damaged: not the JSON of a run's data") from error
 
 
 def experiment_of(run_dir: str | os.PathLike) -> tuple[str, str]:
@@ -256,21 +295,47 @@ def _lock(folder: pathlib.Path) -> typing.IO[str]:
 def _refuse_another(folder: pathlib.Path, content: dict[str, Any], config: Any) -> None:
     saved = _read_config(folder)
     free = {f.name for f in dataclasses.fields(config) if not f.metadata.get("identity", True)}
-    old = _flat({k: v for k, v in saved["config"].items() if k not in free})
-    new = _flat({k: v for k, v in content["config"].items() if k not in free})
-    for name in ("preset", "experiment"):
-        old, new = {name: saved[name], **old}, {name: content[name], **new}
-    missing = "(no such field)"
-    changes = [
-        f"{name}: {_shown(old.get(name, missing))} -> {_shown(new.get(name, missing))}"
-        for name in old | new
-        if name not in old or name not in new or old[name] != new[name]
-    ]
-    if changes:
+
+    def identity(run: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+        own = flat({k: v for k, v in fields.items() if k not in free})
+        return {"experiment": run["experiment"], "preset": run["preset"], **own}
+
+    old = identity(saved, _as_of_now(type(config), saved["config"]))
+    if changes := _changes(old, identity(content, content["config"])):
         raise RunError(
-            f"{folder} holds another run (old -> new): {'; '.join(changes)}"
+            f"{folder} holds another run (old -> new): {changes}"
             "; another config wants another folder"
         )
+
+
+def _as_of_now(cls: type[Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """Saved fields as this version saves them; unchanged where they are another class's."""
+    try:
+        return encode(decode(cls, fields))
+    except ValueError:
+        return fields
+
+
+def _refuse_changed_data(folder: pathlib.Path, data: Mapping[str, Any]) -> None:
+    """Raises ``RunError`` where the data is not that of the run's earlier starts."""
+    saved = load_data(folder)
+    if saved is None:
+        return  # of a version that kept no record
+    if changes := _changes(flat(saved), flat(data)):
+        raise RunError(
+            f"the data of {folder} has changed (old -> new): {changes}; images that were held out "
+            "may be trained on now: start another folder, or resume with --accept-changed-data"
+        )
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What differs between two flat records, field by field; empty where nothing does."""
+    missing = "(no such field)"
+    return "; ".join(
+        f"{name}: {_shown(old.get(name, missing))} -> {_shown(new.get(name, missing))}"
+        for name in {**old, **new}
+        if name not in old or name not in new or old[name] != new[name]
+    )
 
 
 def _read_config(folder: pathlib.Path) -> dict[str, Any]:
@@ -297,57 +362,5 @@ def _json(content: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _encode(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
-        return [_encode(x) for x in value]
-    return str(value) if isinstance(value, pathlib.PurePath) else value
-
-
-def _decode(hint: Any, value: Any, where: str) -> Any:
-    """Rebuilds what ``_encode`` made, as the field's type says."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _decode(args[0], value, where)
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = [a for a in args if a is not type(None)][:1]
-        return _decode(hint, value, where)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, dict):
-            raise ValueError(f"{where} must be an object, got {value!r}")
-        hints = typing.get_type_hints(hint, include_extras=True)
-        names = [f.name for f in dataclasses.fields(hint)]
-        if unknown := sorted(value.keys() - set(names)):
-            raise ValueError(f"unknown field {', '.join(unknown)} in {where}")
-        if missing := [name for name in names if name not in value]:
-            raise ValueError(f"missing field {', '.join(missing)} in {where}")
-        return hint(**{name: _decode(hints[name], value[name], name) for name in names})
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where} must be a list, got {value!r}")
-        items = (args[0],) * len(value) if args[1:] == (...,) else args
-        if len(items) != len(value):
-            raise ValueError(f"{where} must have {len(items)} values, got {value!r}")
-        return tuple(_decode(item, x, where) for item, x in zip(items, value, strict=True))
-    if isinstance(hint, type) and issubclass(hint, pathlib.PurePath):
-        return hint(value)
-    wanted = {bool: bool, int: int, float: float | int, str: str}.get(hint, object)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and hint in (int, float)):
-        raise ValueError(f"{where} must be {getattr(hint, '__name__', hint)}, got {value!r}")
-    return value
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 64 else f"{text[:60]} ..."

@@ -8,8 +8,8 @@ import pytest
 import safetensors.numpy
 
 from experiments import train_digit_classifier
-from experiments.running.config import UsageError
-from experiments.running.harness import run
+from experiments.running.options import UsageError
+from experiments.running.run import run
 from gen_jax import data
 from gen_jax.evaluation import digits, weights
 from gen_jax.evaluation.resize import resize

@@ -10,7 +10,7 @@ from jax import lax
 from PIL import Image
 
 from experiments import convert_inception
-from experiments.running.config import UsageError
+from experiments.running.options import UsageError
 from gen_jax.evaluation import inception, weights
 from gen_jax.nn.conv import conv
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from experiments import began, evaluate, gan, mixture, sample
 from experiments.adversarial.models import RECIPES, GANConfig, make_networks
-from experiments.running.config import UsageError
-from experiments.running.harness import fit, load_splits, run
-from experiments.running.study import run_study
+from experiments.running.fitting import fit
+from experiments.running.options import UsageError
+from experiments.running.run import run
 from gen_jax import training
 from gen_jax.adversarial import losses
 from gen_jax.reporting.pictures import read_entries
@@ -80,7 +80,7 @@ def test_a_trained_run_is_sampled_and_evaluated(trained, tmp_path, capsys):
 def test_began_and_the_ring_run(tmp_path):
     folder = run(began.EXPERIMENT, ["smoke", "--run-dir", str(tmp_path / "began"), "--quiet"])
     assert set(json.loads((folder / "summary.json").read_text())["metrics"]) >= SCORES
-    folder = run_study(mixture.STUDY, ["smoke", "--run-dir", str(tmp_path / "ring"), "--quiet"])
+    folder = run(mixture.EXPERIMENT, ["smoke", "--run-dir", str(tmp_path / "ring"), "--quiet"])
     metrics = json.loads((folder / "summary.json").read_text())["metrics"]
     assert 0 <= metrics["test/modes_wasserstein"] <= mixture.MODES
     assert {entry.name for entry in read_entries(folder)} == {"ring", "modes"}

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments import benchmark_sampling
-from experiments.running.config import UsageError
+from experiments.running.options import UsageError
 
 pytestmark = pytest.mark.smoke
 TORCH = importlib.util.find_spec("torch") is not None

@@ -13,7 +13,7 @@ import pytest
 from experiments import benchmark_training
 from experiments.benchmarks import rows, training_cases
 from experiments.benchmarks.training_cases import AutoregressiveCase
-from experiments.running.config import UsageError
+from experiments.running.options import UsageError
 from gen_jax.autoregressive import GatedPixelCNN, PixelCNNPlusPlus
 from gen_jax.densities import LogisticMixture
 from gen_jax.latent import autoencoder

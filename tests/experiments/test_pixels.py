@@ -11,9 +11,10 @@ from PIL import Image
 
 from experiments import evaluate, pixelcnn, pixelrnn, sample
 from experiments.pixels.pictures import Scores
-from experiments.running.config import UsageError
-from experiments.running.harness import Experiment, run
+from experiments.running.experiment import Experiment
+from experiments.running.options import UsageError
 from experiments.running.reopened import reopen
+from experiments.running.run import run
 
 pytestmark = pytest.mark.smoke
 
@@ -100,7 +101,7 @@ def test_a_run_is_sampled_in_chunks_and_evaluated_again(gated_run, tmp_path):
 
 
 def test_the_readmes_script_draws_from_a_run(gated_run):
-    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
     (script,) = (
         block for block in re.findall("```python\n(.*?)```", readme, re.S) if "reopen" in block
     )

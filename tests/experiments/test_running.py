@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 
 from experiments import autoencoder, evaluate, gan, sample, vae
-from experiments.running.config import UsageError, parse
-from experiments.running.harness import Experiment, run
+from experiments.running.experiment import Experiment
+from experiments.running.options import UsageError, parse
+from experiments.running.run import run
 from gen_jax import data, training
 
 pytestmark = pytest.mark.smoke
-HERE = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def start(experiment: Experiment, folder: pathlib.Path, *options: str) -> pathlib.Path:
@@ -143,7 +144,7 @@ def test_a_cosine_reaches_zero_after_its_epochs_however_long_the_run_is():
 def test_a_mistake_on_the_command_line_is_one_line(options, message):
     done = subprocess.run(
         [sys.executable, "-m", "experiments.vae", *options],
-        cwd=HERE,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,
@@ -206,7 +207,7 @@ def test_two_processes_train_one_run(tmp_path):
     processes = [
         subprocess.Popen(
             [*command, "--num-processes", "2", "--process-id", str(i)],
-            cwd=HERE,
+            cwd=ROOT,
             env=environment,
             text=True,
             stdout=subprocess.PIPE,

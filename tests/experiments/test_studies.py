@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from experiments import classical, features
-from experiments.running.config import UsageError
-from experiments.running.study import Study, run_study
+from experiments.running.experiment import Study
+from experiments.running.options import UsageError
+from experiments.running.run import run
 from gen_jax import data, training
 from gen_jax.classical import kmeans
 
@@ -18,14 +19,14 @@ pytestmark = pytest.mark.smoke
 
 
 def start(study: Study, folder: pathlib.Path, *options: str) -> dict:
-    run_study(study, ["smoke", "--run-dir", str(folder), "--quiet", *options])
+    run(study, ["smoke", "--run-dir", str(folder), "--quiet", *options])
     return json.loads((folder / "summary.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def classical_run(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("runs") / "classical"
-    start(classical.STUDY, folder)
+    start(classical.EXPERIMENT, folder)
     return folder
 
 
@@ -56,7 +57,7 @@ def test_classical_finds_digits_and_shows_them(classical_run):
 
 def test_the_same_command_again_says_that_nothing_is_left(classical_run, capsys):
     before = {path.name: path.read_bytes() for path in classical_run.glob("*.json")}
-    start(classical.STUDY, classical_run, "--data-dir", "elsewhere")
+    start(classical.EXPERIMENT, classical_run, "--data-dir", "elsewhere")
     assert "Nothing left to do" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in classical_run.glob("*.json")} == before
     assert set(before) == {"config.json", "environment.json", "summary.json"}
@@ -64,7 +65,7 @@ def test_the_same_command_again_says_that_nothing_is_left(classical_run, capsys)
 
 def test_another_config_on_the_same_folder_is_refused(classical_run):
     with pytest.raises(training.RunError, match="clusters: 10 -> 11"):
-        start(classical.STUDY, classical_run, "--clusters", "11")
+        start(classical.EXPERIMENT, classical_run, "--clusters", "11")
 
 
 def test_classical_does_without_labels(tmp_path):
@@ -74,7 +75,7 @@ def test_classical_does_without_labels(tmp_path):
     for i in range(40):
         Image.fromarray(random.integers(0, 256, (9, 8, 3), np.uint8)).save(photos / f"{i}.png")
     options = ["--dataset", f"folder:{photos}", "--image-size", "8", "--clusters", "3"]
-    summary = start(classical.STUDY, tmp_path / "run", *options, "--components", "5")
+    summary = start(classical.EXPERIMENT, tmp_path / "run", *options, "--components", "5")
     assert "test/purity" not in summary["metrics"]
     assert summary["metrics"]["train/inertia"] > 0
 
@@ -104,13 +105,13 @@ def test_a_class_that_a_cluster_does_not_hold_is_not_listed(tmp_path):
 )
 def test_mistakes_are_one_line(tmp_path, options, message):
     with pytest.raises(UsageError, match=message):
-        start(classical.STUDY, tmp_path / "run", *options)
+        start(classical.EXPERIMENT, tmp_path / "run", *options)
 
 
 @pytest.fixture(scope="module")
 def features_run(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("runs") / "features"
-    start(features.STUDY, folder)
+    start(features.EXPERIMENT, folder)
     return folder
 
 
@@ -140,9 +141,9 @@ def test_features_want_labels(tmp_path):
     for i in range(30):
         Image.fromarray(np.full((8, 8), i, np.uint8)).save(photos / f"{i}.png")
     with pytest.raises(UsageError, match=r"compared by their classes, and folder:.* has none"):
-        start(features.STUDY, tmp_path / "run", "--dataset", f"folder:{photos}")
+        start(features.EXPERIMENT, tmp_path / "run", "--dataset", f"folder:{photos}")
 
 
 def test_labels_that_cannot_be_balanced_are_one_line(tmp_path):
     with pytest.raises(UsageError, match="--n-labels must be multiples of the 10 classes, got 15"):
-        start(features.STUDY, tmp_path / "run", "--n-labels", "15")
+        start(features.EXPERIMENT, tmp_path / "run", "--n-labels", "15")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, sample, wavenet
-from experiments.running.config import UsageError
-from experiments.running.harness import run
+from experiments.running.options import UsageError
 from experiments.running.reopened import reopen
+from experiments.running.run import run
 from gen_jax import data
 from gen_jax.data.sounds import strings
 

@@ -1,0 +1,156 @@
+"""Experiments that train a model: what an experiment says of it, and how it is fitted."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from experiments.running.config import RunConfig
+from experiments.running.experiment import Experiment, Findings, Job, Splits, Summary
+from experiments.running.options import UsageError
+from experiments.running.terminal import say
+from gen_jax import data, images, training
+from gen_jax.typing import PRNGKey
+
+State = Any  # a family's own, with ``step`` and ``params``
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A config made real for examples of a kind: all of it but the data, which is handed in.
+
+    ``init(train)`` draws the state before the first step, ``validate(state, splits)`` gives metrics
+    on held-out examples during training, ``film(state, splits)`` a batch of uint8 images to watch,
+    ``test(state, test)`` the numbers of the summary, ``draw(key, state, n)`` new examples where the
+    model can, and ``pictures(state, splits, run_dir)`` adds to the report. The checkpoint whose
+    validation metric ``best`` is lowest ("min") or highest is kept. Where ``sample_rate`` is given,
+    examples are sounds: int16 [n, T, C].
+    """
+
+    init: Callable[[data.AnyDataset], State]
+    train_step: Callable[..., Any]
+    validate: Callable[[State, Splits[Any]], Mapping[str, float]]
+    film: Callable[[State, Splits[Any]], np.ndarray]
+    test: Callable[[State, Any], Mapping[str, float | int | str]]
+    pictures: Callable[[State, Splits[Any], Path], None]
+    best: tuple[str, Literal["min", "max"]] | None
+    draw: Callable[[PRNGKey, State, int], np.ndarray] | None = None
+    sample_rate: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Experiment):
+    """An experiment that trains the model of ``build(config, spec, n_examples)``.
+
+    ``spec`` says what an example is like, and ``n_examples`` how many there are to train on: a
+    model is built without its data.
+    """
+
+    _: dataclasses.KW_ONLY
+    build: Callable[[Any, data.ExampleSpec, int], Setup]
+
+    def setup(self, config: Any, spec: data.ExampleSpec, n_examples: int) -> Setup:
+        """Raises ``UsageError`` for what a network refuses of the config."""
+        try:
+            return self.build(config, spec, n_examples)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def settle(self, config: RunConfig, saved: Any, splits: Splits[Any] | None) -> RunConfig:
+        assert splits is not None
+        return config.with_decay(saved, len(splits.train))
+
+    def is_done(self, job: Job, summary: Summary) -> bool:
+        return summary["steps"] >= job.config.total_steps(len(job.data.train))
+
+    def work(self, job: Job) -> Findings:
+        config, splits = job.config, job.data
+        setup = self.setup(config, splits.train.example_spec, len(splits.train))
+        steps = config.total_steps(len(splits.train))
+        announce(config, len(splits.train), steps)
+        start = time.perf_counter()
+        result = fit(config, setup, splits, steps, job.run)
+        earlier_s = result.seconds - (time.perf_counter() - start)
+        if not config.quiet:
+            say("Measuring on the test set, and writing the report ...")
+        metrics = dict(setup.test(result.state, splits.test))
+        state = training.local_copy(result.state)
+        if job.run.writes:
+            setup.pictures(state, splits, job.run_dir)
+        return Findings(
+            params=state.params,
+            steps=result.steps,
+            examples_per_s=result.examples_per_s,
+            metrics=metrics,
+            earlier_s=max(earlier_s, 0.0),
+        )
+
+
+def announce(config: RunConfig, n_examples: int, steps: int) -> None:
+    """Says, before the first step, what a user may not expect of the run's length or batches."""
+    n = config.examples_per_step
+    if n > n_examples:
+        say(
+            f"A step reads {n} examples and {n_examples} are there to train on: each comes several "
+            "times. A smaller --batch-size would hold each once."
+        )
+    span = config.decay_steps(n_examples)
+    if span is not None and steps > span:
+        say(
+            f"The learning rate reaches 0 at step {span} and stays 0 to step {steps}: the schedule "
+            "spans what the run was first started with. A new --run-dir, or --decay-epochs, makes "
+            "it longer."
+        )
+
+
+def fit(
+    config: RunConfig, setup: Setup, splits: Splits[Any], steps: int, opened: training.Run
+) -> training.FitResult:
+    """Trains as the config says, with the setup's scores and pictures along the way."""
+    metric, mode = setup.best or (None, "min")
+    interval = math.ceil(steps / config.evaluations)
+    step = training.compile_step(
+        setup.train_step,
+        training.make_mesh(usable_devices(config.batch_size)),
+        steps_per_dispatch=config.steps_per_dispatch,
+        how=config.compile,
+    )
+    return training.fit(
+        setup.init(splits.train),
+        step,
+        data.Batches(splits.train, config.examples_per_step, seed=config.seed),
+        steps=steps,
+        run=opened,
+        evaluate=lambda state: {
+            f"validation/{name}": value for name, value in setup.validate(state, splits).items()
+        },
+        sample=lambda state: images.grid(setup.film(state, splits)),
+        eval_every=interval,
+        sample_every=interval,
+        checkpoint_every=min(interval, config.checkpoint_every),
+        keep=config.keep,
+        best=metric and f"validation/{metric}",
+        best_mode=mode,
+        quiet=config.quiet,
+    )
+
+
+def usable_devices(batch_size: int) -> list[Any]:
+    """As many devices as the batch can be spread over evenly.
+
+    Raises ``UsageError`` where several processes would have to leave some idle.
+    """
+    devices = jax.devices()
+    n = next(n for n in range(len(devices), 0, -1) if batch_size % n == 0)
+    if n < len(devices):
+        if jax.process_count() > 1:
+            raise UsageError(
+                f"--batch-size {batch_size} cannot be spread evenly over {len(devices)} devices"
+            )
+        say(f"A batch of {batch_size} is spread over {n} of {len(devices)} devices.")
+    return devices[:n]

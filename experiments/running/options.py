@@ -1,0 +1,185 @@
+"""Options on a command line: how a field declares what it is, and how arguments become a config.
+
+A config is a frozen dataclass whose fields are options. Beside its default a field can declare that
+it is no part of a run's identity (``free``), that it says how long to train (``length``), or that
+it means something only beside certain values of other options (``when``). Where it means nothing it
+is refused on the command line, and left out of the run's ``config.json`` and of its report.
+"""
+
+import dataclasses
+import difflib
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import tyro
+
+from gen_jax.training import applicable, applies
+
+C = TypeVar("C")
+MAX_SEED = 2**32 - 1  # what a key of ``jax.random.key`` holds
+
+
+class UsageError(Exception):  # no ValueError: tyro would box those in its own words
+    """A mistake of the user's on the command line; its text is one line for them to read."""
+
+
+# What a field can declare
+
+
+def free(default: Any, **metadata: object) -> Any:
+    """A field that does not make a run another run: changing it still resumes the same folder.
+
+    ``metadata`` is what else it declares (``training.config``).
+    """
+    return dataclasses.field(default=default, metadata={"identity": False, **metadata})
+
+
+def length() -> Any:
+    """A free field that says how long to train: what the command line gives takes the place of all
+    the preset's."""
+    return dataclasses.field(default=None, metadata={"identity": False, "length": True})
+
+
+def when(default: Any, **choices: object) -> Any:
+    """A field that means something only where each named option has the given value, or one of a
+    tuple of them: ``when(0.5, model="plus-plus")``."""
+    wanted = {
+        name: values if isinstance(values, tuple) else (values,) for name, values in choices.items()
+    }
+
+    def matches(config: Any) -> bool:
+        return all(getattr(config, name) in values for name, values in wanted.items())
+
+    def reason(config: Any) -> str:
+        here = (name for name, values in wanted.items() if getattr(config, name) not in values)
+        name = next(here)
+        options = " or ".join(map(str, wanted[name]))
+        return f"--{dashed(name)} {options}, and this is --{dashed(name)} {getattr(config, name)}"
+
+    return where(default, matches, reason)
+
+
+def where(
+    default: Any,
+    matches: Callable[[Any], bool],
+    reason: str | Callable[[Any], str],
+    **metadata: object,
+) -> Any:
+    """A field that means something only for configs that ``matches`` holds of.
+
+    ``reason`` completes the sentence "--option is for ..."; ``metadata`` is the field's own.
+    """
+    declared = {"applies": matches, "reason": reason, **metadata}
+    return dataclasses.field(default=default, metadata=declared)
+
+
+# Checks
+
+
+def dashed(name: str) -> str:
+    """A field's name as the command line writes it."""
+    return name.replace("_", "-")
+
+
+def require_at_least(least: int, options: Any, *names: str) -> None:
+    """Raises ``UsageError`` where one of the named options is below ``least``; None passes."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{dashed(name)} must be {least} or more, got {value}")
+
+
+def require_seed(seed: int) -> None:
+    """Raises ``UsageError`` for a seed that no random key can be made of."""
+    if not 0 <= seed <= MAX_SEED:
+        raise UsageError(f"--seed must lie in 0..{MAX_SEED}, got {seed}")
+
+
+# From arguments to a config
+
+
+@dataclasses.dataclass(frozen=True)
+class ByChoice(Generic[C]):
+    """A preset that differs with the value of one option; without it, the first is taken."""
+
+    option: str
+    presets: Mapping[str, C]
+
+    def chosen(self, args: Sequence[str]) -> C:
+        """The preset for the value that the arguments give the option."""
+        given = dict(zip(map(_option_of, args), args[1:], strict=False))
+        given |= {_option_of(arg): arg.partition("=")[2] for arg in args if "=" in arg}
+        first = next(iter(self.presets.values()))
+        return self.presets.get(given.get(self.option, ""), first)  # a wrong value is tyro's to say
+
+
+class Parsed(NamedTuple, Generic[C]):
+    """What a command line asks for: the preset's name, the preset, and the config made of it."""
+
+    name: str
+    preset: C
+    config: C
+
+
+def help_text(docstring: str | None) -> str:
+    """A module's docstring as ``--help`` shows it: each example on a line of its own."""
+    return re.sub(r"(?m)^(?=python -m )", "    ", docstring or "")
+
+
+def parse(
+    presets: Mapping[str, C | ByChoice[C]],
+    argv: Sequence[str] | None,
+    *,
+    prog: str,
+    description: str | None,
+) -> Parsed[C]:
+    """Reads ``[PRESET] [--option value ...]``.
+
+    Raises:
+      UsageError: an unknown preset, two options that say how long to train, or an option that
+        would do nothing.
+      SystemExit: ``--help``, or an option that does not exist (with what tyro says of it).
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    name = "default"
+    if args and not args[0].startswith("-"):
+        name = args.pop(0)
+    if name not in presets:
+        near = difflib.get_close_matches(name, presets, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(f"no preset {name!r}{hint}; there are {', '.join(presets)}")
+    found = presets[name]
+    preset: Any = found.chosen(args) if isinstance(found, ByChoice) else found
+    given = set(map(_option_of, args))
+    default = _of_given_length(preset, given)
+    about = f"{help_text(description).strip()}\n\nPresets: {', '.join(presets)} (first argument)."
+    config = tyro.cli(type(preset), default=default, args=args, prog=prog, description=about)
+    _refuse_idle(config, given)
+    return Parsed(name, preset, applicable(config))
+
+
+def _option_of(argument: str) -> str:
+    """The field that an argument sets: ``--no-quiet``, ``--run_dir=x`` and ``--run-dir`` too."""
+    if not argument.startswith("--"):
+        return ""
+    return argument.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
+
+
+def _of_given_length(preset: Any, given: set[str]) -> Any:
+    """The preset without its own length where the command line gives one."""
+    known = [field.name for field in dataclasses.fields(preset) if "length" in field.metadata]
+    lengths = [f"--{dashed(name)}" for name in known if name in given]
+    if len(lengths) > 1:
+        raise UsageError(f"{' and '.join(lengths)} say one thing: give one of them")
+    return dataclasses.replace(preset, **dict.fromkeys(known)) if lengths else preset
+
+
+def _refuse_idle(config: Any, given: set[str]) -> None:
+    """Raises ``UsageError`` for an option that was given and would do nothing."""
+    for field in dataclasses.fields(config):
+        if field.name in given and not applies(field, config):
+            reason = field.metadata["reason"]
+            words = reason if isinstance(reason, str) else reason(config)
+            raise UsageError(f"--{dashed(field.name)} is for {words}")

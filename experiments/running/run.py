@@ -1,0 +1,124 @@
+"""A run from command line to report: the one story that all experiments share."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.running.config import DataConfig, RunConfig
+from experiments.running.experiment import Experiment, Job
+from experiments.running.options import UsageError, parse
+from experiments.running.terminal import say
+from gen_jax import reporting, training
+
+
+def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
+    """Does an experiment as the command line says, and reports; returns the run's folder.
+
+    Raises ``UsageError``, ``data.DataError`` or ``training.RunError``, each with one line for the
+    user, and ``training.Interrupted`` when a signal ended the run after saving it.
+    """
+    preset, usual, config = parse(
+        experiment.presets,
+        argv,
+        prog=f"python -m experiments.{experiment.name}",
+        description=experiment.description,
+    )
+    training.check_platform()
+    join_processes(config)
+    start = time.perf_counter()
+    run_dir = config.run_dir or default_run_dir(experiment.name, preset, config, usual)
+    splits = experiment.load(config)  # first: a mistake here must leave no run folder behind
+    config = experiment.settle(config, saved_config(run_dir, type(config)), splits)
+    with training.open_run(
+        run_dir,
+        experiment=experiment.name,
+        preset=preset,
+        config=config,
+        data=splits and splits.record(),
+        accept_changed_data=config.accept_changed_data,
+    ) as opened:
+        job = Job(config, splits, opened)
+        done = training.read_summary(run_dir)
+        if done is not None and experiment.is_done(job, done):
+            say(f"Nothing left to do: {run_dir} has its {done['steps']} steps.")
+            refresh_report(opened)
+            say(result_line(done, run_dir))
+            return run_dir
+        findings = experiment.work(job)
+        summary = opened.write_summary(
+            dataset=config.dataset,
+            params=findings.params,
+            steps=findings.steps,
+            wall_s=findings.earlier_s + time.perf_counter() - start,
+            examples_per_s=findings.examples_per_s,
+            metrics=findings.metrics,
+        )
+        if opened.writes:
+            reporting.write_report(run_dir)
+        say(result_line(summary, run_dir))
+    return run_dir
+
+
+def default_run_dir(experiment: str, preset: str, config: DataConfig, usual: DataConfig) -> Path:
+    """Names a run by its preset, and by its dataset where that is not the preset's own."""
+    name = preset
+    if config.dataset != usual.dataset:
+        name += "-" + "".join(c if c.isalnum() else "-" for c in config.dataset).strip("-")
+    return Path("runs") / experiment / name
+
+
+def saved_config(run_dir: Path, cls: type[Any]) -> Any:
+    """The config of an earlier start in the folder; None where there was none of this kind."""
+    if not (run_dir / "config.json").exists():
+        return None
+    try:
+        return training.load_config(cls, run_dir)
+    except training.RunError:
+        return None  # opening the folder will say what is wrong with it
+
+
+def refresh_report(opened: training.Run) -> None:
+    """Writes the report of a run that was killed between its summary and its report."""
+    report, summary = opened.dir / "report.html", opened.dir / "summary.json"
+    if opened.writes and not (
+        report.exists() and report.stat().st_mtime_ns >= summary.stat().st_mtime_ns
+    ):
+        reporting.write_report(opened.dir)
+
+
+def join_processes(config: DataConfig) -> None:
+    """Joins the processes of a run over several hosts, where the command line asks for it."""
+    if not isinstance(config, RunConfig):
+        return
+    where: dict[str, Any] = {}
+    if config.coordinator is not None:
+        if config.num_processes is None or config.process_id is None:
+            raise UsageError("--coordinator wants --num-processes and --process-id beside it")
+        where = {
+            "coordinator_address": config.coordinator,
+            "num_processes": config.num_processes,
+            "process_id": config.process_id,
+        }
+    elif not config.distributed:
+        return
+    try:
+        jax.distributed.initialize(**where)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"the processes of this run could not be joined: {reason}") from error
+
+
+def result_line(summary: Mapping[str, Any], run_dir: Path) -> str:
+    """One line: the run's numbers, its speed, and where its report lies."""
+    numbers = "  ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in summary["metrics"].items()
+    )
+    return (
+        f"{summary['experiment']} {summary['preset']}, step {summary['steps']}: {numbers}  "
+        f"({summary['examples_per_s']:,.0f} examples/s, {summary['wall_s']:.0f} s)\n"
+        f"Report: {run_dir / 'report.html'}"
+    )
