@@ -1,5 +1,6 @@
 """Writing files so that a crash leaves none half-written, and a failure says what it was."""
 
+import errno
 import io
 import os
 import pathlib
@@ -25,15 +26,45 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
 
 def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all. Raises ``RunError`` where it cannot."""
+    """Writes a file whole or not at all, also if the machine loses power.
+
+    The content is on the disk before the file gets its name, and the name when this returns.
+    Raises ``RunError`` where it cannot.
+    """
     # Hidden, so that a leftover is taken for nothing; named by process, so that two do not mix.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with writing(path):
         try:
-            partial.write_bytes(content.encode() if isinstance(content, str) else content)
-            partial.replace(path)
+            with open(partial, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+        sync(path.parent)
+
+
+def sync(path: pathlib.Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder: their server does as it sees fit.
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: pathlib.Path) -> None:
+    """Waits until everything in a folder, and its own name, is on the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file() or path.is_dir():
+            sync(path)
+    sync(folder)
+    sync(folder.parent)
 
 
 def png(image: UInt8[np.ndarray, "height width *channels"]) -> bytes:

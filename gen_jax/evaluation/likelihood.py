@@ -21,8 +21,11 @@ def average(
     """The mean of every per-example metric over all examples whose ``mask`` is true.
 
     ``eval_step`` is a compiled function of (state, batch); batch i is given a state whose key has
-    i folded in. Sums are float64 on the host. Raises ``ValueError`` if there are no examples.
+    i folded in. Where it has a method ``place``, as those of ``training.compile_eval`` do, the
+    state is put on its devices once. Sums are float64 on the host. Raises ``ValueError`` if there
+    are no examples.
     """
+    state = getattr(eval_step, "place", lambda state: state)(state)
     results = []
     for i, batch in enumerate(batches):
         key = jax.random.fold_in(state.key, i)

@@ -4,6 +4,8 @@ from gen_jax.files import RunError
 from gen_jax.training.arrays import params_digest
 from gen_jax.training.checkpoint import restore, saved_metrics
 from gen_jax.training.config import applicable, applies
+from gen_jax.training.devices import check_platform
+from gen_jax.training.evaluating import CompiledEval, compile_eval
 from gen_jax.training.loop import FitResult, fit
 from gen_jax.training.run import (
     Run,
@@ -12,12 +14,15 @@ from gen_jax.training.run import (
     load_config,
     load_data,
     open_run,
+    read_summary,
 )
-from gen_jax.training.sharding import BatchSource, CompiledStep, compile_step, local_copy, make_mesh
+from gen_jax.training.sharding import CompiledStep, compile_step, local_copy, make_mesh
 from gen_jax.training.signals import Interrupted
+from gen_jax.training.stacks import BatchSource
 
 __all__ = [
     "BatchSource",
+    "CompiledEval",
     "CompiledStep",
     "FitResult",
     "Interrupted",
@@ -25,6 +30,8 @@ __all__ = [
     "RunError",
     "applicable",
     "applies",
+    "check_platform",
+    "compile_eval",
     "compile_step",
     "environment",
     "experiment_of",
@@ -35,6 +42,7 @@ __all__ = [
     "make_mesh",
     "open_run",
     "params_digest",
+    "read_summary",
     "restore",
     "saved_metrics",
 ]

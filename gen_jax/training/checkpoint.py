@@ -2,11 +2,12 @@
 
 A checkpoint holds every array of a training state as nested dicts (a typed key as its data), and
 a record with the step, the metrics, and a SHA-256 over all of it. It is written beside the
-running device by a thread, and appears under its name whole or not at all. In a run of several
-processes the first writes, and all read.
+running device by a thread, and appears under its name whole or not at all; a list of its files,
+the seal, is written when they are on the disk. What else lies in the folder (a file browser's
+thumbnails, somebody's copy) is ignored. In a run of several processes the first writes, and all
+read.
 """
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -15,18 +16,21 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from gen_jax.files import RunError, write_atomically, writing
+from gen_jax.files import RunError, sync, sync_tree, write_atomically, writing
 from gen_jax.training.arrays import Arrays, filled, nested, params_digest
 
 FORMAT = 1
 SEAL = "files.json"  # in a checkpoint: the SHA-256 of each of its files
+PARTS = "state", "record"  # its folders
+STEP = re.compile("0|[1-9][0-9]{0,17}")
+LEFTOVER = re.compile(r"[0-9]+\.(orbax-checkpoint-tmp.*|deleted)")  # of a killed process
 Record = dict[str, Any]
 _logger = logging.getLogger(__name__)
 
@@ -85,15 +89,15 @@ class Checkpoints:
         if keep < 1:
             raise ValueError(f"keep must be at least 1, got {keep}")
         self.folder = folder
-        self._keep = keep
-        self._policy = _KeepBest(best, best_mode, {})
-        self._manager: Any = None
+        self._keep, self._best, self._best_mode = keep, best, best_mode
+        self._metrics: dict[int, dict[str, float]] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: Future[None] | None = None
         self.last_step: int | None = None  # of the newest checkpoint that is on the disk
         if _is_writer():
             with writing(folder):
                 folder.mkdir(exist_ok=True)
+                sync(folder.parent)
             self._pool.submit(_orbax)  # imported while the step compiles
 
     def restore_newest(self, template: Any) -> tuple[Any, Record] | None:
@@ -116,11 +120,9 @@ class Checkpoints:
         for bad, line in damaged.items():
             _logger.warning(line)
             with writing(self.folder):
-                aside = self.folder / f"damaged_{bad}"
-                shutil.rmtree(aside, ignore_errors=True)
-                (self.folder / str(bad)).rename(aside)
+                _set_aside(self.folder / str(bad))
         if _is_writer():
-            self._policy.metrics.update(_saved_metrics(self.folder))
+            self._metrics = _saved_metrics(self.folder)
         self.last_step = step
         return state, record
 
@@ -129,12 +131,12 @@ class Checkpoints:
     ) -> None:
         """Starts to save a state that nobody will donate; waits for the save before it, if need be.
 
-        ``progress`` is kept in the record for the process that goes on from here.
+        ``progress`` is kept in the record for the process that resumes from here.
         """
         self.wait()
-        if self._policy.name is not None and metrics and self._policy.name not in metrics:
+        if self._best is not None and metrics and self._best not in metrics:
             names = ", ".join(metrics)
-            raise ValueError(f"no metric {self._policy.name!r} to keep the best by: {names}")
+            raise ValueError(f"no metric {self._best!r} to keep the best by: {names}")
         if _is_writer():
             self._saving = self._pool.submit(self._save, step, state, dict(metrics), dict(progress))
 
@@ -147,65 +149,58 @@ class Checkpoints:
     def close(self) -> None:
         """Ends the thread; a failure of a save that nobody waited for is lost."""
         self._pool.shutdown()
-        if self._manager is not None:
-            self._manager.close()
-            self._manager = None
 
     def _save(
         self, step: int, state: Any, metrics: dict[str, float], progress: dict[str, float]
     ) -> None:
+        path = self.folder / str(step)
         try:
             arrays = nested(state)
             record = {"format": FORMAT, "step": step, "metrics": metrics, "progress": progress}
             record["digest"] = _digest(arrays, record)
+            self._clear_the_way(path)
             ocp = _orbax()
-            if self._manager is None:
-                self._manager = self._open_manager(ocp)
-            self._policy.metrics[step] = metrics
-            saved = ocp.args.Composite(
+            content = ocp.args.Composite(
                 state=ocp.args.PyTreeSave(arrays), record=ocp.args.JsonSave(record)
             )
-            self._manager.save(step, args=saved, force=True)
-            seal = json.dumps(_file_digests(self.folder / str(step)), indent=2)
-            write_atomically(self.folder / str(step) / SEAL, seal)
+            with _checkpointer(ocp) as writer:
+                writer.save(path.resolve(), args=content)
+            sync_tree(path)
+            write_atomically(path / SEAL, json.dumps(_file_digests(path), indent=2))
+            self._metrics[step] = metrics
+            self._remove_old(step)
         except RunError:
             raise
         except Exception as error:
             raise RunError(f"cannot save step {step} in {self.folder}: {_reason(error)}") from error
         self.last_step = step
 
-    def _open_manager(self, ocp: Any) -> Any:
-        policies = ocp.checkpoint_managers
-        options = ocp.CheckpointManagerOptions(
-            create=False,
-            cleanup_tmp_directories=True,
-            enable_async_checkpointing=False,  # it runs in a thread of ours, errors and all
-            preservation_policy=policies.AnyPreservationPolicy(
-                [policies.LatestN(self._keep), self._policy]
-            ),
-            multiprocessing_options=_alone(ocp),
-        )
-        return ocp.CheckpointManager(self.folder.resolve(), options=options)
+    def _clear_the_way(self, path: pathlib.Path) -> None:
+        """Removes what killed processes left, and sets aside what has a checkpoint's name."""
+        for entry in self.folder.iterdir():
+            if LEFTOVER.fullmatch(entry.name):
+                _remove(entry)
+        if path.exists():
+            _set_aside(path)
 
+    def _remove_old(self, newest: int) -> None:
+        """Removes all checkpoints up to ``newest`` but the last and the best."""
+        steps = [step for step in _steps(self.folder) if step <= newest]
+        kept = {*steps[: self._keep], self._best_of(steps)}
+        for step in steps:
+            if step not in kept:
+                # Under its own name, a half-removed one would pass for a damaged checkpoint.
+                doomed = self.folder / f"{step}.deleted"
+                (self.folder / str(step)).rename(doomed)
+                _remove(doomed)
 
-@dataclasses.dataclass
-class _KeepBest:
-    """An orbax preservation policy: the one checkpoint with the best value of a metric."""
-
-    name: str | None
-    mode: str
-    metrics: dict[int, dict[str, float]]
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        del context
-        if self.name is None:
-            return [False] * len(checkpoints)
-        steps = [c.step for c in checkpoints]
-        values = {s: self.metrics.get(s, {}).get(self.name, math.nan) for s in steps}
-        values = {s: value for s, value in values.items() if math.isfinite(value)}
-        pick = min if self.mode == "min" else max
-        best = pick(values, key=values.__getitem__) if values else None
-        return [s == best for s in steps]
+    def _best_of(self, steps: list[int]) -> int | None:
+        if self._best is None:
+            return None
+        values = {step: self._metrics.get(step, {}).get(self._best, math.nan) for step in steps}
+        values = {step: value for step, value in values.items() if math.isfinite(value)}
+        pick = min if self._best_mode == "min" else max
+        return pick(values, key=values.__getitem__) if values else None
 
 
 def _is_writer() -> bool:
@@ -226,14 +221,33 @@ def _steps(folder: pathlib.Path) -> list[int]:
     """Steps of the checkpoints in a folder, newest first."""
     if not folder.is_dir():
         return []
-    return sorted((int(p.name) for p in folder.iterdir() if p.name.isdecimal()), reverse=True)
+    found = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
+    return sorted((int(path.name) for path in found if _holds_checkpoint(path)), reverse=True)
+
+
+def _holds_checkpoint(path: pathlib.Path) -> bool:
+    """Whether any part of a checkpoint is there, be it damaged."""
+    return any((path / part).exists() for part in (*PARTS, SEAL))
+
+
+def _set_aside(path: pathlib.Path) -> None:
+    aside = path.with_name(f"damaged_{path.name}")
+    _remove(aside)
+    path.rename(aside)
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _saved_metrics(folder: pathlib.Path) -> dict[int, dict[str, float]]:
     metrics = {}
     for step in _steps(folder):
         try:
-            metrics[step] = dict(_read(folder / str(step), only_record=True)[1]["metrics"])
+            metrics[step] = _read(folder / str(step), only_record=True)[1]["metrics"]
         except _Damaged:
             continue
     return metrics
@@ -250,7 +264,7 @@ def _newest_good(
         except _Damaged as error:
             damaged[step] = f"checkpoint {step} in {folder} is damaged ({error})"
             continue
-        after = f": going on from that of step {step}"
+        after = f": using that of step {step} instead"
         return found, {bad: line + after for bad, line in damaged.items()}
     if damaged:
         raise RunError("; ".join(damaged.values()) + ": no good checkpoint is left")
@@ -265,12 +279,11 @@ def _read(path: pathlib.Path, *, only_record: bool = False) -> tuple[Arrays, Rec
         _check_files(path)
         wanted["state"] = ocp.args.PyTreeRestore()
     try:
-        with ocp.Checkpointer(
-            ocp.CompositeCheckpointHandler(), multiprocessing_options=_alone(ocp)
-        ) as reader:
+        with _checkpointer(ocp) as reader:
             content = reader.restore(path.resolve(), args=ocp.args.Composite(**wanted))
         record = dict(content.record)
         version, digest = record["format"], record["digest"]
+        record["metrics"] = dict(record["metrics"])
         arrays = {} if only_record else content.state
     except MemoryError:
         raise
@@ -286,30 +299,30 @@ def _read(path: pathlib.Path, *, only_record: bool = False) -> tuple[Arrays, Rec
 def _check_files(path: pathlib.Path) -> None:
     """Compares a checkpoint's files with their seal, before TensorStore meets a damaged one.
 
-    (It would report that, and go on to print errors of its threads.) A process killed between the
-    end of a save and its seal leaves none; then the content's digest decides alone.
+    (It would report that, and then print errors of its threads.) A process killed between the end
+    of a save and its seal leaves none; then the content's digest decides alone.
     """
-    seal = path / SEAL
     try:
-        if not seal.exists():
-            return
-        sealed, found = dict(json.loads(seal.read_bytes())), _file_digests(path)
-    except (OSError, ValueError, TypeError) as error:
+        sealed = dict(json.loads((path / SEAL).read_bytes()))
+        for name in sorted(sealed):
+            if not (path / name).is_file():
+                raise _Damaged(f"{name} is missing")
+            if _sha256(path / name) != sealed[name]:
+                raise _Damaged(f"{name} is not what was saved")
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise _Damaged(_reason(error)) from error
-    for name in sorted(sealed.keys() | found.keys()):
-        if sealed.get(name) != found.get(name):
-            what = "is missing" if name not in found else "is not what was saved"
-            raise _Damaged(f"{name} {what}")
 
 
 def _file_digests(path: pathlib.Path) -> dict[str, str]:
     files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith((SEAL, "."))]
-    digests = {}
-    for file in files:
-        with open(file, "rb") as content:
-            name = file.relative_to(path).as_posix()
-            digests[name] = hashlib.file_digest(content, "sha256").hexdigest()
-    return digests
+    return {file.relative_to(path).as_posix(): _sha256(file) for file in files}
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _digest(arrays: Arrays, record: Record) -> str:
@@ -341,7 +354,9 @@ def _quiet_orbax(entry: logging.LogRecord) -> bool:
     return "orbax" not in pathlib.Path(entry.pathname).parts
 
 
-def _alone(ocp: Any) -> Any:
-    """Options for a process that waits for no other one: orbax's barriers run on the devices."""
+def _checkpointer(ocp: Any) -> Any:
+    """Reads and writes for this process alone: orbax's barriers would run on the devices."""
     me = jax.process_index()
-    return ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+    handler = ocp.CompositeCheckpointHandler()
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)

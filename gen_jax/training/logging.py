@@ -1,4 +1,4 @@
-"""What a run tells while it runs: rows of metrics, TensorBoard events, and lines for a person."""
+"""What a run reports while it runs: rows of metrics, TensorBoard events, and lines for a person."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from gen_jax.files import png, write_atomically, writing
+from gen_jax.files import png, sync, write_atomically, writing
 
 PLAIN_LINE_EVERY_S = 10.0
 
@@ -32,6 +32,7 @@ class RunLog:
         with writing(self._path):
             _drop_rows_beyond(self._path, step)
             self._rows = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 -- until close
+            sync(folder)
         self._events: Any = None
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -62,6 +63,11 @@ class RunLog:
         picture["encoded_image_string"] = encoded
         self._event(step, [{"tag": name, "image": picture}])
 
+    def sync(self) -> None:
+        """Waits until the rows are on the disk; the rows of a checkpoint's steps come before it."""
+        with writing(self._path):
+            os.fsync(self._rows.fileno())
+
     def close(self) -> None:
         with writing(self._path):
             self._rows.close()
@@ -75,7 +81,7 @@ class RunLog:
                 # A process of its own gets a file of its own, also within one second.
                 self._events = events_writer(str(self._folder / "events"), f".{os.getpid()}")
                 start = proto.SessionLog(status=proto.SessionLog.START)
-                # Tells TensorBoard to forget what another process wrote from here on.
+                # TensorBoard drops what another process wrote from here on.
                 self._write_event(proto, step=self._first + 1, session_log=start)
             self._write_event(proto, step=step, summary={"value": values})
             self._events.flush()
@@ -132,8 +138,8 @@ def _drop_rows_beyond(path: pathlib.Path, step: int) -> None:
 def _row_step(line: str) -> float:
     """The step of a row; infinity for a line that is not one (torn by a kill)."""
     try:
-        return json.loads(line)["step"] if line.endswith("\n") else math.inf
-    except (ValueError, KeyError, TypeError):
+        return float(json.loads(line)["step"]) if line.endswith("\n") else math.inf
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf
 
 

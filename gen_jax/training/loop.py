@@ -28,7 +28,7 @@ class FitResult:
     """What ``fit`` hands back."""
 
     state: State
-    first_step: int  # finished updates when this call began; more than 0 where it went on
+    first_step: int  # finished updates when this call began; more than 0 where it resumed
     steps: int  # finished updates now
     seconds: float  # wall clock, with that of earlier calls on the same run folder
     examples_per_s: float  # of training, without compilation, evaluations and samples
@@ -56,8 +56,9 @@ def fit(
     """Trains until ``steps`` updates are done, from the newest checkpoint of ``run`` if it has one.
 
     ``train_step`` is compiled for all devices, one step a dispatch, unless it comes compiled by
-    ``compile_step``. Update n (from 0) uses ``batches.batch_at(n)``, so that the same bits come out
-    however a run was cut. At multiples of the ``_every`` arguments, and at the end,
+    ``compile_step``. A dispatch has at most ``steps`` steps, and no more than ``STACK_BYTES`` of
+    batches. Update n (from 0) uses ``batches.batch_at(n)``, so that the same bits come out however
+    a run was cut. At multiples of the ``_every`` arguments, and at the end,
     ``evaluate(state)`` gives named scores, ``sample(state)`` a picture (uint8 [height, width,
     channels]), and a checkpoint is saved; the ``keep`` newest stay, and the one whose score
     ``best`` is lowest or highest. Metrics are logged as means over ``log_every`` updates.
@@ -92,13 +93,13 @@ def fit(
             run.write_config()
             log = stack.enter_context(closing(RunLog(run.dir, first, spent)))
             if first:
-                console.line(f"going on from step {first} in {run.dir}")
+                console.line(f"resuming from step {first} in {run.dir}")
                 run.write_environment()
         meter = Meter(batches.batch_size, log_every, log, console)
         begin -= spent
         pauses = _Pauses(schedule, evaluate, sample, run, saves, log, console, meter, begin)
         stop = stack.enter_context(StopRequest())
-        state = step.place(state)  # under the same name: what was restored is let go
+        state = step.place(state)  # under the same name, which frees what was restored
         state = _run(step, state, batches, first, meter, pauses, stop)
     seconds = time.perf_counter() - begin
     return FitResult(state, first, steps, seconds, meter.examples_per_s, pauses.scores)
@@ -148,9 +149,9 @@ def _run(
                     state = pauses.take(step, placed, end, stopping=bool(signum))
                 if signum:
                     break
-        # Asked late, while the last step was evaluated or saved, a run still obeys.
+        # Asked while the last step was evaluated or saved, a run still stops.
         if signum := stop.asked(everywhere=True):
-            raise Interrupted(pauses.farewell(end), signum)
+            raise Interrupted(pauses.stopped(end), signum)
         pauses.finish()
     except NotFinite as error:
         raise RunError(pauses.advice(error)) from None
@@ -161,15 +162,20 @@ def _dispatches(
     step: CompiledStep, batches: BatchSource, schedule: "_Schedule", first: int
 ) -> Generator[tuple[int, int, dict[str, Array]]]:
     """The batches of each dispatch, on the devices: prepared while the one before is used."""
+    # Of the run's steps, not of those that are left: a resumed run has the same program.
+    at_most = min(step.steps_per_dispatch, schedule.steps)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
 
         def prepare(first: int) -> tuple[int, int, Future[dict[str, Array]] | None]:
-            n = schedule.length(first, step.steps_per_dispatch)
-            return first, n, pool.submit(step.gather, batches, first, n) if n else None
+            n = schedule.length(first, at_most)
+            if not n:
+                return first, n, None
+            return first, n, pool.submit(step.gather, batches, first, n, at_most=at_most)
 
         first, n, pending = prepare(first)
         while pending is not None:
             stack = pending.result()
+            n = min(n, step.length(stack))
             following = prepare(first + n)
             yield first, n, stack
             first, n, pending = following
@@ -205,7 +211,7 @@ class _Schedule:
 
 @dataclasses.dataclass
 class _Pauses:
-    """What happens between dispatches: evaluations, samples, checkpoints, and the last words."""
+    """What happens between dispatches: evaluations, samples, checkpoints, and closing messages."""
 
     schedule: _Schedule
     evaluate: Evaluate | None
@@ -221,7 +227,7 @@ class _Pauses:
     def take(self, step: CompiledStep, placed: State, end: int, *, stopping: bool) -> State:
         """Does what is due after ``end`` updates, on a copy of the state, which it returns.
 
-        The save goes on by itself while the next dispatch runs.
+        The checkpoint is written while the next dispatch runs.
         """
         state, sound = step.snapshot(placed)
         if not bool(sound):
@@ -245,6 +251,8 @@ class _Pauses:
                 "seconds": time.perf_counter() - self.begin,
                 "examples_per_s": self.meter.examples_per_s,
             }
+            if self.log is not None:
+                self.log.sync()
             self.saves.save(end, state, scores, progress)
         return state
 
@@ -253,12 +261,12 @@ class _Pauses:
         if self.saves is not None:
             self.saves.wait()
 
-    def farewell(self, end: int) -> str:
-        """The last words of a run that was asked to stop, once its state is saved."""
+    def stopped(self, end: int) -> str:
+        """What a run that was asked to stop reports, once its state is saved."""
         self.finish()
         if self.run is None:
             return f"stopped after step {end}; without a run folder nothing is saved"
-        return f"saved step {end} in {self.run.dir}; the same command goes on from there"
+        return f"saved step {end} in {self.run.dir}; the same command resumes from there"
 
     def advice(self, error: NotFinite) -> str:
         """What went wrong at which step, what is saved, and how to find the operation."""
@@ -267,7 +275,7 @@ class _Pauses:
         saved, start = "there is no checkpoint yet", "starts over"
         if self.saves is not None and self.saves.last_step is not None:
             at = f"step {self.saves.last_step} in {self.saves.folder}"
-            saved, start = f"the last good checkpoint is that of {at}", "goes on from it, exactly,"
+            saved, start = f"the last good checkpoint is that of {at}", "resumes exactly from it"
         return (
             f"{error} after step {error.step}; {saved}: the same command with {flag} in its "
             f"environment {start} and stops at the operation that made it"

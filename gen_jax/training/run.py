@@ -30,6 +30,7 @@ from gen_jax.typing import Params
 
 FORMAT = 1
 CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", "data.json"
+SUMMARY = "summary.json"
 START = {CONFIG, ENVIRONMENT, DATA}  # what a folder holds before any work
 _logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Run:
         }
         self.write_config()
         if self.writes:
-            write_atomically(self.dir / "summary.json", _json(summary))
+            write_atomically(self.dir / SUMMARY, _json(summary))
         return summary
 
     def close(self) -> None:
@@ -221,6 +222,30 @@ def experiment_of(run_dir: str | os.PathLike) -> tuple[str, str]:
     """The names of the experiment and the preset that a run folder was opened with."""
     saved = _read_config(pathlib.Path(run_dir))
     return saved["experiment"], saved["preset"]
+
+
+def read_summary(run_dir: str | os.PathLike) -> dict[str, Any] | None:
+    """The content of a run's ``summary.json``; None where the run has none, or a damaged one.
+
+    A damaged one is reported by a logged warning: the run measures again, and writes it anew.
+    """
+    path = pathlib.Path(run_dir) / SUMMARY
+    try:
+        summary = json.loads(path.read_text())
+        kinds = {"steps": int, "wall_s": float, "examples_per_s": float, "metrics": dict}
+        kinds |= dict.fromkeys(("experiment", "preset", "dataset"), str)
+        wrong = [name for name, kind in kinds.items() if type(summary[name]) is not kind]
+        reason = f"{wrong[0]} is {summary[wrong[0]]!r}" if wrong else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = error.strerror
+    except (ValueError, KeyError, TypeError, RecursionError):
+        reason = "not the JSON of a run's summary"
+    if reason is None:
+        return summary
+    _logger.warning(f"{path} is damaged ({reason}): it is ignored")
+    return None
 
 
 def device_name() -> str:

@@ -3,14 +3,18 @@
 A step is a pure function of (state, batch). Here it becomes one program that runs up to K steps in
 one dispatch, its batch spread over the ``data`` axis of a mesh, its state replicated (or spread
 over ``model``) and donated. The number of steps is an *argument* of that program: however a run is
-cut into dispatches, by its length, by evaluations or by a resume, every step runs the same
-compiled code, and so gives the same bits.
+cut into dispatches, by evaluations or by a resume, every step runs the same compiled code, and so
+gives the same bits.
+
+A stack of another length (a run of fewer steps than a dispatch has) is another program, around the
+same step: barriers keep XLA from fusing the step with the stack, so that its code does not depend
+on the length. The tests hold that to the bit on the CPU; XLA promises it nowhere.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,25 +24,13 @@ from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool
 
+from gen_jax.training.stacks import BatchSource, stacked
 from gen_jax.typing import Array, Metrics
 
 State = Any  # the family's training state, a pytree with a ``step``
 Step = Callable[..., tuple[Any, Metrics]]
 StateSpec = Callable[[Any], PartitionSpec]
 AXIS = "data"
-
-
-class BatchSource(Protocol):
-    """What ``fit`` trains on: the batch of a step is a pure function of its number."""
-
-    @property
-    def batch_size(self) -> int:
-        """Examples in the global batch."""
-        ...
-
-    def batch_at(self, step: int, rows: slice | None = None) -> Mapping[str, np.ndarray]:
-        """The global batch of update ``step`` (from 0), or only its ``rows``."""
-        ...
 
 
 def make_mesh(devices: Sequence[Any] | None = None, *, model: int = 1) -> Mesh:
@@ -80,7 +72,7 @@ def compile_step(
         devices = list(mesh.devices.flat)
         local = [d for d in devices if d.process_index == jax.process_index()]
         run = jax.pmap(
-            _repeat(lambda state, batch: step(state, batch, axis_name=AXIS), steps_per_dispatch),
+            _repeat(lambda state, batch: step(state, batch, axis_name=AXIS)),
             axis_name=AXIS,
             in_axes=(0, 0, None),
             donate_argnums=donate,
@@ -92,7 +84,7 @@ def compile_step(
         raise ValueError(f"how must be 'jit' or 'pmap', got {how!r}")
 
     replicated = NamedSharding(mesh, PartitionSpec())
-    repeat = _repeat(step, steps_per_dispatch)
+    repeat = _repeat(step)
 
     def constrained(state: State, batches: Any, n: Array) -> tuple[State, Metrics]:
         state, metrics = repeat(state, batches, n)
@@ -144,17 +136,21 @@ class CompiledStep:
         if self.how == "pmap":
             n_local, sharding = self.mesh.size, NamedSharding(self.mesh, PartitionSpec(AXIS))
             return jax.tree.map(
-                lambda x: _put(x, lambda host: np.repeat(host[None], n_local, 0), sharding), state
+                lambda x: put(x, lambda host: np.repeat(host[None], n_local, 0), sharding), state
             )
         spec = self.state_spec or (lambda leaf: PartitionSpec())
         return jax.tree.map(
-            lambda x: _put(x, np.copy, NamedSharding(self.mesh, spec(x))),
+            lambda x: put(x, np.copy, NamedSharding(self.mesh, spec(x))),
             state,
         )
 
-    def gather(self, batches: BatchSource, first: int, n: int) -> dict[str, Array]:
+    def gather(
+        self, batches: BatchSource, first: int, n: int, *, at_most: int | None = None
+    ) -> dict[str, Array]:
         """Puts the batches of updates ``first .. first + n - 1`` onto the devices, as one stack.
 
+        The stack is ``at_most`` (by default ``steps_per_dispatch``) batches long, or as many as fit
+        into ``STACK_BYTES``; of ``n`` more, only those are read. Each length is one program.
         Several processes: each gathers the rows of its own devices only. Raises ``ValueError``
         where the batch cannot be cut evenly.
         """
@@ -188,14 +184,22 @@ class CompiledStep:
             shape = (len(x), size, *x.shape[2:])  # [K, B, ...]
             return jax.make_array_from_callback(shape, sharding, part_of)
 
-        stack = _stack(batches, first, n, self.steps_per_dispatch, rows)
+        at_most = at_most or self.steps_per_dispatch
+        stack = stacked(batches, first, n, at_most=at_most, rows=rows)
         return {name: placed(x) for name, x in stack.items()}
+
+    def length(self, stack: dict[str, Array]) -> int:
+        """How many batches a stack has room for."""
+        return next(iter(stack.values())).shape[1 if self.how == "pmap" else 0]
 
     def __call__(self, state: State, batches: dict[str, Array], n: int) -> tuple[State, Metrics]:
         """Runs the first ``n`` of the stacked batches; the placed state given is donated.
 
-        Each metric comes back with one value a step, of which the first ``n`` count.
+        Each metric comes back with one value a batch of the stack, of which the first ``n`` count.
+        Raises ``ValueError`` where the stack holds fewer.
         """
+        if n > (length := self.length(batches)):
+            raise ValueError(f"cannot run {n} steps on a stack of {length} batches")
         with _debugging():
             state, metrics = self._run(state, batches, np.int32(n))
         if self.how == "pmap":
@@ -220,17 +224,21 @@ def local_copy(state: State) -> State:
     return jax.tree.map(lambda x: x.addressable_data(0), state)
 
 
-def _repeat(step: Step, length: int) -> Callable[[State, Any, Array], tuple[State, Metrics]]:
-    """The program: ``n <= length`` steps over stacked batches, metrics written into buffers."""
+def _repeat(step: Step) -> Callable[[State, Any, Array], tuple[State, Metrics]]:
+    """The program: the first ``n`` steps over stacked batches, metrics written into buffers."""
     step = jax.jit(step, inline=True)  # so that finding the metrics' shapes is no second trace
 
     def repeat(state: State, batches: Any, n: Array) -> tuple[State, Metrics]:
+        length = len(jax.tree.leaves(batches)[0])
+
         def batch_at(i: Array | int) -> Any:
-            return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), batches)
+            batch = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), batches)
+            return lax.optimization_barrier(batch)
 
         def body(i: Array | int, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
             state, buffers = carry
             state, metrics = step(state, batch_at(i))
+            metrics = lax.optimization_barrier(metrics)
             return state, jax.tree.map(lambda b, m: b.at[i].set(m), buffers, metrics)
 
         _, shapes = jax.eval_shape(step, state, batch_at(0))
@@ -269,28 +277,14 @@ def _is_set(flag: str) -> bool:
     return getattr(jax.config, flag)
 
 
-def _stack(
-    batches: BatchSource, first: int, n: int, length: int, rows: slice | None
-) -> dict[str, np.ndarray]:
-    """The batches of ``n`` steps as [length, rows, ...]; what lies behind ``n`` is never read."""
-    stack: dict[str, np.ndarray] = {}
-    for i in range(n):
-        for name, x in batches.batch_at(first + i, rows).items():
-            if i == 0:
-                stack[name] = np.empty((length, *x.shape), x.dtype)
-                stack[name][n:] = 0
-            stack[name][i] = x
-    return stack
-
-
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _put(leaf: Any, layout: Callable[[np.ndarray], np.ndarray], sharding: NamedSharding) -> Array:
+def put(leaf: Any, layout: Callable[[np.ndarray], np.ndarray], sharding: NamedSharding) -> Array:
     """Places one leaf of a state, going through memory of its own: a donated buffer is reused."""
     if _is_key(leaf):
-        data = _put(jax.random.key_data(leaf), layout, sharding)
+        data = put(jax.random.key_data(leaf), layout, sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     host = layout(np.asarray(leaf))
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

@@ -193,7 +193,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_checkpoint_and_replay(tmp_pat
     assert str(stopped.value) == (
         "loss is nan after step 8; the last good checkpoint is that of step 5 in "
         f"{tmp_path}/run/checkpoints: the same command with JAX_DEBUG_NANS=True in its environment "
-        "goes on from it, exactly, and stops at the operation that made it"
+        "resumes exactly from it and stops at the operation that made it"
     )
     with pytest.raises(training.RunError, match=r"loss is inf after step 2; .*JAX_DEBUG_INFS=True"):
         fit(3, step=bad_step(2, np.inf))
@@ -259,7 +259,7 @@ def test_a_signal_stops_after_the_dispatch_and_handlers_come_back(tmp_path, sign
     (saved,) = training.saved_metrics(tmp_path / "run")
     assert 6 <= saved < 1000
     assert str(stopped.value) == (
-        f"saved step {saved} in {tmp_path}/run; the same command goes on from there"
+        f"saved step {saved} in {tmp_path}/run; the same command resumes from there"
     )
     assert stopped.value.exit_code == 128 + signum
     assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == before
@@ -312,6 +312,6 @@ def test_what_is_printed(tmp_path, capsys):
     assert out == ""
     assert err.splitlines() == [
         "step 4 of 4: validation/elbo -123.46",
-        f"going on from step 4 in {tmp_path}/run",
+        f"resuming from step 4 in {tmp_path}/run",
         "step 8 of 8: validation/elbo -123.46",
     ]

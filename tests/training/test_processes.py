@@ -92,7 +92,7 @@ def test_a_stopped_run_saves_first_and_goes_on_exactly(
     process.send_signal(signum)
     _, err = finish(process, code)
     said = re.fullmatch(
-        r"saved step (\d+) in (.*); the same command goes on from there", err.strip()
+        r"saved step (\d+) in (.*); the same command resumes from there", err.strip()
     )
     assert said, err
     assert said[2] == str(run)
@@ -101,7 +101,7 @@ def test_a_stopped_run_saves_first_and_goes_on_exactly(
     out, err = finish(start(run, "--steps", 900))
     assert digest(out) == uninterrupted
     assert f"from {said[1]}" in out
-    assert f"going on from step {said[1]} in {run}" in err
+    assert f"resuming from step {said[1]} in {run}" in err
 
 
 def test_a_second_ctrl_c_ends_at_once(start, tmp_path):
@@ -137,7 +137,7 @@ def test_debug_nans_goes_on_from_the_last_good_checkpoint_and_finds_the_operatio
     assert "JAX_DEBUG_NANS=True" in said
     assert sorted(training.saved_metrics(tmp_path / "run")) == [20, 40]
     _, err = finish(start(*command, JAX_DEBUG_NANS="True"), 1)
-    assert "going on from step 40" in err
+    assert "resuming from step 40" in err
     assert "FloatingPointError: invalid value (nan) encountered in log" in err
     assert "loss += jnp.log(" in err, "the traceback does not lead to the line"
 

@@ -1,0 +1,47 @@
+"""Whether JAX can use the devices that it was asked to use."""
+
+import jax
+from jax.extend import backend
+
+from gen_jax.files import RunError
+
+
+def check_platform() -> None:
+    """Starts JAX's backends, which ``JAX_PLATFORMS`` may name.
+
+    Raises ``RunError``, in one line, where they cannot be used: which was asked for, which are
+    available, and what to set. A run of several processes joins them first
+    (``jax.distributed.initialize``), as that must come before the backends start.
+    """
+    try:
+        jax.devices()
+        return
+    except (AssertionError, RuntimeError) as error:  # JAX asserts where CUDA finds no GPU
+        reason = _reason(error)
+    asked = jax.config.jax_platforms
+    if not asked:
+        raise RunError(f"JAX cannot start: {reason}; JAX_PLATFORMS=cpu computes on the CPU")
+    available = _available(asked)
+    raise RunError(
+        f"JAX_PLATFORMS={asked} cannot be used here ({reason}): available is "
+        f"{', '.join(available)}; set JAX_PLATFORMS={available[0]}, or unset it to let JAX choose"
+    )
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0].partition(" (set JAX_PLATFORMS")[0] if lines else "no such device was found"
+
+
+def _available(asked: str) -> list[str]:
+    """The platforms that JAX would find if none were asked for."""
+    jax.config.update("jax_platforms", "")
+    try:
+        backend.clear_backends()
+        return sorted(backend.backends())
+    except (AssertionError, RuntimeError):
+        return ["cpu"]
+    finally:
+        # Who catches the error must not compute on another platform than was asked for.
+        jax.config.update("jax_platforms", asked)
+        backend.clear_backends()

@@ -1,0 +1,96 @@
+"""Compiling a function of (state, batch) over devices for evaluation: each example's own result.
+
+Where ``compile_step`` makes a program that trains, this makes one that only looks: the batch is
+spread over the ``data`` axis of a mesh, the state is replicated and kept, and the result comes
+back to the host.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gen_jax.training.sharding import AXIS, State, make_mesh, put
+
+
+def compile_eval(function: Callable[[State, Any], Any], mesh: Mesh | None = None) -> "CompiledEval":
+    """Makes a program of ``function(state, batch)`` whose batch is spread over the devices.
+
+    ``batch`` is a pytree of arrays [B, ...], of any B, and so is the result. What the function
+    gives for one example must not depend on the others: B is filled up to a multiple of the
+    devices with copies of the last example, whose results are dropped. Options are bound with
+    ``functools.partial``.
+
+    ``mesh`` defaults to all devices, of all processes; then every process must call with the same
+    whole batch, in the same order, and every one gets the whole result. A process that evaluates
+    alone takes ``make_mesh(jax.local_devices())``.
+    """
+    mesh = mesh or make_mesh()
+    replicated, spread = _layouts(mesh)
+
+    def checked(state: State, batch: Any) -> Any:
+        result = function(state, batch)
+        n = len(jax.tree.leaves(batch)[0])
+        for path, x in jax.tree_util.tree_leaves_with_path(result):
+            if np.shape(x)[:1] != (n,):
+                name = jax.tree_util.keystr(path)
+                raise ValueError(
+                    f"result{name} must have one row an example, [{n}, ...], got {np.shape(x)}"
+                )
+        return lax.with_sharding_constraint(result, spread)  # computed apart, then gathered
+
+    run = jax.jit(checked, in_shardings=(replicated, spread), out_shardings=replicated)
+    return CompiledEval(mesh, run)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CompiledEval:
+    """A function compiled for evaluation. Made by ``compile_eval``."""
+
+    mesh: Mesh
+    _run: Callable[[State, Any], Any]
+
+    def place(self, state: State) -> State:
+        """Replicates a state on the devices; what is there already is not copied.
+
+        A call does so by itself: worth doing once before many calls, for a state that comes from
+        elsewhere.
+        """
+        replicated, _ = _layouts(self.mesh)
+
+        def placed(leaf: Any) -> Any:
+            there = isinstance(leaf, jax.Array) and leaf.committed
+            if there and leaf.sharding.is_equivalent_to(replicated, leaf.ndim):
+                return leaf
+            return put(leaf, np.copy, replicated)
+
+        return jax.tree.map(placed, state)
+
+    def __call__(self, state: State, batch: Any) -> Any:
+        """The function's result for a batch, as NumPy arrays [B, ...].
+
+        Raises ``ValueError`` for a batch without examples, or whose arrays differ in their number.
+        """
+        shapes = [np.shape(x) for x in jax.tree.leaves(batch)]
+        sizes = {shape[0] if shape else 0 for shape in shapes}
+        if len(sizes) != 1 or 0 in sizes:
+            raise ValueError(f"a batch must be arrays of B >= 1 examples each, got shapes {shapes}")
+        (n,) = sizes
+        _, spread = _layouts(self.mesh)
+        missing = -n % self.mesh.shape[AXIS]
+
+        def filled(rows: np.ndarray) -> np.ndarray:
+            return np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
+
+        batch = jax.tree.map(lambda x: put(x, filled, spread), batch)
+        result = self._run(self.place(state), batch)
+        return jax.tree.map(lambda x: np.asarray(x.addressable_data(0))[:n], result)
+
+
+def _layouts(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
+    """Those of the state and of the batch."""
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
