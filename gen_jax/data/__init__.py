@@ -6,12 +6,13 @@ masked.
 """
 
 from gen_jax.data.batches import Batches, EvaluationBatches, evaluation_batches
-from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset, some, spread
+from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset, ExampleSpec, some, spread
 from gen_jax.data.errors import DataError
 from gen_jax.data.loading import load, load_audio
 from gen_jax.data.pictures.stream import StreamDataset
 from gen_jax.data.sounds.wav import read_wav, write_wav
 from gen_jax.data.sounds.windows import AudioDataset
+from gen_jax.data.splits import check_splits
 
 __all__ = [
     "AnyDataset",
@@ -21,7 +22,9 @@ __all__ = [
     "DataError",
     "Dataset",
     "EvaluationBatches",
+    "ExampleSpec",
     "StreamDataset",
+    "check_splits",
     "evaluation_batches",
     "load",
     "load_audio",

@@ -1,15 +1,60 @@
 """Labelled examples that can be fetched by index, in whatever way they are stored."""
 
+import dataclasses
 import functools
-from typing import Protocol, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 
-# "image" uint8 [n, H, W, C] or "audio" int16 [n, T, C]; where known "label" int32 [n]
+# "image" uint8 [n, H, W, C] or "audio" int16 [n, T, C]; "label" int32 [n] where there are labels
 Examples = dict[str, np.ndarray]
+ExampleKind = Literal["image", "audio"]
+AXES: dict[ExampleKind, str] = {"image": "HWC", "audio": "TC"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleSpec:
+    """What one example is: all that a model needs in order to be built, without the data.
+
+    ``shape`` is [H, W, C] of a uint8 image or [T, C] of int16 audio; ``class_names`` are the names
+    of the labels 0, 1, ..., None where there are no labels. ``dataclasses.asdict`` makes it fit for
+    JSON, ``from_json`` reads that back. Raises ``DataError`` for another kind or shape.
+    """
+
+    kind: ExampleKind
+    shape: tuple[int, ...]
+    class_names: tuple[str, ...] | None
+
+    def __post_init__(self):
+        if self.kind not in get_args(ExampleKind):
+            raise DataError(f"an example is an image or audio, got {self.kind!r}")
+        if len(self.shape) != len(AXES[self.kind]) or min(self.shape) < 1:
+            axes = ", ".join(AXES[self.kind])
+            raise DataError(f"the shape of {self.kind} is [{axes}], got {list(self.shape)}")
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """The spec that ``dataclasses.asdict`` turned into ``fields``, with or without JSON."""
+        names = fields["class_names"]
+        return cls(fields["kind"], tuple(fields["shape"]), None if names is None else tuple(names))
+
+    @property
+    def n_classes(self) -> int | None:
+        """None where there are no labels."""
+        return None if self.class_names is None else len(self.class_names)
+
+    def blank(self, n: int = 1) -> Examples:
+        """``n`` examples of zeros, of the first class where there are classes."""
+        dtype = np.uint8 if self.kind == "image" else np.int16
+        examples: Examples = {self.kind: np.zeros((n, *self.shape), dtype)}
+        if self.class_names is not None:
+            examples["label"] = np.zeros(n, np.int32)
+        return examples
 
 
 class AnyDataset(Protocol):
@@ -25,7 +70,25 @@ class AnyDataset(Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The name of each label 0, 1, ..., where known."""
+        """The name of each label 0, 1, ...; None exactly where the examples have no labels."""
+        ...
+
+    @property
+    def labels(self) -> Int[np.ndarray, " n"] | None:
+        """All labels, int32, in order; None where there are none, and where a streamed set would
+        have to read all of its records for them."""
+        ...
+
+    @property
+    def example_spec(self) -> ExampleSpec: ...
+
+    @property
+    def digest(self) -> str:
+        """A SHA-256, in hex, that changes when the examples do.
+
+        It covers the files' names, sizes and classes (or an array's bytes), which examples of them
+        these are, and how they are converted; not the files' times, nor where they lie.
+        """
         ...
 
     @property
@@ -37,11 +100,18 @@ class AnyDataset(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, indices: Int[np.ndarray, " n"]) -> Examples:
-        """Returns the examples at ``indices``: "image" or "audio", and "label" where known."""
+        """Returns the examples at ``indices``: "image" or "audio", and "label" if they have any."""
         ...
 
     def select(self, indices: Int[np.ndarray, " n"] | None, split: str) -> Self:
         """Returns the data set of the examples at ``indices`` (None: all), named ``split``."""
+        ...
+
+    def with_classes(self, class_names: Sequence[str]) -> Self:
+        """Returns the same examples with labels that number ``class_names``, matched by name.
+
+        Raises ``DataError`` where there are no labels, or for a class that is not among the names.
+        """
         ...
 
 
@@ -57,8 +127,11 @@ class Dataset(AnyDataset, Protocol):
 class ArrayDataset:
     """Images in an array, in memory or memory-mapped.
 
-    ``rows`` picks the examples out of the arrays, without a copy (default: all, in order).
-    Raises ``DataError`` unless images are uint8 [N, H, W, C] with as many labels, if any.
+    ``labels`` number the ``class_names``; without names, the distinct labels become the classes
+    0, 1, ... in ascending order, named by their decimal text. ``rows`` picks the examples out of
+    the arrays, without a copy (default: all, in order). ``origin`` is the digest of what the arrays
+    were made from (default: of the arrays). Raises ``DataError`` unless images are uint8
+    [N, H, W, C] with as many labels, if any, and for labels that are no number of a class.
     """
 
     def __init__(
@@ -71,6 +144,7 @@ class ArrayDataset:
         class_names: tuple[str, ...] | None = None,
         skipped: int = 0,
         rows: Int[np.ndarray, " m"] | None = None,
+        origin: str | None = None,
     ):
         if images.ndim != 4 or images.dtype != np.uint8:
             raise DataError(
@@ -83,12 +157,12 @@ class ArrayDataset:
             )
         self.name = name
         self.split = split
-        self.class_names = class_names
         self.skipped = skipped
         # A plain view: indexing a np.memmap costs more than the gather of a batch.
         self._images = np.asarray(images)
-        self._labels = None if labels is None else np.asarray(labels, np.int32)
+        self._labels, self.class_names = numbered(name, labels, class_names)
         self._rows = rows
+        self._origin = origin
 
     def __len__(self) -> int:
         return len(self._images) if self._rows is None else len(self._rows)
@@ -98,14 +172,27 @@ class ArrayDataset:
         height, width, channels = self._images.shape[1:]
         return height, width, channels
 
+    @property
+    def example_spec(self) -> ExampleSpec:
+        return ExampleSpec("image", self.image_shape, self.class_names)
+
+    @property
+    def digest(self) -> str:
+        rows = np.arange(len(self)) if self._rows is None else np.asarray(self._rows, np.int64)
+        return digest(self._content, rows, self.class_names)
+
+    @functools.cached_property
+    def _content(self) -> str:
+        return self._origin or digest(self._images, self._labels)
+
     @functools.cached_property
     def images(self) -> UInt8[np.ndarray, "n height width channels"]:
         """All images, in order (a copy where the split is a part of the stored array)."""
         return self._images if self._rows is None else self._images[self._rows]
 
-    @functools.cached_property
+    @property
     def labels(self) -> Int[np.ndarray, " n"] | None:
-        """All labels, in order."""
+        """All labels, int32, in order."""
         if self._labels is None or self._rows is None:
             return self._labels
         return self._labels[self._rows]
@@ -129,7 +216,75 @@ class ArrayDataset:
             class_names=self.class_names,
             skipped=self.skipped,
             rows=rows,
+            origin=self._origin,
         )
+
+    def with_classes(self, class_names: Sequence[str]) -> "ArrayDataset":
+        new = relabelling(
+            f"the {self.split} split of {self.name}", self.class_names, self.labels, class_names
+        )
+        assert self._labels is not None
+        labels = np.zeros(len(self._images), np.int32)  # of rows that are not picked, any
+        picked = slice(None) if self._rows is None else self._rows
+        labels[picked] = new[self._labels[picked]]
+        return ArrayDataset(
+            self.name,
+            self.split,
+            self._images,
+            labels,
+            class_names=tuple(class_names),
+            skipped=self.skipped,
+            rows=self._rows,
+            origin=self._origin,
+        )
+
+
+def numbered(
+    name: str, labels: Int[np.ndarray, " n"] | None, class_names: Sequence[str] | None
+) -> tuple[Int[np.ndarray, " n"] | None, tuple[str, ...] | None]:
+    """Labels as int32 numbers of classes, and the classes' names: see ``ArrayDataset``.
+
+    Raises ``DataError`` for labels that are no whole numbers, or outside of the names.
+    """
+    if labels is None:
+        if class_names is not None:
+            raise DataError(f"{name}: names of {len(class_names)} classes want labels beside them")
+        return None, None
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{name}: labels must be integers, got {labels.dtype}")
+    if class_names is None:
+        distinct, numbers = np.unique(labels, return_inverse=True)
+        return numbers.astype(np.int32), tuple(str(label) for label in distinct.tolist())
+    if labels.size and not 0 <= labels.min() <= labels.max() < len(class_names):
+        raise DataError(
+            f"{name}: labels lie in {labels.min()}..{labels.max()}, but those of "
+            f"{len(class_names)} classes in 0..{len(class_names) - 1}"
+        )
+    return np.asarray(labels, np.int32), tuple(class_names)
+
+
+def relabelling(
+    where: str,
+    own_names: Sequence[str] | None,
+    labels: Int[np.ndarray, " n"] | None,
+    class_names: Sequence[str],
+) -> Int[np.ndarray, " old"]:
+    """The number among ``class_names`` of each of a set's own classes.
+
+    It is -1 for one that is not among them, but has no examples either, as far as the ``labels``
+    are known. Raises ``DataError``, naming ``where``, as ``with_classes`` does.
+    """
+    if own_names is None:
+        raise DataError(f"{where} has no labels")
+    number = {name: label for label, name in enumerate(class_names)}
+    new = np.array([number.get(name, -1) for name in own_names], np.int32)
+    absent = np.flatnonzero(new < 0)
+    if labels is not None:
+        absent = absent[np.isin(absent, labels)]
+    if len(absent):
+        known = ", ".join(class_names[:10]) + (", ..." if len(class_names) > 10 else "")
+        raise DataError(f"{where} has the class {own_names[absent[0]]!r}, which is none of {known}")
+    return new
 
 
 def spread(size: int, n: int) -> Int[np.ndarray, " n"]:

@@ -1,9 +1,16 @@
 """A folder of files: pictures, or whatever else has classes and splits by where it lies."""
 
 import dataclasses
+import hashlib
+import json
 import os
 import pathlib
+from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Int
+
+from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
@@ -61,6 +68,39 @@ class FileTree:
         if len(labelled) > 1:
             raise DataError(f"{self.name}: only some of {', '.join(splits)} have subfolders")
         return files, self._class_names if labelled == {True} else None
+
+    def fingerprint(
+        self, files: Sequence[File], class_names: Sequence[str] | None
+    ) -> dict[str, object]:
+        """Changes when a file or a class comes, goes, or is written again."""
+        lines = [json.dumps(class_names)]
+        for path, _ in files:
+            name = path.relative_to(self.path)
+            try:
+                stat = path.stat()
+                lines.append(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
+            except OSError:  # a broken link, say: reading will name it, or skip it
+                lines.append(f"{name}\0unreadable")
+        text = "\n".join(lines).encode(errors="surrogateescape")
+        return {"files": len(files), "sha256": hashlib.sha256(text).hexdigest()}
+
+    def digest(self, files: Sequence[File], class_names: Sequence[str] | None) -> str:
+        """Changes when a file or a class comes, goes, or has another size; on any machine."""
+        sizes = [
+            (path.relative_to(self.path).as_posix(), path.stat().st_size if path.exists() else None)
+            for path, _ in files
+        ]
+        return digest("files", sizes, class_names)
+
+
+def labels_of(
+    files: Sequence[File], class_names: Sequence[str] | None
+) -> Int[np.ndarray, " n"] | None:
+    """The number of each file's class, int32; None where they have none."""
+    if class_names is None:
+        return None
+    number: dict[str | None, int] = {name: label for label, name in enumerate(class_names)}
+    return np.array([number[label] for _, label in files], np.int32)
 
 
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 
 _NAME = re.compile(r"(\w+)(?:/(\w[\w.+-]*))?(?::(\d+\.\d+\.\d+))?")
@@ -141,6 +142,12 @@ class Prepared:
             "info": self._info,
             "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
         }
+
+    def _digest(self, splits: tuple[str, ...]) -> str:
+        """Changes when the set is prepared otherwise, or a file has another size."""
+        files = sorted(path for path in self._path.iterdir() if path.is_file())
+        sizes = [(path.name, path.stat().st_size) for path in files]
+        return digest("prepared", self._info, sizes, splits)
 
 
 def default_data_dir() -> pathlib.Path:

@@ -21,11 +21,14 @@ class Numbers:
             for start, (split, size) in zip(starts, sizes.items(), strict=False)
         }
         self.splits = tuple(sizes)
+        self.class_names = tuple(str(number) for number in range(starts[-1]))
 
     def open(self, *splits: str) -> ArrayDataset:
         labels = np.concatenate([self.parts[split] for split in splits])
         images = np.zeros((len(labels), 1, 1, 1), np.uint8)
-        return ArrayDataset(self.name, "+".join(splits), images, labels)
+        return ArrayDataset(
+            self.name, "+".join(splits), images, labels, class_names=self.class_names
+        )
 
 
 def numbers(source: Numbers, split: str, *, fraction: float = 0.1, seed: int = 0) -> list[int]:

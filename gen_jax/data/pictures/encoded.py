@@ -16,21 +16,26 @@ import numpy as np
 
 from gen_jax.data.cache import Cache
 from gen_jax.data.dataset import ArrayDataset, Dataset
+from gen_jax.data.digests import digest
 from gen_jax.data.errors import BadImage, DataError
 from gen_jax.data.pictures import picture
 from gen_jax.data.pictures.picture import ImageOptions
-from gen_jax.data.pictures.records import Records
+from gen_jax.data.pictures.records import Chosen, Records
 from gen_jax.data.pictures.stream import StreamDataset
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a decoded set was made from; ``Cache`` says what place and fingerprint are for."""
+    """What a decoded set was made from; ``Cache`` says what place and fingerprint are for.
+
+    ``digest`` stands for the same files, wherever they lie and whenever they were written.
+    """
 
     name: str
     split: str
     place: pathlib.Path
     fingerprint: dict[str, Any]
+    digest: str
     beside: pathlib.Path | None
 
     def cache(self, kind: str, options: ImageOptions) -> Cache:
@@ -42,6 +47,10 @@ class Origin:
             "skip_bad_images": options.skip_bad_images,
         }
         return Cache(self.split, self.place, identity, self.fingerprint, self.beside)
+
+    def decoded(self, options: ImageOptions, skipped: int) -> str:
+        """The digest of the pictures decoded, ``skipped`` of them left out."""
+        return digest(self.digest, options.image_size, options.channels, skipped)
 
 
 def open_encoded(
@@ -63,30 +72,39 @@ def open_encoded(
     kept: int = entry.notes["kept"]
     labels = entry.arrays.get("labels")
     names = entry.notes["class_names"]
+    skipped = len(entry.arrays["images"]) - kept
     return ArrayDataset(
         origin.name,
         origin.split,
         entry.arrays["images"][:kept],
         None if labels is None else labels[:kept],
         class_names=None if names is None else tuple(names),
-        skipped=len(entry.arrays["images"]) - kept,
+        skipped=skipped,
+        origin=origin.decoded(options, skipped),
     )
 
 
 def _open_stream(
     origin: Origin, records: Records, shape: tuple[int, int, int], options: ImageOptions
 ) -> StreamDataset:
-    if not options.skip_bad_images:
-        return StreamDataset(origin.name, origin.split, records, options, shape)
-    # Which pictures are readable decides the order of every epoch, so it must be known at once.
-    cache = origin.cache("readable", options)
-    entry = cache.read() or cache.read_or_write(
-        functools.partial(_note_readable, origin, records, shape, options)
-    )
-    rows = np.asarray(entry.arrays["readable"])
-    skipped = len(records) - len(rows)
+    skipped = 0
+    if options.skip_bad_images:
+        # Which pictures are readable decides the order of every epoch: it must be known at once.
+        cache = origin.cache("readable", options)
+        entry = cache.read() or cache.read_or_write(
+            functools.partial(_note_readable, origin, records, shape, options)
+        )
+        readable = np.asarray(entry.arrays["readable"])
+        skipped = len(records) - len(readable)
+        records = Chosen(records, readable)
     return StreamDataset(
-        origin.name, origin.split, records, options, shape, skipped=skipped, rows=rows
+        origin.name,
+        origin.split,
+        records,
+        options,
+        shape,
+        origin=origin.decoded(options, skipped),
+        skipped=skipped,
     )
 
 

@@ -1,12 +1,10 @@
 """A folder of pictures."""
 
-import hashlib
-import json
 import pathlib
 from collections.abc import Sequence
 
 from gen_jax.data.dataset import Dataset
-from gen_jax.data.folder import File, FileTree, Kind
+from gen_jax.data.folder import File, FileTree, Kind, labels_of
 from gen_jax.data.pictures import encoded
 from gen_jax.data.pictures.picture import ImageOptions
 from gen_jax.data.pictures.records import Encoded
@@ -27,9 +25,15 @@ class ImageFolder:
         return self._tree.splits
 
     def open(self, *splits: str) -> Dataset:
-        records, place = _Files(*self._tree.files(*splits)), self._tree.path
+        files, class_names = self._tree.files(*splits)
+        records = _Files(files, class_names)
         origin = encoded.Origin(
-            self.name, "+".join(splits), place, records.fingerprint(place), beside=None
+            self.name,
+            "+".join(splits),
+            self._tree.path,
+            self._tree.fingerprint(files, class_names),
+            self._tree.digest(files, class_names),
+            beside=None,
         )
         return encoded.open_encoded(origin, lambda: records, self._options)
 
@@ -38,28 +42,13 @@ class _Files:
     def __init__(self, files: list[File], class_names: tuple[str, ...] | None):
         self.class_names = class_names
         self._files = files
-        self._labels: dict[str | None, int] = {
-            name: label for label, name in enumerate(class_names or ())
-        }
+        self.labels = labels_of(files, class_names)
 
     def __len__(self) -> int:
         return len(self._files)
 
     def read(self, indices: Sequence[int]) -> list[Encoded]:
-        files = [self._files[index] for index in indices]
-        return [Encoded(path, self._labels.get(label), str(path)) for path, label in files]
-
-    def fingerprint(self, root: pathlib.Path) -> dict[str, object]:
-        """Changes when a file or a class comes, goes, or is written again."""
-        lines = [json.dumps(self.class_names)]
-        for path, _ in self._files:
-            name = path.relative_to(root)
-            try:
-                stat = path.stat()
-                lines.append(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
-            except OSError:  # a broken link, say: decoding will name it, or skip it
-                lines.append(f"{name}\0unreadable")
-        return {
-            "files": len(self._files),
-            "sha256": hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest(),
-        }
+        return [
+            Encoded(path, None if self.labels is None else int(self.labels[index]), str(path))
+            for index, path in ((index, self._files[index][0]) for index in indices)
+        ]

@@ -23,7 +23,12 @@ class PreparedSet(Prepared):
 
     def open(self, *splits: str) -> Dataset:
         origin = encoded.Origin(
-            self.name, "+".join(splits), self._path.resolve(), self._fingerprint(), self._path
+            self.name,
+            "+".join(splits),
+            self._path.resolve(),
+            self._fingerprint(),
+            self._digest(splits),
+            beside=self._path,
         )
         return encoded.open_encoded(origin, lambda: self._records("+".join(splits)), self._options)
 
@@ -54,6 +59,7 @@ class PreparedSet(Prepared):
 class _Records:
     def __init__(self, name: str, source: Any, image: str, class_names: tuple[str, ...] | None):
         self.class_names = class_names
+        self.labels = None
         self._name = name
         self._source = source
         self._image = image

@@ -2,7 +2,8 @@
 
 import pathlib
 
-from gen_jax.data.folder import FileTree, Kind
+from gen_jax.data.digests import digest
+from gen_jax.data.folder import FileTree, Kind, labels_of
 from gen_jax.data.sounds.wav import read_wav
 from gen_jax.data.sounds.windows import AudioOptions, Sounds, at_rate
 
@@ -27,7 +28,13 @@ class WavFolder:
         for path, _ in files:
             sound, rate = read_wav(path)
             sounds.append(at_rate(sound, rate, self._options, str(path)))
-        labels = None if names is None else [names.index(str(label)) for _, label in files]
+        rate, resample = self._options.sample_rate, self._options.resample
         return Sounds.join(
-            self.name, "+".join(splits), sounds, labels, names, self._options.sample_rate
+            self.name,
+            "+".join(splits),
+            sounds,
+            labels_of(files, names),
+            names,
+            rate,
+            digest(self._tree.digest(files, names), rate, resample),
         )

@@ -9,6 +9,7 @@ number: a cubic interpolation in the loop tunes it (Jaffe & Smith 1983).
 import numpy as np
 from jaxtyping import Float, Int16
 
+from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 from gen_jax.data.sounds.windows import Sounds
 
@@ -52,8 +53,15 @@ class Strings:
             pluck(PITCHES[label], self._sample_rate, _uniform(self._seed, label, number))
             for label, number in plucks
         ]
-        labels = [label for label, _ in plucks]
-        return Sounds.join(self.name, "+".join(splits), sounds, labels, NAMES, self._sample_rate)
+        return Sounds.join(
+            self.name,
+            "+".join(splits),
+            sounds,
+            np.array([label for label, _ in plucks], np.int32),
+            NAMES,
+            self._sample_rate,
+            digest(self.name, self._seed, self._sample_rate, plucks),
+        )
 
 
 def _uniform(seed: int, label: int, number: int) -> Float[np.ndarray, " n"]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int16
 
 from gen_jax.data.cache import Cache
+from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 from gen_jax.data.sounds.windows import AudioOptions, Sounds, at_rate, spans
 from gen_jax.data.tfds import Prepared
@@ -46,6 +47,7 @@ class PreparedAudio(Prepared):
             entry.arrays.get("labels"),
             None if names is None else tuple(names),
             self._options.sample_rate,
+            digest(self._digest(splits), dataclasses.asdict(self._options)),
         )
 
     def _keep(self, splits: tuple[str, ...], folder: pathlib.Path) -> dict[str, Any]:

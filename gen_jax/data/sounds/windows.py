@@ -9,7 +9,8 @@ from typing import Self
 import numpy as np
 from jaxtyping import Int, Int16
 
-from gen_jax.data.dataset import Examples
+from gen_jax.data.dataset import Examples, ExampleSpec, numbered, relabelling
+from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 
 
@@ -29,8 +30,8 @@ class AudioOptions:
 class Sounds:
     """One split's whole sounds, one after the other in one array: what is parted into splits.
 
-    ``spans`` are the first sample and the end of each sound. A window belongs to one sound, and so
-    to one split.
+    ``spans`` are the first sample and the end of each sound; ``origin`` is the digest of what they
+    were made from. A window belongs to one sound, and so to one split.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Sounds:
     labels: Int[np.ndarray, " n"] | None
     class_names: tuple[str, ...] | None
     sample_rate: int
+    origin: str
 
     @classmethod
     def join(
@@ -47,18 +49,20 @@ class Sounds:
         name: str,
         split: str,
         sounds: Sequence[Int16[np.ndarray, " samples"]],
-        labels: Sequence[int] | None,
+        labels: Int[np.ndarray, " n"] | None,
         class_names: tuple[str, ...] | None,
         sample_rate: int,
+        origin: str,
     ) -> Self:
         return cls(
             name,
             split,
             np.concatenate(sounds),
             spans([len(sound) for sound in sounds]),
-            None if labels is None else np.asarray(labels, np.int32),
+            labels,
             class_names,
             sample_rate,
+            origin,
         )
 
     def __len__(self) -> int:
@@ -93,6 +97,7 @@ class Sounds:
             class_names=self.class_names,
             sample_rate=self.sample_rate,
             skipped=int((counts == 0).sum()),
+            origin=self.origin,
         )
 
 
@@ -100,7 +105,7 @@ class AudioDataset:
     """Windows of one length in an array of sound, in memory or memory-mapped.
 
     Window i is ``samples[starts[i] : starts[i] + length]``, [length, 1]. ``skipped`` counts sounds
-    that were shorter.
+    that were shorter; labels, names and ``origin`` are those of ``ArrayDataset``.
     """
 
     def __init__(
@@ -115,19 +120,34 @@ class AudioDataset:
         sample_rate: int,
         class_names: tuple[str, ...] | None = None,
         skipped: int = 0,
+        origin: str | None = None,
     ):
         self.name = name
         self.split = split
         self.length = length
-        self.labels = None if labels is None else np.asarray(labels, np.int32)
-        self.class_names = class_names
+        self.labels, self.class_names = numbered(name, labels, class_names)
         self.sample_rate = sample_rate
         self.skipped = skipped
         self._samples = np.asarray(samples)  # a plain view: indexing a np.memmap costs more
         self._starts = starts
+        self._origin = origin
 
     def __len__(self) -> int:
         return len(self._starts)
+
+    @property
+    def example_spec(self) -> ExampleSpec:
+        return ExampleSpec("audio", (self.length, 1), self.class_names)
+
+    @property
+    def digest(self) -> str:
+        starts = np.asarray(self._starts, np.int64)
+        about = [self.length, self.sample_rate, self.class_names]
+        return digest(self._content, starts, about)
+
+    @functools.cached_property
+    def _content(self) -> str:
+        return self._origin or digest(self._samples, self.labels)
 
     @functools.cached_property
     def audio(self) -> Int16[np.ndarray, "n time one"]:
@@ -142,17 +162,33 @@ class AudioDataset:
         return examples
 
     def select(self, indices: Int[np.ndarray, " n"] | None, split: str) -> "AudioDataset":
-        labels = self.labels
+        rows = slice(None) if indices is None else indices
+        labels = None if self.labels is None else self.labels[rows]
+        return self._with(split, self._starts[rows], labels, self.class_names)
+
+    def with_classes(self, class_names: Sequence[str]) -> "AudioDataset":
+        where = f"the {self.split} split of {self.name}"
+        new = relabelling(where, self.class_names, self.labels, class_names)
+        return self._with(self.split, self._starts, new[self.labels], tuple(class_names))
+
+    def _with(
+        self,
+        split: str,
+        starts: Int[np.ndarray, " n"],
+        labels: Int[np.ndarray, " n"] | None,
+        class_names: tuple[str, ...] | None,
+    ) -> "AudioDataset":
         return AudioDataset(
             self.name,
             split,
             self._samples,
-            self._starts if indices is None else self._starts[indices],
+            starts,
             self.length,
-            labels if labels is None or indices is None else labels[indices],
+            labels,
             sample_rate=self.sample_rate,
-            class_names=self.class_names,
+            class_names=class_names,
             skipped=self.skipped,
+            origin=self._origin,
         )
 
 
