@@ -23,7 +23,7 @@ With 1,000 labels both networks' codes are below raw pixels, and only their wide
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -38,7 +38,7 @@ from experiments.running.fitting import Training, fit
 from experiments.running.options import UsageError, free, require_at_least
 from experiments.running.run import run
 from experiments.running.terminal import main, say
-from gen_jax import data, evaluation, images, latent, reporting, training
+from gen_jax import evaluation, images, latent, reporting, training
 from gen_jax.classical import kmeans, pca
 from gen_jax.reporting import plots
 from gen_jax.state import TrainState
@@ -109,7 +109,7 @@ def work(job: Job) -> Findings:
     train = splits.train.take(np.arange(len(splits.train)))
     held_out = splits.test if config.probe_on == "test" else splits.validation
     test = held_out.take(np.arange(len(held_out)))
-    n_classes = count_classes(config, splits.train)
+    n_classes = count_classes(config, splits.train.class_names, train)
     networks = {
         experiment.name: train_network(
             experiment, choices, config, splits, run_dir / experiment.name
@@ -144,16 +144,17 @@ def work(job: Job) -> Findings:
     return findings(config, results, networks)
 
 
-def count_classes(config: Config, train: data.Dataset) -> int:
+def count_classes(
+    config: Config, names: Sequence[str] | None, train: dict[str, np.ndarray]
+) -> int:
     """The number of classes, once it is sure that the probes can be drawn."""
-    names = train.class_names
     if names is None:
         raise UsageError(f"features are compared by their classes, and {config.dataset} has none")
     n_classes = len(names)
     for n in config.n_labels:
         if n < n_classes or n % n_classes:
             raise UsageError(f"--n-labels must be multiples of the {n_classes} classes, got {n}")
-    fewest = np.bincount(train.labels, minlength=n_classes).min()
+    fewest = np.bincount(train["label"], minlength=n_classes).min()
     if max(config.n_labels) > fewest * n_classes:
         raise UsageError(
             f"--n-labels {max(config.n_labels)} wants {max(config.n_labels) // n_classes} images "

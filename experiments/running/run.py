@@ -26,8 +26,8 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
         prog=f"python -m experiments.{experiment.name}",
         description=experiment.description,
     )
-    training.check_platform()
     join_processes(config)
+    training.check_platform()
     start = time.perf_counter()
     run_dir = config.run_dir or default_run_dir(experiment.name, preset, config, usual)
     splits = experiment.load(config)  # first: a mistake here must leave no run folder behind

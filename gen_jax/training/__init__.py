@@ -16,7 +16,13 @@ from gen_jax.training.run import (
     open_run,
     read_summary,
 )
-from gen_jax.training.sharding import CompiledStep, compile_step, local_copy, make_mesh
+from gen_jax.training.sharding import (
+    CompiledStep,
+    compile_step,
+    local_copy,
+    local_mesh,
+    make_mesh,
+)
 from gen_jax.training.signals import Interrupted
 from gen_jax.training.stacks import BatchSource
 
@@ -39,6 +45,7 @@ __all__ = [
     "load_config",
     "load_data",
     "local_copy",
+    "local_mesh",
     "make_mesh",
     "open_run",
     "params_digest",

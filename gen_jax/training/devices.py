@@ -18,7 +18,7 @@ def check_platform() -> None:
         return
     except (AssertionError, RuntimeError) as error:  # JAX asserts where CUDA finds no GPU
         reason = _reason(error)
-    asked = jax.config.jax_platforms
+    asked = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
     if not asked:
         raise RunError(f"JAX cannot start: {reason}; JAX_PLATFORMS=cpu computes on the CPU")
     available = _available(asked)

@@ -235,15 +235,15 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any] | None:
         kinds = {"steps": int, "wall_s": float, "examples_per_s": float, "metrics": dict}
         kinds |= dict.fromkeys(("experiment", "preset", "dataset"), str)
         wrong = [name for name, kind in kinds.items() if type(summary[name]) is not kind]
-        reason = f"{wrong[0]} is {summary[wrong[0]]!r}" if wrong else None
+        if not wrong:
+            return summary
+        reason = f"{wrong[0]} is {summary[wrong[0]]!r}"
     except FileNotFoundError:
         return None
     except OSError as error:
         reason = error.strerror
     except (ValueError, KeyError, TypeError, RecursionError):
         reason = "not the JSON of a run's summary"
-    if reason is None:
-        return summary
     _logger.warning(f"{path} is damaged ({reason}): it is ignored")
     return None
 

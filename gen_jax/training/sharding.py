@@ -46,6 +46,11 @@ def make_mesh(devices: Sequence[Any] | None = None, *, model: int = 1) -> Mesh:
     return jax.make_mesh(shape, (AXIS, "model"), axis_types=auto, devices=devices)
 
 
+def local_mesh() -> Mesh:
+    """This process's own devices, for work that it does without the others."""
+    return make_mesh(jax.local_devices())
+
+
 def compile_step(
     step: Step,
     mesh: Mesh | None = None,
