@@ -144,9 +144,7 @@ def work(job: Job) -> Findings:
     return findings(config, results, networks)
 
 
-def count_classes(
-    config: Config, names: Sequence[str] | None, train: dict[str, np.ndarray]
-) -> int:
+def count_classes(config: Config, names: Sequence[str] | None, train: dict[str, np.ndarray]) -> int:
     """The number of classes, once it is sure that the probes can be drawn."""
     if names is None:
         raise UsageError(f"features are compared by their classes, and {config.dataset} has none")

@@ -41,6 +41,7 @@ def program(argv: Sequence[str] | None = None) -> None:
     )
     require_at_least(1, options, "num")
     require_seed(options.seed)
+    prepare_output(options.out)
     training.check_platform()
     run = reopen(options.run_dir, step=options.step)
     if run.setup.draw is None:

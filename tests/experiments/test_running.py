@@ -108,7 +108,8 @@ def test_epochs_and_steps_are_two_ways_to_say_one_thing():
     ],
 )
 def test_the_length_on_the_command_line_takes_the_place_of_the_presets(argv, steps):
-    _, config = parse(gan.PRESETS, [*argv, "--batch-size", "90"], prog="gan", description=None)
+    argv = [*argv, "--batch-size", "90"]
+    config = parse(gan.PRESETS, argv, prog="gan", description=None).config
     assert config.total_steps(9000) == steps
 
 
@@ -136,6 +137,7 @@ def test_a_cosine_reaches_zero_after_its_epochs_however_long_the_run_is():
         (["smoke", "--epochs", "-1"], "--epochs must be positive, got -1"),
         (["smoke", "--beta", "nan"], "--beta must be 0 or more, got nan"),
         (["smoke", "--features", "0", "--network", "conv"], "--features must be one or more"),
+        (["smoke", "--features", "8"], "--features is for --network conv"),
         (["smoke", "--latent-dim", "0"], "--latent-dim must be 1 or more, got 0"),
         (["smoke", "--schedule", "paper", "--decay-epochs", "1"], "leave --decay-epochs out"),
         (["smoke", "--ema-decay", "1"], "--ema-decay must lie in [0, 1), got 1.0"),

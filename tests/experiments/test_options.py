@@ -1,0 +1,141 @@
+"""How options are declared, and how a command line becomes a config."""
+
+import dataclasses
+import json
+
+import pytest
+
+from experiments import autoencoder, began, evaluate, gan, pixelcnn, pixelrnn, sample, vae, wavenet
+from experiments.running.options import ByChoice, UsageError, parse
+from experiments.running.run import run
+from gen_jax import training
+
+EXPERIMENTS = [
+    module.EXPERIMENT for module in (autoencoder, began, gan, pixelcnn, pixelrnn, vae, wavenet)
+]
+
+
+def read(experiment, *argv):
+    return parse(experiment.presets, argv, prog="test", description=None)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "argv", "words"),
+    [
+        (
+            pixelcnn,
+            ["--dropout", "0.1"],
+            "--dropout is for --model plus-plus, and this is --model gated",
+        ),
+        (pixelcnn, ["--blocks", "3"], "--blocks is for --model plus-plus"),
+        (pixelcnn, ["--stages=3"], "--stages is for --model plus-plus"),
+        (
+            pixelcnn,
+            ["--model", "plus-plus", "--layers", "3"],
+            "--layers is for --model gated",
+        ),
+        (pixelcnn, ["--model", "plus-plus", "--kernel", "3"], "--kernel is for"),
+        (pixelcnn, ["--model", "plus-plus", "--first-kernel", "3"], "--first-kernel is for"),
+        (pixelcnn, ["--model", "plus-plus", "--head_features", "3"], "--head-features is for"),
+        (pixelcnn, ["--levels", "4"], "--levels is for --likelihood categorical or mixture"),
+        (
+            pixelcnn,
+            ["--likelihood", "mixture", "--binarization", "threshold"],
+            "--binarization is for --likelihood bernoulli, and this is --likelihood mixture",
+        ),
+        (pixelrnn, ["--levels", "4"], "--levels is for --likelihood categorical or mixture"),
+        (vae, ["--network", "conv", "--hidden", "8"], "--hidden is for --network dense"),
+        (vae, ["--features", "8"], "--features is for --network conv"),
+        (vae, ["--likelihood", "gaussian", "--binarization", "dynamic"], "--binarization is"),
+        (
+            autoencoder,
+            ["--hidden", "8"],
+            "--hidden is for --network dense, and",
+        ),
+        (
+            gan,
+            ["--network", "dense", "--upsample", "resize"],
+            "--upsample is for --network conv",
+        ),
+        (
+            gan,
+            ["--penalty-weight", "2"],
+            "--penalty-weight is for a penalty",
+        ),
+        (gan, ["--reuse-images"], "--reuse-images is for several updates of the discriminator"),
+    ],
+)
+def test_an_option_that_does_nothing_is_refused(experiment, argv, words):
+    with pytest.raises(UsageError) as refused:
+        read(experiment.EXPERIMENT, *argv)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_what_does_nothing_is_neither_kept_nor_another_run(tmp_path, experiment):
+    """It is at its default in the config, and missing from the folder and so from the report."""
+    config = read(experiment, "smoke").config
+    idle = {f.name: f for f in dataclasses.fields(config) if not training.applies(f, config)}
+    assert {name: getattr(config, name) for name in idle} == {
+        name: field.default for name, field in idle.items()
+    }
+    training.open_run(tmp_path, experiment="x", preset="smoke", config=config).close()
+    saved = json.loads((tmp_path / "config.json").read_text())["config"]
+    assert saved.keys() == {f.name for f in dataclasses.fields(config)} - idle.keys()
+    assert training.load_config(type(config), tmp_path) == config
+
+
+def test_options_that_mean_something_are_read():
+    config = read(pixelcnn.EXPERIMENT, "--model", "plus-plus", "--dropout", "0.1").config
+    assert (config.dropout, config.layers) == (0.1, 7)
+    config = read(gan.EXPERIMENT, "--loss", "wasserstein", "--penalty-weight", "2").config
+    assert config.penalty_weight == 2.0
+
+
+def test_a_preset_follows_the_model():
+    """Salimans et al. 2017: 5 blocks of 160 maps, a mixture, Adam's rate falling at each step."""
+    paper = read(pixelcnn.EXPERIMENT, "paper", "--model", "plus-plus").config
+    assert (paper.blocks, paper.stages, paper.features) == (5, 3, 160)
+    assert (paper.likelihood, paper.dataset) == ("mixture", "tfds:cifar10")
+    assert (paper.dropout, paper.ema_decay) == (0.5, 0.9995)
+    assert float(paper.rate(50_000)(1000)) == pytest.approx(1e-3 * 0.999995**1000)
+    assert read(pixelcnn.EXPERIMENT, "paper", "--model=plus-plus").config == paper
+    gated = read(pixelcnn.EXPERIMENT, "paper")
+    assert (gated.config.model, gated.config.features) == ("gated", 128)
+    masked = read(pixelcnn.EXPERIMENT, "paper", "--model", "masked").config
+    assert (masked.model, masked.features) == ("masked", 128)
+
+
+@pytest.mark.parametrize("preset", ["paper", "default", "smoke"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_every_preset_is_a_valid_config(experiment, preset):
+    found = experiment.presets[preset]
+    presets = found.presets.values() if isinstance(found, ByChoice) else [found]
+    for config in presets:
+        assert config.total_steps(1000) >= 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
+def test_a_seed_that_no_key_holds_is_refused_by_every_command(seed):
+    words = rf"--seed must lie in 0\.\.4294967295, got {seed}"
+    for program in (
+        lambda: run(vae.EXPERIMENT, ["smoke", "--seed", str(seed)]),
+        lambda: sample.program(["nowhere", "--seed", str(seed)]),
+    ):
+        with pytest.raises(UsageError, match=words):
+            program()
+
+
+def test_a_seed_at_its_limit_makes_a_key():
+    import jax
+
+    assert read(vae.EXPERIMENT, "--seed", str(2**32 - 1)).config.seed == 2**32 - 1
+    jax.random.key(2**32 - 1)
+
+
+def test_output_is_checked_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    for program in (evaluate.program, sample.program):
+        with pytest.raises(UsageError, match="cannot write"):
+            program(["no-run-here", "--out", str(tmp_path / "file" / "x.json")])
