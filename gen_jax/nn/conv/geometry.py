@@ -10,6 +10,20 @@ from jax import lax
 from gen_jax.typing import Array
 
 Pads = tuple[tuple[int, int], ...]
+Roles = tuple[str, str, str]  # of two operands and their result: "x", "kernel" and "y", in any order
+
+# The named axes of the three arrays: any two of them share one name, which the third lacks.
+AXES = {
+    "x": {"batch": 0, "in": -1},
+    "kernel": {"in": -2, "out": -1},
+    "y": {"batch": 0, "out": -1},
+}
+
+
+def kept_axes(operand: str, result: str) -> tuple[int, int]:
+    """Where the axis that a result takes from an operand lies in the one and in the other."""
+    (name,) = AXES[operand].keys() & AXES[result].keys()
+    return AXES[operand][name], AXES[result][name]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +35,11 @@ class Geometry:
     dilation: tuple[int, ...]
     input_size: tuple[int, ...]
     kernel_size: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """Of images and kernels alike."""
+        return len(self.strides) + 2
 
     @property
     def reach(self) -> tuple[int, ...]:

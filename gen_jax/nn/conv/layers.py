@@ -16,8 +16,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from gen_jax.nn.conv import primitive
-from gen_jax.nn.conv.geometry import Geometry, Pads
+from gen_jax.nn.conv import meshes, primitive
+from gen_jax.nn.conv.geometry import Geometry, Pads, pad
 from gen_jax.typing import Array
 
 Padding = str | Sequence[tuple[int, int]]
@@ -176,9 +176,13 @@ def _transpose_padding(padding: Padding, sizes: Sequence[int], strides: Sequence
 
 def _pixelwise(x: Array, kernel: Array, strides: Sequence[int], pads: Pads) -> Array:
     """A kernel of one tap is a matrix product, with fast derivatives as it stands."""
-    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
-    x = lax.slice(x, (0,) * x.ndim, x.shape, (1, *strides, 1))
-    return x @ kernel.reshape(kernel.shape[-2:])
+
+    def product(x: Array, kernel: Array) -> Array:
+        x = pad(x, pads)
+        x = lax.slice(x, (0,) * x.ndim, x.shape, (1, *strides, 1))
+        return x @ kernel.reshape(kernel.shape[-2:])
+
+    return meshes.joined(product, ("x", "kernel", "y"), x, kernel)
 
 
 # Layers
