@@ -124,3 +124,10 @@ def test_derivatives_of_each_device_alone(name, how, monkeypatch):
         check_vma=False,
     )
     same(jax.jit(spread)(x, kernel), expected)
+
+
+def put(mesh, x, kernel, x_spec=P("data"), kernel_spec=P()):  # noqa: B008
+    return [
+        jax.device_put(a, NamedSharding(mesh, spec))
+        for a, spec in ((x, x_spec), (kernel, kernel_spec))
+    ]

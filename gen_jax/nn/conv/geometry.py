@@ -10,9 +10,13 @@ from jax import lax
 from gen_jax.typing import Array
 
 Pads = tuple[tuple[int, int], ...]
-Roles = tuple[str, str, str]  # of two operands and their result: "x", "kernel" and "y", in any order
+# What the two operands of a map and its result are, each "x", "kernel" or "y".
+Roles = tuple[str, str, str]
+APPLY: Roles = ("x", "kernel", "y")
+INPUT_GRADIENT: Roles = ("y", "kernel", "x")
+KERNEL_GRADIENT: Roles = ("x", "y", "kernel")
 
-# The named axes of the three arrays: any two of them share one name, which the third lacks.
+# Any two of the three arrays share one of these axes, which the third lacks.
 AXES = {
     "x": {"batch": 0, "in": -1},
     "kernel": {"in": -2, "out": -1},
@@ -20,8 +24,8 @@ AXES = {
 }
 
 
-def kept_axes(operand: str, result: str) -> tuple[int, int]:
-    """Where the axis that a result takes from an operand lies in the one and in the other."""
+def kept_axis(operand: str, result: str) -> tuple[int, int]:
+    """The axis that a result takes from an operand: where it lies in each of them."""
     (name,) = AXES[operand].keys() & AXES[result].keys()
     return AXES[operand][name], AXES[result][name]
 

@@ -1,10 +1,10 @@
-"""How the operands of a bilinear map meet on a mesh, by the types that JAX gives arrays there.
+"""Bilinear maps of arrays that live on a mesh of devices.
 
-Automatic axes need nothing. Over manual axes, those of ``jax.shard_map``, the result varies as
-either operand does, so an operand that is the same on all devices is cast to vary, and its
-cotangent is summed over them. Explicit axes are automatic inside the map, where the compiler
-divides the work; outside, the result is sharded as the operands are along the axes that it takes
-from them.
+Under automatic axes the compiler divides the work, and nothing is to be done here. Over manual
+axes (``jax.shard_map``) the result varies as either operand does: an operand that varies over
+fewer axes is cast, so that its cotangent is summed over the rest. Explicit axes become automatic
+inside the map; outside, the result is sharded along each axis as the operand that gives it that
+axis.
 """
 
 import collections
@@ -14,64 +14,65 @@ import jax
 from jax import lax
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
-from gen_jax.nn.conv.geometry import AXES, Roles, kept_axes
+from gen_jax.nn.conv.geometry import AXES, Roles, kept_axis
 from gen_jax.typing import Array
 
 NO_MESH = AbstractMesh((), ())
 
 
-def joined(function: Callable[[Array, Array], Array], roles: Roles, a: Array, b: Array) -> Array:
-    """``function(a, b)``, bilinear, on any mesh. Raises ``ValueError`` where types do not fit."""
+def on_any_mesh(
+    function: Callable[[Array, Array], Array], roles: Roles, a: Array, b: Array
+) -> Array:
+    """``function(a, b)``. Raises ``ValueError`` where the operands' shardings do not allow it."""
+
+    def inside(a: Array, b: Array) -> Array:
+        return function(*varying_alike(a, b))
+
     candidates = (jax.sharding.get_abstract_mesh(), *(jax.typeof(v).sharding.mesh for v in (a, b)))
     mesh = next((m for m in candidates if m.explicit_axes), NO_MESH)
-    for operand in (a, b):
-        _refuse_partial_sums(operand)
     if mesh.empty:
-        return function(*alike(a, b))
-    inside = jax.sharding.auto_axes(
-        lambda a, b: function(*alike(a, b)),
-        axes=mesh.explicit_axes,
-        out_sharding=NamedSharding(mesh, _result_spec(roles, a, b)),
-    )
-    return inside(a, b)
+        return inside(a, b)
+    sharding = NamedSharding(mesh, _result_spec(roles, a, b))
+    return jax.sharding.auto_axes(inside, axes=mesh.explicit_axes, out_sharding=sharding)(a, b)
 
 
-def alike(a: Array, b: Array) -> tuple[Array, Array]:
-    """Both, varying over the manual axes that either varies over."""
-    varying = [jax.typeof(v).manual_axis_type.varying for v in (a, b)]
+def varying_alike(a: Array, b: Array) -> tuple[Array, Array]:
+    """Both operands, cast to vary over the manual axes that either varies over."""
+    own = [jax.typeof(v).manual_axis_type.varying for v in (a, b)]
     a, b = (
-        lax.pcast(v, tuple(frozenset.union(*varying) - own), to="varying")
-        for v, own in zip((a, b), varying, strict=True)
+        lax.pcast(v, tuple(frozenset.union(*own) - axes), to="varying")
+        for v, axes in zip((a, b), own, strict=True)
     )
+    for v in (a, b):
+        _refuse_partial_sums(v, jax.typeof(v).manual_axis_type)
     return a, b
 
 
-def _refuse_partial_sums(operand: Array) -> None:
-    kind = jax.typeof(operand)
-    for holder in (kind.sharding.spec, kind.manual_axis_type):
-        if holder.unreduced or holder.reduced:
-            raise ValueError(
-                f"a convolution wants operands that are neither unreduced nor reduced, got {kind}: "
-                "sum it over the mesh first (jax.sharding.reshard, jax.lax.psum)"
-            )
+def _refuse_partial_sums(operand: Array, holder) -> None:
+    if holder.unreduced or holder.reduced:
+        raise ValueError(
+            "a convolution takes no operand that is unreduced or reduced over mesh axes, got "
+            f"{jax.typeof(operand)}: jax.lax.psum or jax.sharding.reshard makes it a plain array"
+        )
 
 
 def _result_spec(roles: Roles, a: Array, b: Array) -> PartitionSpec:
-    spec: list = [None] * a.ndim
+    entries: list = [None] * a.ndim
     for role, operand in zip(roles[:2], (a, b), strict=True):
-        given = tuple(jax.typeof(operand).sharding.spec)
-        channels = {axis % operand.ndim for axis in AXES[role].values()}
-        if any(entry and axis not in channels for axis, entry in enumerate(given)):
+        spec = jax.typeof(operand).sharding.spec
+        _refuse_partial_sums(operand, spec)
+        named = {axis % operand.ndim for axis in AXES[role].values()}
+        if any(entry and axis not in named for axis, entry in enumerate(spec)):
             raise ValueError(
-                "a convolution is sharded over batch or channels, never over pixels or taps, got "
-                f"{jax.typeof(operand)}: change that by jax.sharding.reshard"
+                "a convolution may be sharded over batch and channels, not over pixels or taps, "
+                f"got {jax.typeof(operand)}: jax.sharding.reshard changes that"
             )
-        source, target = kept_axes(role, roles[2])
-        spec[target] = given[source]
-    names = [n for entry in spec if entry for n in (entry if isinstance(entry, tuple) else [entry])]
+        source, target = kept_axis(role, roles[2])
+        entries[target] = spec[source]
+    names = [n for e in entries if e for n in (e if isinstance(e, tuple) else (e,))]
     if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
         raise ValueError(
-            f"a convolution of {jax.typeof(a)} and {jax.typeof(b)} would be sharded over {twice} "
-            "twice: replicate one of them by jax.sharding.reshard"
+            f"a convolution of {jax.typeof(a)} and {jax.typeof(b)} would be sharded twice over "
+            f"{twice}: replicate one of the two by jax.sharding.reshard"
         )
-    return PartitionSpec(*spec)
+    return PartitionSpec(*entries)

@@ -23,30 +23,38 @@ import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching, mlir, xla
 
 from gen_jax.nn.conv import cpu, meshes
-from gen_jax.nn.conv.geometry import Geometry, Roles, kept_axes, xla_convolution
+from gen_jax.nn.conv.geometry import (
+    APPLY,
+    INPUT_GRADIENT,
+    KERNEL_GRADIENT,
+    Geometry,
+    Roles,
+    kept_axis,
+    xla_convolution,
+)
 from gen_jax.typing import Array
 
 
 def apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """x [B, *input_size, c_in], kernel [*kernel_size, c_in, c_out] -> [B, *output_size, c_out]."""
-    return _bound(_apply_p, _APPLY, x, kernel, geometry)
+    return _bound(_apply_p, APPLY, x, kernel, geometry)
 
 
 def input_gradient(y: Array, kernel: Array, geometry: Geometry) -> Array:
     """y [B, *output_size, c_out], kernel [*kernel_size, c_in, c_out] -> [B, *input_size, c_in]."""
-    return _bound(_input_p, _INPUT, y, kernel, geometry)
+    return _bound(_input_p, INPUT_GRADIENT, y, kernel, geometry)
 
 
 def kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     """x [B, *input_size, c_in], y [B, *output_size, c_out] -> [*kernel_size, c_in, c_out]."""
-    return _bound(_kernel_p, _KERNEL, x, y, geometry)
+    return _bound(_kernel_p, KERNEL_GRADIENT, x, y, geometry)
 
 
 def _bound(primitive: Primitive, roles: Roles, a: Array, b: Array, geometry: Geometry) -> Array:
-    return meshes.joined(functools.partial(primitive.bind, geometry=geometry), roles, a, b)
+    return meshes.on_any_mesh(functools.partial(primitive.bind, geometry=geometry), roles, a, b)
 
 
 # XLA's own
@@ -75,37 +83,38 @@ def _primitive(
     """
     primitive = Primitive(name)
 
-    @functools.partial(jax.jit, static_argnames="geometry")
-    def alone(a, b, *, geometry):
-        return primitive.bind(a, b, geometry=geometry)
+    def size(a, b, geometry) -> tuple[int, ...]:
+        apart = a.ndim - geometry.rank
+        return (*a.shape[:apart], *shape(a.shape[apart:], b.shape[apart:], geometry))
 
     def aval(a, b, *, geometry):
-        apart = a.ndim - geometry.rank
-        size = shape(a.shape[apart:], b.shape[apart:], geometry)
-        return a.update(shape=(*a.shape[:apart], *size), weak_type=False)
+        return a.update(shape=size(a, b, geometry), weak_type=False)
 
-    def grouped(a, b, *, geometry):
-        way = functools.partial(elsewhere, geometry=geometry)
-        return way(a, b) if a.ndim == geometry.rank else jax.vmap(way)(a, b)
+    def lowering(way, each):
+        def whole(a, b, *, geometry):
+            if 0 in (a.size, b.size):
+                return jnp.zeros(size(a, b, geometry), a.dtype)
+            one = functools.partial(way, geometry=geometry)
+            return one(a, b) if a.ndim == geometry.rank else each(one, a, b)
 
-    def one_by_one(a, b, *, geometry):
-        def one(pair):
-            way = on_cpu if len(pair[0]) else elsewhere  # of no images none can be taken at a time
-            return way(*pair, geometry)
+        return _on_no_mesh(mlir.lower_fun(whole, multiple_results=False))
 
-        return one((a, b)) if a.ndim == geometry.rank else lax.map(one, (a, b))
+    def grouped(one, a, b):
+        return jax.vmap(one)(a, b)
 
-    primitive.def_impl(alone)
+    def in_turn(one, a, b):
+        return lax.map(lambda pair: one(*pair), (a, b))
+
+    primitive.def_impl(functools.partial(xla.apply_primitive, primitive))
     primitive.def_abstract_eval(aval)
-    mlir.register_lowering(primitive, _lowering(grouped))
-    mlir.register_lowering(primitive, _lowering(one_by_one), "cpu")
+    mlir.register_lowering(primitive, lowering(elsewhere, grouped))
+    mlir.register_lowering(primitive, lowering(on_cpu, in_turn), "cpu")
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive, roles)
     return primitive
 
 
-def _lowering(function: Callable) -> Callable:
-    """The lowering of a function that knows of no mesh: its loops start from zeros of no device."""
-    lower = mlir.lower_fun(function, multiple_results=False)
+def _on_no_mesh(lower: Callable) -> Callable:
+    """Lowers as if for one device: loops that start from zeros need no type of any mesh."""
 
     def rule(ctx, *args, **params):
         plain = [ShapedArray(a.shape, a.dtype) for a in ctx.avals_in]
@@ -122,42 +131,40 @@ def _batch(primitive: Primitive, roles: Roles, operands, mapped, *, geometry):
         a, b = (jnp.moveaxis(v, axis, 0) for v, axis in zip((a, b), mapped, strict=True))
         apart = a.shape[: -geometry.rank]
         a, b = (v.reshape(math.prod(apart), *v.shape[len(apart) :]) for v in (a, b))
-        result = primitive.bind(*meshes.alike(a, b), geometry=geometry)
+        result = primitive.bind(*meshes.varying_alike(a, b), geometry=geometry)
         return result.reshape(*apart, *result.shape[1:]), 0
 
     which = 0 if mapped[1] is None else 1
     axis = mapped[which]
     apart = operands[which].ndim - 1 - geometry.rank
     source, target = (
-        apart + axis % geometry.rank for axis in kept_axes(roles[which], roles[2])
+        apart + axis % geometry.rank for axis in kept_axis(roles[which], roles[2])
     )
     more = jnp.moveaxis(operands[which], axis, source)
     sizes = more.shape[source : source + 2]
     more = more.reshape(*more.shape[:source], math.prod(sizes), *more.shape[source + 2 :])
-    a, b = meshes.alike(*((more, b) if which == 0 else (a, more)))
+    a, b = meshes.varying_alike(*((more, b) if which == 0 else (a, more)))
     result = primitive.bind(a, b, geometry=geometry)
     return result.reshape(*result.shape[:target], *sizes, *result.shape[target + 1 :]), target
 
 
-_APPLY, _INPUT, _KERNEL = ("x", "kernel", "y"), ("y", "kernel", "x"), ("x", "y", "kernel")
-
 _apply_p = _primitive(
     "convolution",
-    _APPLY,
+    APPLY,
     lambda x, kernel, g: (x[0], *g.output_size, kernel[-1]),
     xla_convolution,
     cpu.apply,
 )
 _input_p = _primitive(
     "convolution_input_gradient",
-    _INPUT,
+    INPUT_GRADIENT,
     lambda y, kernel, g: (y[0], *g.input_size, kernel[-2]),
     _xla_input,
     cpu.input_gradient,
 )
 _kernel_p = _primitive(
     "convolution_kernel_gradient",
-    _KERNEL,
+    KERNEL_GRADIENT,
     lambda x, y, g: (*g.kernel_size, x[-1], y[-1]),
     _xla_kernel,
     cpu.kernel_gradient,
