@@ -30,6 +30,15 @@ from gen_jax.typing import Params
 
 FORMAT = 1
 CONFIG, ENVIRONMENT, SUMMARY = "config.json", "environment.json", "summary.json"
+SUMMARY_KINDS = {  # what a reader counts on
+    "experiment": str,
+    "preset": str,
+    "dataset": str,
+    "steps": int,
+    "wall_s": int | float,
+    "examples_per_s": int | float,
+    "metrics": dict,
+}
 Config = TypeVar("Config")
 _logger = logging.getLogger(__name__)
 
@@ -192,18 +201,15 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any] | None:
     path = pathlib.Path(run_dir) / SUMMARY
     try:
         summary = json.loads(path.read_text())
-        kinds = {"steps": int, "wall_s": float, "examples_per_s": float, "metrics": dict}
-        kinds |= dict.fromkeys(("experiment", "preset", "dataset"), str)
-        wrong = [name for name, kind in kinds.items() if type(summary[name]) is not kind]
-        reason = f"{wrong[0]} is {summary[wrong[0]]!r}" if wrong else None
+        if all(isinstance(summary[name], kind) for name, kind in SUMMARY_KINDS.items()):
+            return summary
+        reason = "not the JSON of a run's summary"
     except FileNotFoundError:
         return None
     except OSError as error:
         reason = error.strerror
     except (ValueError, KeyError, TypeError, RecursionError):
         reason = "not the JSON of a run's summary"
-    if reason is None:
-        return summary
     _logger.warning(f"{path} is damaged ({reason}): it is ignored")
     return None
 
