@@ -19,7 +19,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from gen_jax.files import write_atomically
+from gen_jax.files import RunError, write_atomically
 from gen_jax.reporting import plots
 from gen_jax.reporting.metrics import Curve, describe, format_value, group_curves, read_rows
 from gen_jax.reporting.pictures import Entry, read_entries
@@ -91,7 +91,7 @@ def _context(run_dir: pathlib.Path) -> dict[str, Any]:
     config = _read_object(run_dir / "config.json", notes)
     environment = _read_object(run_dir / "environment.json", notes)
     summary = _read_object(run_dir / "summary.json", notes)
-    rows = read_rows(run_dir / "metrics.jsonl")
+    rows = _rows(run_dir / "metrics.jsonl", notes)
     command = environment.pop("command", None)  # as a shell takes it
     settings = config.get("config")  # beside the names of experiment and preset
     groups = group_curves(rows)
@@ -174,8 +174,8 @@ def _speed(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> lis
 def _exhibits(run_dir: pathlib.Path, notes: list[str]) -> list[Figure | Table]:
     try:
         entries = read_entries(run_dir)
-    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
-        notes.append(f"pictures/index.json could not be read: {error}")
+    except RunError as error:
+        notes.append(str(error))
         return []
     exhibits: list[Figure | Table] = []
     for entry in entries:
@@ -270,6 +270,14 @@ def _chart(group: Curve) -> Figure:
 
 def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _rows(path: pathlib.Path, notes: list[str]) -> list[dict[str, Any]]:
+    try:
+        return read_rows(path)
+    except OSError as error:
+        notes.append(f"{path.name} could not be read: {error.strerror}")
+        return []
 
 
 def _read_object(path: pathlib.Path, notes: list[str]) -> dict[str, Any]:

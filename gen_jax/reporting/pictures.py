@@ -6,6 +6,7 @@ the order in which it was first added. Adding a name again replaces it in its pl
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import re
@@ -16,11 +17,12 @@ import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
-from gen_jax.files import png, write_atomically, writing
+from gen_jax.files import RunError, png, write_atomically, writing
 from gen_jax.reporting import plots
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 Cell = str | int | float | None
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,24 +94,34 @@ def add_table(
 
 
 def read_entries(run_dir: str | os.PathLike[str]) -> list[Entry]:
-    """Reads what the page shows, in order; a run without pictures gives an empty list."""
+    """Reads what the page shows, in order; a run without pictures gives an empty list.
+
+    Raises ``RunError`` for a damaged list.
+    """
     path = pathlib.Path(run_dir) / "pictures" / "index.json"
     if not path.exists():
         return []
-    return [
-        Entry(
-            **{
-                **entry,
-                "columns": tuple(entry["columns"]),
-                "rows": tuple(map(tuple, entry["rows"])),
-            }
-        )
-        for entry in json.loads(path.read_text())
-    ]
+    try:
+        return [
+            Entry(
+                **{
+                    **entry,
+                    "columns": tuple(entry["columns"]),
+                    "rows": tuple(map(tuple, entry["rows"])),
+                }
+            )
+            for entry in json.loads(path.read_text())
+        ]
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
+        raise RunError(f"pictures/index.json could not be read: {error}") from error
 
 
 def _add(run_dir: str | os.PathLike[str], entry: Entry) -> None:
-    entries = {old.name: old for old in read_entries(run_dir)}
+    try:
+        entries = {old.name: old for old in read_entries(run_dir)}
+    except RunError as error:
+        _logger.warning(f"in {run_dir}, {error}: a new list is begun")
+        entries = {}
     entries[entry.name] = entry  # a dict keeps a replaced name in its place
     listed = [dataclasses.asdict(listed) for listed in entries.values()]
     _write(pathlib.Path(run_dir) / "pictures" / "index.json", json.dumps(listed, indent=1))

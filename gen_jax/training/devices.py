@@ -18,19 +18,19 @@ def check_platform() -> None:
         return
     except (AssertionError, RuntimeError) as error:  # JAX asserts where CUDA finds no GPU
         reason = _reason(error)
-    asked = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
+    asked = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue] -- JAX adds it
     if not asked:
         raise RunError(f"JAX cannot start: {reason}; JAX_PLATFORMS=cpu computes on the CPU")
     available = _available(asked)
     raise RunError(
-        f"JAX_PLATFORMS={asked} cannot be used here ({reason}): available is "
-        f"{', '.join(available)}; set JAX_PLATFORMS={available[0]}, or unset it to let JAX choose"
+        f"JAX_PLATFORMS={asked} cannot be used here ({reason}); available: "
+        f"{', '.join(available)}. Set JAX_PLATFORMS={available[0]}, or unset it to let JAX choose"
     )
 
 
 def _reason(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0].partition(" (set JAX_PLATFORMS")[0] if lines else "no such device was found"
+    lines = str(error).splitlines() or ["no such device was found"]
+    return lines[0].partition(" (set JAX_PLATFORMS")[0].rstrip(".")
 
 
 def _available(asked: str) -> list[str]:

@@ -63,8 +63,8 @@ class CompiledEval:
         replicated, _ = _layouts(self.mesh)
 
         def placed(leaf: Any) -> Any:
-            there = isinstance(leaf, jax.Array) and leaf.committed
-            if there and leaf.sharding.is_equivalent_to(replicated, leaf.ndim):
+            here = getattr(leaf, "sharding", None)
+            if here is not None and here.is_equivalent_to(replicated, leaf.ndim):
                 return leaf
             return put(leaf, np.copy, replicated)
 

@@ -56,9 +56,9 @@ def fit(
     """Trains until ``steps`` updates are done, from the newest checkpoint of ``run`` if it has one.
 
     ``train_step`` is compiled for all devices, one step a dispatch, unless it comes compiled by
-    ``compile_step``. A dispatch has at most ``steps`` steps, and no more than ``STACK_BYTES`` of
-    batches. Update n (from 0) uses ``batches.batch_at(n)``, so that the same bits come out however
-    a run was cut. At multiples of the ``_every`` arguments, and at the end,
+    ``compile_step``; a dispatch has fewer steps where their batches would take more memory than
+    ``stacks.STACK_BYTES``. Update n (from 0) uses ``batches.batch_at(n)``, so that the same bits
+    come out however a run was cut. At multiples of the ``_every`` arguments, and at the end,
     ``evaluate(state)`` gives named scores, ``sample(state)`` a picture (uint8 [height, width,
     channels]), and a checkpoint is saved; the ``keep`` newest stay, and the one whose score
     ``best`` is lowest or highest. Metrics are logged as means over ``log_every`` updates.
@@ -162,8 +162,9 @@ def _dispatches(
     step: CompiledStep, batches: BatchSource, schedule: "_Schedule", first: int
 ) -> Generator[tuple[int, int, dict[str, Array]]]:
     """The batches of each dispatch, on the devices: prepared while the one before is used."""
-    # Of the run's steps, not of those that are left: a resumed run has the same program.
-    at_most = min(step.steps_per_dispatch, schedule.steps)
+    # Of the run's steps, not of those that are left: a resumed run has the same program. At least
+    # two, as one is compiled otherwise, and a run of one step may be extended.
+    at_most = min(step.steps_per_dispatch, max(2, schedule.steps))
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
 
         def prepare(first: int) -> tuple[int, int, Future[dict[str, Array]] | None]:

@@ -30,8 +30,17 @@ from gen_jax.typing import Params
 
 FORMAT = 1
 CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", "data.json"
-SUMMARY = "summary.json"
 START = {CONFIG, ENVIRONMENT, DATA}  # what a folder holds before any work
+SUMMARY = "summary.json"
+SUMMARY_KINDS = {  # what a reader counts on
+    "experiment": str,
+    "preset": str,
+    "dataset": str,
+    "steps": int,
+    "wall_s": int | float,
+    "examples_per_s": int | float,
+    "metrics": dict,
+}
 _logger = logging.getLogger(__name__)
 
 
@@ -232,12 +241,9 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any] | None:
     path = pathlib.Path(run_dir) / SUMMARY
     try:
         summary = json.loads(path.read_text())
-        kinds = {"steps": int, "wall_s": float, "examples_per_s": float, "metrics": dict}
-        kinds |= dict.fromkeys(("experiment", "preset", "dataset"), str)
-        wrong = [name for name, kind in kinds.items() if type(summary[name]) is not kind]
-        if not wrong:
+        if all(isinstance(summary[name], kind) for name, kind in SUMMARY_KINDS.items()):
             return summary
-        reason = f"{wrong[0]} is {summary[wrong[0]]!r}"
+        reason = "not the JSON of a run's summary"
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -6,9 +6,11 @@ over ``model``) and donated. The number of steps is an *argument* of that progra
 cut into dispatches, by evaluations or by a resume, every step runs the same compiled code, and so
 gives the same bits.
 
-A stack of another length (a run of fewer steps than a dispatch has) is another program, around the
-same step: barriers keep XLA from fusing the step with the stack, so that its code does not depend
-on the length. The tests hold that to the bit on the CPU; XLA promises it nowhere.
+A stack of another length is another program. ``fit`` chooses the length once, from its arguments
+and the size of a batch, so that a run and its resumes share it. Only a run of fewer steps than
+``steps_per_dispatch`` changes it when it is extended; the bits then stay the same on the CPU, for
+lengths of two and more (with one there is nothing to index, and XLA fuses otherwise), but XLA
+promises that nowhere.
 """
 
 import dataclasses
@@ -237,13 +239,11 @@ def _repeat(step: Step) -> Callable[[State, Any, Array], tuple[State, Metrics]]:
         length = len(jax.tree.leaves(batches)[0])
 
         def batch_at(i: Array | int) -> Any:
-            batch = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), batches)
-            return lax.optimization_barrier(batch)
+            return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), batches)
 
         def body(i: Array | int, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
             state, buffers = carry
             state, metrics = step(state, batch_at(i))
-            metrics = lax.optimization_barrier(metrics)
             return state, jax.tree.map(lambda b, m: b.at[i].set(m), buffers, metrics)
 
         _, shapes = jax.eval_shape(step, state, batch_at(0))

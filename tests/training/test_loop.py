@@ -1,6 +1,5 @@
 """The loop: exact however it is cut, and never idle without need."""
 
-import dataclasses
 import os
 import signal
 import threading
@@ -104,12 +103,11 @@ def test_a_plain_step_is_compiled_for_all_devices():
     toy.assert_close(jax.device_get(result.state.params), jax.device_get(fit(2).state.params))
 
 
-class Watched(training.CompiledStep):
-    """Tells when a dispatch is called."""
+class Watched(toy.Wrapped):
+    """Reports when a dispatch is called."""
 
     def __init__(self, step: training.CompiledStep, called):
-        values = {f.name: getattr(step, f.name) for f in dataclasses.fields(step) if f.init}
-        super().__init__(**values)
+        super().__init__(step)
         object.__setattr__(self, "_called", called)
 
     def __call__(self, state, batches, n):

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 
+import jax
 import numpy as np
 import pytest
 import toy
@@ -160,6 +161,12 @@ def test_two_processes_agree_with_one_device(start, tmp_path, how):
     two = training.restore(run, toy.make_state())
     toy.assert_close(two, one.state)
     assert digests == {training.params_digest(two)}
+    mesh = training.make_mesh(jax.devices()[:1])
+    expected = training.compile_eval(toy.scores, mesh)(two, toy.examples(7))["loss"]
+    losses = [json.loads(line) for line in re.findall(r"(?:together|alone) (.*)", "".join(outs))]
+    assert len(losses) == 3, "both together, and the first alone"
+    for loss in losses:
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert json.loads((run / "environment.json").read_text())["process_count"] == 2
     rows = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [7, 14, 20], "both wrote, or none"

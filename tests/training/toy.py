@@ -84,6 +84,24 @@ def train_step(state, batch, *, axis_name=None, bad_step=None):
     return state.apply_gradients(grads, model_state=changed), metrics
 
 
+def scores(state, batch):
+    """What an evaluation may give: a loss an example, noise and all, and arrays below it."""
+    image = batch["image"].astype(jnp.float32) / 255.0
+    keys = example_keys(state.step_keys("noise")["noise"], len(image))
+    noise = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(keys)
+    first, second = (state.eval_params[f"Dense_{i}"] for i in range(2))
+    h = nn.tanh((image + 0.1 * noise) @ first["kernel"] + first["bias"][None])
+    y = h @ second["kernel"] + second["bias"][None]
+    loss = jnp.square(y - image).mean(-1)
+    return {"loss": loss, "more": {"y": y, "label": batch["label"], "none": {}}}
+
+
+def examples(n: int) -> dict:
+    """A batch of ``n`` for ``scores``, with places for what is not given."""
+    image = np.random.default_rng(0).integers(0, 256, (7, 6), dtype=np.uint8)
+    return {"image": image[:n], "label": np.arange(n), "cond": {}, "tokens": None}
+
+
 class Batches:
     """Random images, a pure function of (seed, step); ``delay_s`` makes kills land somewhere."""
 
@@ -104,6 +122,14 @@ class Batches:
 def compiled(devices: int = 1, how: str = "jit", k: int = 3) -> training.CompiledStep:
     mesh = training.make_mesh(jax.devices()[:devices])
     return training.compile_step(train_step, mesh, steps_per_dispatch=k, how=how)
+
+
+class Wrapped(training.CompiledStep):
+    """A compiled step for tests to derive from."""
+
+    def __init__(self, step: training.CompiledStep):
+        values = {f.name: getattr(step, f.name) for f in dataclasses.fields(step) if f.init}
+        super().__init__(**values)
 
 
 def train(run_dir, steps: int, *, step=None, **options) -> training.FitResult:

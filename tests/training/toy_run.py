@@ -1,11 +1,13 @@
 """Trains the toy model on a run folder, as a script that can be killed and started again.
 
-Prints ``under way`` when the compiled step runs, and at the end the digest of the whole state. With
+Prints ``under way`` when the compiled step runs, and at the end the digest of the whole state; of
+several processes each prints what it evaluates together and alone. With
 ``--hold``, prints ``first batch`` when that is asked for, and ``asked to stop`` before it is made.
 """
 
 import argparse
 import functools
+import json
 import signal
 import sys
 import time
@@ -72,9 +74,21 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except training.RunError as error:
         sys.exit(str(error))
+    if options.process is not None:
+        evaluate(result.state, alone=options.process == 0)
     rows = {str(rows) for _, rows in batches.asked}
     digest = training.params_digest(result.state)
     print(f"digest {digest} from {result.first_step} rows {', '.join(rows)}", flush=True)
+
+
+def evaluate(state, *, alone: bool) -> None:
+    """Evaluates on all processes' devices, and then in one process on its own."""
+    together = training.compile_eval(toy.scores)
+    print("together", json.dumps(together(state, toy.examples(7))["loss"].tolist()), flush=True)
+    if alone:
+        mesh = training.make_mesh(jax.local_devices())
+        loss = training.compile_eval(toy.scores, mesh)(state, toy.examples(7))["loss"]
+        print("alone", json.dumps(loss.tolist()), flush=True)
 
 
 if __name__ == "__main__":
