@@ -102,7 +102,11 @@ def load_audio(
     try:
         source = _sounds_source(spec, folder, options, seed)
         sounds = splits.open_split(
-            source, split, validation_fraction=validation_fraction, seed=seed
+            source,
+            split,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            few="; whole sounds are held out, so cut a long recording into three files or more",
         )
     except OSError as error:  # no permission, say
         raise DataError(f"{spec} cannot be read: {error}") from error

@@ -24,6 +24,10 @@ class ImageFolder:
     def splits(self) -> tuple[str, ...]:
         return self._tree.splits
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return self._tree.ignored
+
     def open(self, *splits: str) -> Dataset:
         files, class_names = self._tree.files(*splits)
         records = _Files(files, class_names)

@@ -27,12 +27,12 @@ class PreparedSet(Prepared):
             "+".join(splits),
             self._path.resolve(),
             self._fingerprint(),
-            self._digest(splits),
+            self._digest(*splits),
             beside=self._path,
         )
-        return encoded.open_encoded(origin, lambda: self._records("+".join(splits)), self._options)
+        return encoded.open_encoded(origin, lambda: self._records(*splits), self._options)
 
-    def _records(self, split: str) -> "_Records":
+    def _records(self, *splits: str) -> "_Records":
         import tensorflow_datasets as tfds
 
         _, kinds = self._read_features()
@@ -52,8 +52,9 @@ class PreparedSet(Prepared):
         # The pictures stay encoded here: all sources are decoded alike, and in parallel.
         undecoded = {key: tfds.decode.SkipDecoding() for key in images}
         with self._damage(self._path):
-            source = builder.as_data_source(split=split, decoders=undecoded)
-        return _Records(f"{self.name} {split}", source, image, names)
+            own = "+".join(self._own_names[split] for split in splits)
+            source = builder.as_data_source(split=own, decoders=undecoded)
+        return _Records(f"{self.name} {'+'.join(splits)}", source, image, names)
 
 
 class _Records:

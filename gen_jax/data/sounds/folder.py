@@ -22,6 +22,10 @@ class WavFolder:
     def splits(self) -> tuple[str, ...]:
         return self._tree.splits
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return self._tree.ignored
+
     def open(self, *splits: str) -> Sounds:
         files, names = self._tree.files(*splits)
         sounds = []
