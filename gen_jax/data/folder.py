@@ -1,9 +1,7 @@
 """A folder of files: pictures, or whatever else has classes and splits by where it lies."""
 
 import dataclasses
-import hashlib
 import itertools
-import json
 import os
 import pathlib
 import re
@@ -85,28 +83,24 @@ class FileTree:
             raise DataError(f"{self.name}: only some of {', '.join(names)} have subfolders")
         return files, self._class_names if labelled == {True} else None
 
-    def fingerprint(
-        self, files: Sequence[File], class_names: Sequence[str] | None
-    ) -> dict[str, object]:
-        """Changes when a file or a class comes, goes, or is written again."""
-        lines = [json.dumps(class_names)]
+    def stats(self, files: Sequence[File]) -> list[tuple[str, int | None, int | None]]:
+        """Of each file its path in the folder, its bytes, and the nanosecond it was written at."""
+        stats = []
         for path, _ in files:
-            name = path.relative_to(self.path)
+            name = path.relative_to(self.path).as_posix()
             try:
                 stat = path.stat()
-                lines.append(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
+                stats.append((name, stat.st_size, stat.st_mtime_ns))
             except OSError:  # a broken link, say: reading will name it, or skip it
-                lines.append(f"{name}\0unreadable")
-        text = "\n".join(lines).encode(errors="surrogateescape")
-        return {"files": len(files), "sha256": hashlib.sha256(text).hexdigest()}
+                stats.append((name, None, None))
+        return stats
 
-    def digest(self, files: Sequence[File], class_names: Sequence[str] | None) -> str:
-        """Changes when a file or a class comes, goes, or has another size; on any machine."""
-        sizes = [
-            (path.relative_to(self.path).as_posix(), path.stat().st_size if path.exists() else None)
-            for path, _ in files
-        ]
-        return digest("files", sizes, class_names)
+
+def digest_of(
+    stats: Sequence[tuple[str, int | None, int | None]], class_names: Sequence[str] | None
+) -> str:
+    """Changes when a file or a class comes, goes, or has another size; on any machine."""
+    return digest("files", [(name, size) for name, size, _ in stats], class_names)
 
 
 def labels_of(

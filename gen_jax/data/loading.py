@@ -42,9 +42,10 @@ def load(
     ``ImageFolder``) or ``npz:PATH`` (see ``NpzFile``).
 
     ``split`` is ``train``, ``validation``, ``test``, which never overlap, ``train+validation``, or
-    any other that the source has. Where the source has no validation split,
+    any other that the source has; ``val``, ``Dev`` and other spellings, there or here, mean the
+    same (see ``splits.SPELLINGS``). Where the source has no validation split,
     ``validation_fraction`` of its training examples, drawn by ``seed``, is held out of ``train``;
-    where it knows no splits at all, as many again are ``test``.
+    where it knows no splits at all, as many again are ``test``, so that it needs three examples.
 
     ``image_size`` (a side, or height and width) resizes and crops to the centre, ``channels`` is 1
     for gray or 3 for RGB. Encoded images are decoded once, into a memory-mapped file (see

@@ -80,6 +80,20 @@ def test_a_digest_is_that_of_the_files_wherever_they_lie(images, prepare_set):
     assert len({first, *others}) == 1 + len(others)
 
 
+def test_a_split_that_nobody_has_labelled_has_no_labels(images, prepare_set):
+    data_dir = prepare_set("small", {"train": images[:9]}, labels=lambda index: -1)
+    for limit in (2**30, 1):
+        dataset = data.load("tfds:small", "train", data_dir=data_dir, memory_limit=limit)
+        assert dataset.class_names is dataset.labels is None
+        assert dataset.take(np.arange(2)).keys() == {"image"}
+    data_dir = prepare_set("some", {"train": images[:9]}, labels=lambda index: max(1 - index, -1))
+    with pytest.raises(
+        data.DataError,
+        match=r"^tfds:some train record 2 has no label, but others of its split have$",
+    ):
+        data.load("tfds:some", "train", data_dir=data_dir)
+
+
 def test_labels_of_a_streamed_set_are_unknown_unread(images, prepare_set):
     data_dir = prepare_set("small", {"train": images[:9]})
     streamed = data.load("tfds:small", "train", data_dir=data_dir, memory_limit=1)

@@ -68,8 +68,9 @@ class PreparedAudio(Prepared):
             header["shape"] = (sum(lengths),)
             np.lib.format.write_array_header_1_0(file, header)
         np.save(folder / "spans.npy", spans(lengths), allow_pickle=False)
-        if content.class_names is not None:
-            np.save(folder / "labels.npy", np.asarray(labels, np.int32), allow_pickle=False)
+        if max(labels, default=-1) < 0:  # TFDS's label of what nobody has labelled
+            return {"class_names": None}
+        np.save(folder / "labels.npy", np.asarray(labels, np.int32), allow_pickle=False)
         return {"class_names": content.class_names}
 
     def _content(self) -> "_Content":
