@@ -5,6 +5,7 @@ training batch from its step's number, ``evaluation_batches`` goes through a set
 masked.
 """
 
+from gen_jax.data.agreement import check_splits
 from gen_jax.data.batches import Batches, EvaluationBatches, evaluation_batches
 from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset, ExampleSpec, some, spread
 from gen_jax.data.errors import DataError
@@ -12,7 +13,6 @@ from gen_jax.data.loading import load, load_audio
 from gen_jax.data.pictures.stream import StreamDataset
 from gen_jax.data.sounds.wav import read_wav, write_wav
 from gen_jax.data.sounds.windows import AudioDataset
-from gen_jax.data.splits import check_splits
 
 __all__ = [
     "AnyDataset",

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from gen_jax.data.dataset import AnyDataset, Examples
 from gen_jax.data.errors import DataError
-from gen_jax.data.permutation import permutation
+from gen_jax.data.permutation import check_seed, permutation
 
 _EPOCHS = 0  # sets the orders of epochs apart from other uses of a seed
 
@@ -21,21 +21,18 @@ class Batches:
 
     Example ``i = step * batch_size + j`` of the training stream is at place ``i % N`` of epoch
     ``i // N``, whose order is a function of (seed, epoch). So a resumed run needs no iterator
-    state, and an epoch that does not end with a batch loses no example.
+    state, and an epoch that does not end with a batch loses no example. A batch larger than the
+    set spans several epochs, and holds examples several times.
 
-    Raises ``DataError`` for a batch size below 1 or above the number of examples, or a
-    negative seed.
+    Raises ``DataError`` for a batch size below 1, a set without examples, and a seed that is no
+    whole number from 0 to 2**32 - 1.
     """
 
     def __init__(self, dataset: AnyDataset, batch_size: int, *, seed: int):
         _check_batch_size(batch_size)
-        if batch_size > len(dataset):
-            raise DataError(
-                f"batch size {batch_size} is larger than {dataset.name}'s {dataset.split} split "
-                f"of {len(dataset)} examples; the most is {len(dataset)}"
-            )
-        if seed < 0:
-            raise DataError(f"the seed must be 0 or more, got {seed}")
+        if not len(dataset):
+            raise DataError(f"{dataset.name} has no examples in its {dataset.split} split")
+        check_seed(seed)
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
@@ -62,16 +59,17 @@ class Batches:
             raise DataError(f"a step must be 0 or more, got {step}")
         epoch, place = divmod(step * self.batch_size, len(self.dataset))
         indices = self._order(epoch)[place : place + self.batch_size]
-        if len(indices) < self.batch_size:
+        while len(indices) < self.batch_size:
+            epoch += 1
             missing = self.batch_size - len(indices)
-            indices = np.concatenate([indices, self._order(epoch + 1)[:missing]])
+            indices = np.concatenate([indices, self._order(epoch)[:missing]])
         return indices if rows is None else indices[rows]
 
     def _order(self, epoch: int) -> Int[np.ndarray, " n"]:
         with self._lock:
             if epoch not in self._orders:
                 self._orders[epoch] = permutation(len(self.dataset), self.seed, _EPOCHS, epoch)
-                while len(self._orders) > 2:  # a batch touches at most two epochs
+                while len(self._orders) > 2:  # a batch seldom touches more epochs
                     self._orders.popitem(last=False)
             self._orders.move_to_end(epoch)
             return self._orders[epoch]

@@ -22,7 +22,7 @@ import numpy as np
 
 from gen_jax.data.errors import DataError
 
-FORMAT = 1  # of the entries; part of every fingerprint
+FORMAT = 2  # of the entries; part of every fingerprint
 FOLDER = "decoded-by-gen_jax"
 MANIFEST = "cache.json"
 

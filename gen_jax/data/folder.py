@@ -1,19 +1,26 @@
 """A folder of files: pictures, or whatever else has classes and splits by where it lies."""
 
 import dataclasses
-import hashlib
-import json
+import itertools
 import os
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
+from gen_jax.data import splits
 from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 
-SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+JUNK = ("__MACOSX", "@eaDir")  # beside the files of archives and network drives
+_SPELLING = "|".join(itertools.chain.from_iterable(splits.SPELLINGS.values()))
+_DOMAIN = re.compile(f"(?i:{_SPELLING})([AB]|[-_ ][ABab])")
+_NEARLY = re.compile(
+    f"({_SPELLING})[-_ ]?([0-9]+|set|split|data|files|images|imgs|pictures|photos|audio|sounds)",
+    re.IGNORECASE,
+)
 File = tuple[pathlib.Path, str | None]  # and the name of its class
 
 
@@ -29,11 +36,15 @@ class Kind:
 class FileTree:
     """The files of one kind in a folder, sorted by path, with their splits and classes.
 
-    Where the folder holds nothing but subfolders named train, validation (or val) and test, these
-    are its splits. Within a split, subfolders are the classes, sorted by name, with all that lies
-    below them; a split without subfolders has no labels. Hidden files and other kinds are passed
-    over. Raises ``DataError`` where there is no folder, no file, or files both beside and inside
-    of subfolders.
+    Subfolders by the usual names of splits (``train``, ``Test``, ``val``: see ``splits``) are its
+    splits; files beside them are passed over. Within a split, or in a folder without splits,
+    subfolders are the classes, sorted by name, with all that lies below them; without subfolders
+    there are no labels. Passed over, too, are hidden files, other kinds of files, and folders that
+    hold none of this kind.
+
+    Raises ``DataError`` where there is no folder or no file, where files lie both beside and inside
+    of the classes, and for layouts that would let test files train: splits beside classes, inside
+    of classes, or of two domains (``trainA``, ``trainB``).
     """
 
     def __init__(self, name: str, path: pathlib.Path, kind: Kind):
@@ -41,12 +52,15 @@ class FileTree:
             raise DataError(f"{name}: there is no folder {path}")
         self.name = name
         self.path = path.resolve()
+        self.ignored: tuple[str, ...] = ()
         self._kind = kind
-        entries = _visible(self.path)
-        if entries and all(entry.is_dir() and entry.name in SPLITS for entry in entries):
-            self._files: dict[str, list[File]] = {}
-            for entry in entries:
-                self._files.setdefault(SPLITS[entry.name], []).extend(_found(name, entry, kind))
+        own = _split_folders(name, self.path, kind)
+        if own:
+            self._files = {
+                split: _found(name, self.path / folder, kind) for split, folder in own.items()
+            }
+            beside = (entry.name for entry in _visible(self.path))
+            self.ignored = tuple(entry for entry in beside if entry not in own.values())
         else:
             self._files = {"train": _found(name, self.path, kind)}
         files = [file for part in self._files.values() for file in part]
@@ -59,38 +73,34 @@ class FileTree:
     def splits(self) -> tuple[str, ...]:
         return tuple(self._files)
 
-    def files(self, *splits: str) -> tuple[list[File], tuple[str, ...] | None]:
+    def files(self, *names: str) -> tuple[list[File], tuple[str, ...] | None]:
         """The files of these splits, and the names of their classes where they have any."""
-        files = [file for split in splits for file in self._files[split]]
+        files = [file for split in names for file in self._files[split]]
         if not files:
-            raise DataError(f"{self.name}: there is no {self._kind.noun} in its {splits[0]} folder")
+            raise DataError(f"{self.name}: there is no {self._kind.noun} in its {names[0]} folder")
         labelled = {label is not None for _, label in files}
         if len(labelled) > 1:
-            raise DataError(f"{self.name}: only some of {', '.join(splits)} have subfolders")
+            raise DataError(f"{self.name}: only some of {', '.join(names)} have subfolders")
         return files, self._class_names if labelled == {True} else None
 
-    def fingerprint(
-        self, files: Sequence[File], class_names: Sequence[str] | None
-    ) -> dict[str, object]:
-        """Changes when a file or a class comes, goes, or is written again."""
-        lines = [json.dumps(class_names)]
+    def stats(self, files: Sequence[File]) -> list[tuple[str, int | None, int | None]]:
+        """Of each file its path in the folder, its bytes, and the nanosecond it was written at."""
+        stats = []
         for path, _ in files:
-            name = path.relative_to(self.path)
+            name = path.relative_to(self.path).as_posix()
             try:
                 stat = path.stat()
-                lines.append(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
+                stats.append((name, stat.st_size, stat.st_mtime_ns))
             except OSError:  # a broken link, say: reading will name it, or skip it
-                lines.append(f"{name}\0unreadable")
-        text = "\n".join(lines).encode(errors="surrogateescape")
-        return {"files": len(files), "sha256": hashlib.sha256(text).hexdigest()}
+                stats.append((name, None, None))
+        return stats
 
-    def digest(self, files: Sequence[File], class_names: Sequence[str] | None) -> str:
-        """Changes when a file or a class comes, goes, or has another size; on any machine."""
-        sizes = [
-            (path.relative_to(self.path).as_posix(), path.stat().st_size if path.exists() else None)
-            for path, _ in files
-        ]
-        return digest("files", sizes, class_names)
+
+def digest_of(
+    stats: Sequence[tuple[str, int | None, int | None]], class_names: Sequence[str] | None
+) -> str:
+    """Changes when a file or a class comes, goes, or has another size; on any machine."""
+    return digest("files", [(name, size) for name, size, _ in stats], class_names)
 
 
 def labels_of(
@@ -104,7 +114,45 @@ def labels_of(
 
 
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if not _is_hidden(path.name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in JUNK
+
+
+def _split_folders(name: str, path: pathlib.Path, kind: Kind) -> dict[str, str]:
+    """The folder of each split, by the split's usual name; none where there are no splits."""
+    entries = _visible(path)
+    for entry in entries:
+        if entry.is_symlink() and not entry.exists() and _is_split(entry.name):
+            raise DataError(f"{name}: {entry} is a link to nothing")
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    domains = [folder for folder in folders if _DOMAIN.fullmatch(folder)]
+    if domains:
+        raise DataError(
+            f"{name} holds {', '.join(domains)}: this is an unpaired translation set, and A and B "
+            f"are no classes; {path / domains[0]} alone is a set of {kind.noun}s"
+        )
+    nearly = [folder for folder in folders if _NEARLY.fullmatch(folder)]
+    if nearly:
+        raise DataError(
+            f"{name} holds {', '.join(nearly)}, named almost like splits; a split's folder is "
+            f"called {', '.join(splits.SPELLINGS)}"
+        )
+    own = [folder for folder in folders if splits.usual(folder) in splits.SPELLINGS]
+    others = [
+        folder
+        for folder in folders
+        if folder not in own and next(_below(path / folder, kind), None)
+    ]
+    if own and others:
+        raise DataError(
+            f"{name} holds both splits ({', '.join(own)}) and other folders ({', '.join(others)}): "
+            f"classes belong into the splits, as {own[0]}/{others[0]}, and a class must not be "
+            "called like a split"
+        )
+    return splits.by_usual_name(name, own)
 
 
 def _found(name: str, folder: pathlib.Path, kind: Kind) -> list[File]:
@@ -113,12 +161,9 @@ def _found(name: str, folder: pathlib.Path, kind: Kind) -> list[File]:
     classed: list[File] = []
     for entry in _visible(folder):
         if entry.is_dir():
-            # Links to folders are not followed below a class: they can form a ring.
-            for parent, folders, files in os.walk(entry):
-                folders[:] = sorted(f for f in folders if not f.startswith("."))
-                paths = (pathlib.Path(parent, file) for file in sorted(files))
-                classed += [(path, entry.name) for path in paths if _is_one(path, kind)]
-        elif _is_one(entry, kind):
+            _check_no_splits(name, entry)
+            classed += [(path, entry.name) for path in _below(entry, kind)]
+        elif _is_one(entry.name, kind):
             direct.append((entry, None))
     if direct and classed:
         raise DataError(
@@ -128,5 +173,30 @@ def _found(name: str, folder: pathlib.Path, kind: Kind) -> list[File]:
     return direct or classed
 
 
-def _is_one(path: pathlib.Path, kind: Kind) -> bool:
-    return path.suffix.lower() in kind.endings and not path.name.startswith(".")
+def _check_no_splits(name: str, folder: pathlib.Path) -> None:
+    """Raises ``DataError`` where what would be a class holds splits."""
+    inner = [path.name for path in _visible(folder) if path.is_dir() and _is_split(path.name)]
+    if len(inner) > 1:
+        raise DataError(
+            f"{name}: {folder} would be a class, but holds splits ({', '.join(inner)}); the set is "
+            f"folder:{folder}, or should hold {inner[0]}/{folder.name} and so on"
+        )
+
+
+def _is_split(folder: str) -> bool:
+    """Whether a folder's name is that of a split, or of something like it."""
+    return splits.usual(folder) in splits.SPELLINGS or any(
+        pattern.fullmatch(folder) for pattern in (_DOMAIN, _NEARLY)
+    )
+
+
+def _below(folder: pathlib.Path, kind: Kind) -> Iterator[pathlib.Path]:
+    """The files of a kind at any depth, sorted folder by folder."""
+    # Links to folders are not followed: they can form a ring.
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        yield from (pathlib.Path(parent, file) for file in sorted(files) if _is_one(file, kind))
+
+
+def _is_one(name: str, kind: Kind) -> bool:
+    return pathlib.PurePath(name).suffix.lower() in kind.endings and not _is_hidden(name)

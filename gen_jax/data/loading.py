@@ -42,9 +42,10 @@ def load(
     ``ImageFolder``) or ``npz:PATH`` (see ``NpzFile``).
 
     ``split`` is ``train``, ``validation``, ``test``, which never overlap, ``train+validation``, or
-    any other that the source has. Where the source has no validation split,
+    any other that the source has; ``val``, ``Dev`` and other spellings, there or here, mean the
+    same (see ``splits.SPELLINGS``). Where the source has no validation split,
     ``validation_fraction`` of its training examples, drawn by ``seed``, is held out of ``train``;
-    where it knows no splits at all, as many again are ``test``.
+    where it knows no splits at all, as many again are ``test``, so that it needs three examples.
 
     ``image_size`` (a side, or height and width) resizes and crops to the centre, ``channels`` is 1
     for gray or 3 for RGB. Encoded images are decoded once, into a memory-mapped file (see
@@ -102,7 +103,11 @@ def load_audio(
     try:
         source = _sounds_source(spec, folder, options, seed)
         sounds = splits.open_split(
-            source, split, validation_fraction=validation_fraction, seed=seed
+            source,
+            split,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            few="; whole sounds are held out, so cut a long recording into three files or more",
         )
     except OSError as error:  # no permission, say
         raise DataError(f"{spec} cannot be read: {error}") from error

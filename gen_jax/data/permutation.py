@@ -1,7 +1,21 @@
 """Seeded orders that stay the same wherever and whenever they are drawn."""
 
+import operator
+
 import numpy as np
 from jaxtyping import Int
+
+from gen_jax.data.errors import DataError
+
+
+def check_seed(seed: int) -> None:
+    """Raises ``DataError`` unless ``seed`` is a whole number from 0 to 2**32 - 1."""
+    try:
+        right = not isinstance(seed, bool) and 0 <= operator.index(seed) < 2**32
+    except TypeError:
+        right = False
+    if not right:
+        raise DataError(f"a seed is a whole number from 0 to 2**32 - 1, got {seed!r}")
 
 
 def permutation(n: int, seed: int, *purpose: int) -> Int[np.ndarray, " n"]:

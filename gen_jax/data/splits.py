@@ -1,16 +1,42 @@
 """Train, validation and test parts that never overlap, whatever a source offers."""
 
+from collections.abc import Iterable
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from jaxtyping import Int
 
-from gen_jax.data.dataset import AnyDataset
 from gen_jax.data.errors import DataError
-from gen_jax.data.permutation import permutation
+from gen_jax.data.permutation import check_seed, permutation
 
-_KINDS = {"image": "images", "audio": "sounds"}
+SPELLINGS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev", "development"),
+    "test": ("test", "testing"),
+}
+_USUAL = {spelling: split for split, those in SPELLINGS.items() for spelling in those}
 _HELD_OUT = 1  # sets this use of a seed apart from the orders of epochs
+
+
+def usual(name: str) -> str:
+    """``train``, ``validation`` or ``test`` for their spellings in any case; else the name."""
+    return _USUAL.get(name.casefold(), name)
+
+
+def by_usual_name(source: str, own: Iterable[str]) -> dict[str, str]:
+    """A source's own name of each split, by its usual name.
+
+    Raises ``DataError`` where two of its names mean one split.
+    """
+    names: dict[str, str] = {}
+    for name in own:
+        other = names.setdefault(usual(name), name)
+        if other != name:
+            raise DataError(
+                f"{source} has {usual(name)} twice, as {other} and {name}; keep one of them, or "
+                "put both in one"
+            )
+    return names
 
 
 class Divisible(Protocol):
@@ -23,67 +49,6 @@ class Divisible(Protocol):
         ...
 
 
-def check_splits(
-    train: AnyDataset, validation: AnyDataset, test: AnyDataset, *, classes: bool
-) -> None:
-    """Raises ``DataError`` unless what is learned from ``train`` can be measured on the others.
-
-    All must be of one kind and shape; where ``classes`` matter, all or none have labels, of the
-    same classes, and each class that has examples in the others has some in ``train``. Classes
-    are not counted where ``labels`` are unknown (a streamed set).
-    """
-    for part in (validation, test):
-        _check_shapes(train, part)
-        if classes:
-            _check_classes(train, part)
-
-
-def _check_shapes(train: AnyDataset, part: AnyDataset) -> None:
-    ours, theirs = train.example_spec, part.example_spec
-    if ours.kind != theirs.kind:
-        raise DataError(
-            f"{_called(train)} holds {_KINDS[ours.kind]}, {_called(part)} {_KINDS[theirs.kind]}"
-        )
-    both = f"{_called(part)} is {list(theirs.shape)}, of {_called(train)} {list(ours.shape)}"
-    if ours.kind == "audio" and ours.shape != theirs.shape:
-        raise DataError(f"sounds differ in length: one of {both}; give both the same length")
-    if ours.shape[:2] != theirs.shape[:2]:
-        raise DataError(
-            f"images differ in size: one of {both}; give an image_size to make them alike"
-        )
-    if ours.shape != theirs.shape:
-        raise DataError(
-            f"images differ in channels: one of {both}; give channels=1 (gray) or channels=3 "
-            "(RGB) to make them alike"
-        )
-
-
-def _check_classes(train: AnyDataset, part: AnyDataset) -> None:
-    ours, theirs = train.class_names, part.class_names
-    if (ours is None) != (theirs is None):
-        without, beside = (train, part) if ours is None else (part, train)
-        raise DataError(
-            f"{_called(without)} has no labels, {_called(beside)} has; a model of classes wants "
-            "them in both"
-        )
-    if ours != theirs:
-        raise DataError(
-            f"{_called(part)} has other classes than {_called(train)}, or another order of them; "
-            "with_classes matches them by name"
-        )
-    if ours is None or train.labels is None or part.labels is None:
-        return
-    unseen = np.setdiff1d(part.labels, train.labels)
-    if len(unseen):
-        raise DataError(
-            f"{_called(part)} has examples of the class {ours[unseen[0]]!r}, {_called(train)} none"
-        )
-
-
-def _called(part: AnyDataset) -> str:
-    return f"the {part.split} split of {part.name}"
-
-
 Parts = TypeVar("Parts", bound=Divisible, covariant=True)
 
 
@@ -94,7 +59,14 @@ class Source(Protocol[Parts]):
     def name(self) -> str: ...
 
     @property
-    def splits(self) -> tuple[str, ...]: ...
+    def splits(self) -> tuple[str, ...]:
+        """Their names, the usual ones where ``usual`` knows them."""
+        ...
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """What lies beside the splits and belongs to none: keys of a file, files of a folder."""
+        ...
 
     def open(self, *splits: str) -> Parts:
         """Returns all examples of these splits, one after the other, in the source's order."""
@@ -102,30 +74,35 @@ class Source(Protocol[Parts]):
 
 
 def open_split(
-    source: Source[Parts], split: str, *, validation_fraction: float, seed: int
+    source: Source[Parts], split: str, *, validation_fraction: float, seed: int, few: str = ""
 ) -> Parts:
     """Opens a split of the source, or the part of its "train" that stands in for a missing one.
 
     A source without "validation" has ``validation_fraction`` of "train" held out as such, by a
     permutation of ``seed``; one with nothing but "train" has as many held out as "test" too.
+    ``few`` is what else to say of a source with too few examples for that.
     """
     if not 0.0 <= validation_fraction < 1.0:
         raise DataError(f"validation_fraction must lie in [0, 1), got {validation_fraction}")
-    if seed < 0:
-        raise DataError(f"the seed must be 0 or more, got {seed}")
+    check_seed(seed)
+    split = "+".join(usual(part) for part in split.split("+"))
     held_out = _held_out(source.splits) if validation_fraction > 0.0 else ()
     train = ("train", "train+validation") if "train" in source.splits else ()
     if split not in (*train, *held_out, *source.splits):
         names = dict.fromkeys((*train[:1], *held_out, *source.splits, *train[1:]))
-        lacking = split in _held_out(source.splits)
-        hint = "; a validation_fraction above 0 would hold some out" if lacking else ""
+        hint = ""
+        if split in _held_out(source.splits):
+            hint = "; validation_fraction=0 holds none out for it, one above 0 would"
+        elif source.ignored:
+            more = ", ..." if len(source.ignored) > 8 else ""
+            hint = f"; ignored: {', '.join(source.ignored[:8])}{more}"
         raise DataError(f"{source.name} has no split {split!r}; it has {', '.join(names)}{hint}")
     # All of "train" is train+validation, unless a test part comes off it too.
     parts = {*held_out, *train[: len(held_out)]}
     if split in parts:
         whole = source.open("train")
         return whole.select(
-            _part(source.name, len(whole), split, held_out, validation_fraction, seed), split
+            _part(source.name, len(whole), split, held_out, validation_fraction, seed, few), split
         )
     if split == "train+validation":
         both = [name for name in ("train", "validation") if name in source.splits]
@@ -140,10 +117,26 @@ def _held_out(splits: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _part(
-    name: str, n: int, split: str, held_out: tuple[str, ...], fraction: float, seed: int
+    name: str,
+    n: int,
+    split: str,
+    held_out: tuple[str, ...],
+    fraction: float,
+    seed: int,
+    few: str,
 ) -> Int[np.ndarray, " m"]:
     """The examples of ``range(n)`` that make up a split, in order."""
     count = max(1, round(n * fraction))
+    if n <= len(held_out):
+        lacking, uses = (
+            ("splits", ", to validate and to test")
+            if len(held_out) > 1
+            else ("a validation split", " and to validate")
+        )
+        raise DataError(
+            f"{name} has too few examples to hold any out, {n}: a set without {lacking} needs "
+            f"{len(held_out) + 1}, one each to train on{uses}{few}"
+        )
     if count * len(held_out) >= n:
         raise DataError(
             f"{name}: holding out {count} of {n} examples each for {' and '.join(held_out)} "

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gen_jax.data import splits
 from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 
@@ -27,6 +28,7 @@ class Prepared:
     """
 
     kind = "image"
+    ignored = ()
 
     def __init__(self, name: str, data_dir: pathlib.Path | None):
         self.name = f"tfds:{name}"
@@ -36,10 +38,12 @@ class Prepared:
             raise DataError(f"{self.name}: there is no folder {data_dir} (data_dir)")
         self._path = self._find()
         self._info = self._read_info()
+        names = [split["name"] for split in self._info["splits"]]
+        self._own_names = splits.by_usual_name(self.name, names)
 
     @property
     def splits(self) -> tuple[str, ...]:
-        return tuple(split["name"] for split in self._info["splits"])
+        return tuple(self._own_names)
 
     def _find(self) -> pathlib.Path:
         match = _NAME.fullmatch(self._set)
@@ -143,11 +147,11 @@ class Prepared:
             "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
         }
 
-    def _digest(self, splits: tuple[str, ...]) -> str:
+    def _digest(self, *names: str) -> str:
         """Changes when the set is prepared otherwise, or a file has another size."""
         files = sorted(path for path in self._path.iterdir() if path.is_file())
         sizes = [(path.name, path.stat().st_size) for path in files]
-        return digest("prepared", self._info, sizes, splits)
+        return digest("prepared", self._info, sizes, names)
 
 
 def default_data_dir() -> pathlib.Path:

@@ -84,6 +84,7 @@ def prepare_set(tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
         class_names: Sequence[str] | None = ("even", "odd"),
         shape: tuple[int | None, int | None, int] = (None, None, 3),
         file_format: str = "array_record",
+        labels: Callable[[int], int] = lambda index: index % 2,
     ) -> pathlib.Path:
         features = {"image": tfds.features.Image(shape=shape)}
         if class_names is not None:
@@ -99,7 +100,7 @@ def prepare_set(tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
             for index, data in enumerate(images):
                 example = {"image": io.BytesIO(data)}
                 if class_names is not None:
-                    example["label"] = index % 2
+                    example["label"] = labels(index)
                 writer.write(features.serialize_example(features.encode_example(example)))
             writer.close()
         info = {

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import random
+import re
 
 import numpy as np
 import pytest
@@ -40,7 +41,9 @@ def test_threads_draw_the_same_batches():
     assert together == [drawn(alone.batch_at(step)) for step in steps]
 
 
-@pytest.mark.parametrize(("n", "batch_size"), [(23, 5), (20, 5), (7, 7), (5, 1)])
+@pytest.mark.parametrize(
+    ("n", "batch_size"), [(23, 5), (20, 5), (7, 7), (5, 1), (5, 6), (3, 10), (2, 64)]
+)
 def test_each_epoch_is_another_permutation_of_all_examples(n: int, batch_size: int):
     batches = data.Batches(numbered(n), batch_size, seed=0)
     stream = [i for step in range(4 * n) for i in drawn(batches.batch_at(step))]
@@ -49,6 +52,16 @@ def test_each_epoch_is_another_permutation_of_all_examples(n: int, batch_size: i
     assert len(set(epochs)) > 1
     assert len(set(stream[: batches.steps_per_epoch * batch_size])) == n
     assert len(set(stream[: (batches.steps_per_epoch - 1) * batch_size])) < n
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(23, 5), (5, 6), (3, 10), (1, 4)])
+def test_an_example_is_at_its_place_of_its_epoch(n: int, batch_size: int):
+    batches = data.Batches(numbered(n), batch_size, seed=3)
+    for step in (0, 7, 3):
+        first = step * batch_size
+        expected = [permutation(n, 3, 0, i // n)[i % n] for i in range(first, first + batch_size)]
+        assert drawn(batches.batch_at(step)) == expected
+        assert drawn(batches.batch_at(step, slice(1, 3))) == expected[1:3]
 
 
 @pytest.mark.parametrize("step", [0, 4, 9])
@@ -118,7 +131,6 @@ def test_selecting_composes_and_does_not_copy():
 @pytest.mark.parametrize(
     ("batch_size", "message"),
     [
-        (24, r"batch size 24 is larger than numbered's train split of 23 examples; the most is 23"),
         (0, r"the batch size must be 1 or more, got 0"),
         (-3, r"the batch size must be 1 or more, got -3"),
     ],
@@ -131,10 +143,27 @@ def test_a_batch_size_that_cannot_be(batch_size: int, message: str):
 def test_other_arguments_that_cannot_be():
     with pytest.raises(data.DataError, match=r"^the batch size must be 1 or more, got 0$"):
         data.evaluation_batches(numbered(3), 0)
-    with pytest.raises(data.DataError, match=r"^the seed must be 0 or more, got -1$"):
-        data.Batches(numbered(3), 1, seed=-1)
+    with pytest.raises(data.DataError, match=r"^numbered has no examples in its train split$"):
+        data.Batches(numbered(0), 1, seed=0)
     with pytest.raises(data.DataError, match=r"^a step must be 0 or more, got -1$"):
         data.Batches(numbered(3), 1, seed=0).batch_at(-1)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, True, np.True_, 1.0, "1", None])
+def test_seeds_that_cannot_be(seed):
+    message = re.escape(f"a seed is a whole number from 0 to 2**32 - 1, got {seed!r}")
+    for use in (
+        lambda: data.Batches(numbered(3), 1, seed=seed),
+        lambda: data.load("mnist-subset", "train", seed=seed),
+        lambda: data.load_audio("strings", "train", seed=seed),
+    ):
+        with pytest.raises(data.DataError, match=f"^{message}$"):
+            use()
+
+
+def test_the_first_and_the_last_seed_can_be():
+    for seed in (0, 2**32 - 1, np.uint32(7)):
+        assert len(data.Batches(numbered(3), 2, seed=seed).batch_at(0)["label"]) == 2
 
 
 def test_arrays_that_are_no_images():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gen_jax.data import ArrayDataset, DataError
-from gen_jax.data.splits import open_split
+from gen_jax.data.splits import SPELLINGS, by_usual_name, open_split, usual
 
 
 class Numbers:
@@ -21,6 +21,7 @@ class Numbers:
             for start, (split, size) in zip(starts, sizes.items(), strict=False)
         }
         self.splits = tuple(sizes)
+        self.ignored = ()
         self.class_names = tuple(str(number) for number in range(starts[-1]))
 
     def open(self, *splits: str) -> ArrayDataset:
@@ -81,12 +82,20 @@ def test_other_splits_are_opened_as_they_are():
     ("source", "split", "fraction", "names"),
     [
         (Numbers(train=9, test=9), "tets", 0.1, "train, validation, test, train+validation"),
-        (Numbers(train=9), "dev", 0.1, "train, validation, test, train+validation"),
+        (Numbers(train=9), "extra", 0.1, "train, validation, test, train+validation"),
         (
             Numbers(train=9, test=9),
             "validation",
             0.0,
-            "train, test, train+validation; a validation_fraction above 0 would hold some out",
+            "train, test, train+validation; validation_fraction=0 holds none out for it, one "
+            "above 0 would",
+        ),
+        (
+            Numbers(train=9),
+            "test",
+            0.0,
+            "train, train+validation; validation_fraction=0 holds none out for it, one above 0 "
+            "would",
         ),
         (Numbers(trainA=9, testA=9), "train", 0.1, "trainA, testA"),
     ],
@@ -100,7 +109,69 @@ def test_a_split_that_does_not_exist(source, split, fraction, names):
 def test_fractions_and_seeds_that_cannot_be():
     with pytest.raises(DataError, match=r"^validation_fraction must lie in \[0, 1\), got 1\.0$"):
         numbers(Numbers(train=9), "train", fraction=1.0)
-    with pytest.raises(DataError, match=r"^the seed must be 0 or more, got -1$"):
+    with pytest.raises(DataError, match=r"^a seed is a whole number from 0 to .*, got -1$"):
         numbers(Numbers(train=9), "train", seed=-1)
-    with pytest.raises(DataError, match=r"holding out 1 of 2 examples each .* leaves none"):
-        numbers(Numbers(train=2), "train")
+    with pytest.raises(DataError, match=r"holding out 2 of 4 examples each .* leaves none to"):
+        numbers(Numbers(train=4), "train", fraction=0.5)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            Numbers(train=2),
+            "numbers has too few examples to hold any out, 2: a set without splits needs 3, one "
+            "each to train on, to validate and to test",
+        ),
+        (
+            Numbers(train=1, test=5),
+            "numbers has too few examples to hold any out, 1: a set without a validation split "
+            "needs 2, one each to train on and to validate",
+        ),
+    ],
+)
+def test_too_few_examples_say_how_many_are_needed(source, message):
+    for split in ("train", "validation"):
+        with pytest.raises(DataError, match=f"^{message}$"):
+            numbers(source, split)
+    assert numbers(source, "train", fraction=0.0) == source.parts["train"].tolist()
+
+
+def test_the_fewest_examples_that_make_three_parts():
+    source = Numbers(train=3)
+    parts = [numbers(source, split) for split in ("train", "validation", "test")]
+    assert sorted(part for (part,) in parts) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("asked", "split"),
+    [("val", "validation"), ("Dev", "validation"), ("TRAINING", "train"), ("testing", "test"),
+     ("train+val", "train+validation")],
+)  # fmt: skip
+def test_a_split_may_be_asked_for_by_any_of_its_spellings(asked, split):
+    dataset = open_split(Numbers(train=50), asked, validation_fraction=0.1, seed=0)
+    assert dataset.split == split
+    assert dataset.labels.tolist() == numbers(Numbers(train=50), split)
+
+
+def test_the_spellings_of_splits_are_one_table():
+    own = ["Train", "val", "testing", "trainA", "extra"]
+    assert by_usual_name("x", own) == {
+        "train": "Train",
+        "validation": "val",
+        "test": "testing",
+        "trainA": "trainA",
+        "extra": "extra",
+    }
+    assert list(SPELLINGS) == [usual(split) for split in SPELLINGS]
+    with pytest.raises(DataError, match=r"^x has validation twice, as val and Valid; keep one"):
+        by_usual_name("x", ["train", "val", "Valid"])
+
+
+def test_what_belongs_to_no_split_is_named_where_one_is_missing():
+    source = Numbers(train=9, test=9)
+    source.ignored = ("tset_images", *(f"other_{i}" for i in range(20)))
+    with pytest.raises(
+        DataError, match=r"no split 'x'; .*; ignored: tset_images, other_0, .*other_6, \.\.\.$"
+    ):
+        numbers(source, "x")

@@ -36,6 +36,77 @@ def test_a_validation_split_of_its_own(images, picture, prepare_set):
     assert len(both) == 12
 
 
+def test_splits_by_any_of_their_spellings(images, picture, prepare_set):
+    data_dir = prepare_set("small", {"train": images[:9], "val": images[9:12]})
+    for split in ("validation", "val"):
+        dataset = data.load("tfds:small", split, data_dir=data_dir)
+        np.testing.assert_array_equal(dataset.images[0], picture(9))
+        assert (len(dataset), dataset.split) == (3, "validation")
+    assert len(data.load("tfds:small", "train", data_dir=data_dir)) == 9
+    both = data.load("tfds:small", "train+validation", data_dir=data_dir)
+    np.testing.assert_array_equal(both.images[9], picture(9))
+    prepare_set("twice", {"val": images[:3], "dev": images[3:6]})
+    with pytest.raises(data.DataError, match=r"^tfds:twice has validation twice, as val and dev;"):
+        data.load("tfds:twice", "val", data_dir=data_dir)
+
+
+def test_splits_of_other_sizes_do_not_go_together(images, picture, encode, prepare_set):
+    large = [encode(picture(index, 9, 9)) for index in range(3)]
+    data_dir = prepare_set("small", {"train": images[:9], "test": large})
+    for limit in (2**30, 1):
+        parts = [
+            data.load("tfds:small", split, data_dir=data_dir, memory_limit=limit)
+            for split in ("train", "validation", "test")
+        ]
+        with pytest.raises(data.DataError, match=r"^images differ in size: one of the test split"):
+            data.check_splits(*parts, classes=True)
+
+
+def test_a_digest_is_that_of_the_files_wherever_they_lie(images, prepare_set):
+    data_dir = prepare_set("small", {"train": images[:9], "test": images[9:12]})
+
+    def digest(split="train", **options):
+        return data.load("tfds:small", split, data_dir=data_dir, **options).digest
+
+    first = digest()
+    assert digest(memory_limit=1) == first
+    others = [digest("test"), digest("train+validation"), digest(image_size=4), digest(seed=1)]
+    data_dir = data_dir.rename(data_dir.with_name("moved"))
+    for path in data_dir.rglob("*.*"):
+        path.touch()
+    assert digest() == first
+    data_dir = prepare_set("small", {"train": images[:9], "test": images[9:13]})
+    others += [digest(), digest("test")]
+    assert len({first, *others}) == 1 + len(others)
+
+
+def test_a_split_that_nobody_has_labelled_has_no_labels(images, prepare_set):
+    data_dir = prepare_set("small", {"train": images[:9]}, labels=lambda index: -1)
+    for limit in (2**30, 1):
+        dataset = data.load("tfds:small", "train", data_dir=data_dir, memory_limit=limit)
+        assert dataset.class_names is dataset.labels is None
+        assert dataset.take(np.arange(2)).keys() == {"image"}
+    data_dir = prepare_set("some", {"train": images[:9]}, labels=lambda index: max(1 - index, -1))
+    with pytest.raises(
+        data.DataError,
+        match=r"^tfds:some train record 2 has no label, but others of its split have$",
+    ):
+        data.load("tfds:some", "train", data_dir=data_dir)
+
+
+def test_labels_of_a_streamed_set_are_unknown_unread(images, prepare_set):
+    data_dir = prepare_set("small", {"train": images[:9]})
+    streamed = data.load("tfds:small", "train", data_dir=data_dir, memory_limit=1)
+    assert streamed.labels is None
+    assert streamed.example_spec.class_names == streamed.class_names == ("even", "odd")
+    swapped = streamed.with_classes(("odd", "even"))
+    few = np.arange(4)
+    before, after = streamed.take(few)["label"], swapped.take(few)["label"]
+    np.testing.assert_array_equal(after, 1 - before)
+    with pytest.raises(data.DataError, match="has the class 'odd', which is none of even"):
+        streamed.with_classes(("even",))
+
+
 def test_sets_without_labels_with_configs_and_versions(images, prepare_set):
     data_dir = prepare_set("small/one", {"trainA": images[:4]}, class_names=None)
     prepare_set("small/two", {"trainA": images[:5]}, class_names=None)

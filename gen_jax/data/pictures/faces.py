@@ -4,8 +4,8 @@ import numpy as np
 
 from gen_jax.data.dataset import ArrayDataset
 from gen_jax.data.errors import DataError
-from gen_jax.data.pictures import picture
 from gen_jax.data.pictures.picture import ImageOptions
+from gen_jax.data.pictures.plain import open_plain
 
 
 class MiniFaces:
@@ -17,6 +17,7 @@ class MiniFaces:
 
     name = "faces-mini"
     splits = ("train",)
+    ignored = ()
 
     def __init__(self, options: ImageOptions):
         self._options = options
@@ -30,6 +31,4 @@ class MiniFaces:
             ) from error
         faces = lfw_subset()[:100]  # float in [0, 1]; the other 100 are no faces
         images = np.round(faces * 255.0).astype(np.uint8)[..., None]
-        if not self._options.keeps_format:
-            images = np.stack([picture.convert(image, self._options) for image in images])
-        return ArrayDataset(self.name, "+".join(splits), images)
+        return open_plain(self.name, splits, [images], None, None, self._options)

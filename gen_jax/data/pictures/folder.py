@@ -4,7 +4,8 @@ import pathlib
 from collections.abc import Sequence
 
 from gen_jax.data.dataset import Dataset
-from gen_jax.data.folder import File, FileTree, Kind, labels_of
+from gen_jax.data.digests import digest
+from gen_jax.data.folder import File, FileTree, Kind, digest_of, labels_of
 from gen_jax.data.pictures import encoded
 from gen_jax.data.pictures.picture import ImageOptions
 from gen_jax.data.pictures.records import Encoded
@@ -24,15 +25,20 @@ class ImageFolder:
     def splits(self) -> tuple[str, ...]:
         return self._tree.splits
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return self._tree.ignored
+
     def open(self, *splits: str) -> Dataset:
         files, class_names = self._tree.files(*splits)
         records = _Files(files, class_names)
+        stats = self._tree.stats(files)
         origin = encoded.Origin(
             self.name,
             "+".join(splits),
             self._tree.path,
-            self._tree.fingerprint(files, class_names),
-            self._tree.digest(files, class_names),
+            {"files": len(files), "sha256": digest(stats, class_names)},
+            digest_of(stats, class_names),
             beside=None,
         )
         return encoded.open_encoded(origin, lambda: records, self._options)

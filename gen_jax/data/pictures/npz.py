@@ -12,8 +12,9 @@ from jaxtyping import Int, UInt8
 
 from gen_jax.data.dataset import ArrayDataset
 from gen_jax.data.errors import DataError
-from gen_jax.data.pictures import picture
 from gen_jax.data.pictures.picture import ImageOptions
+from gen_jax.data.pictures.plain import open_plain
+from gen_jax.data.splits import by_usual_name
 
 WANTED = (
     "wanted images (uint8 [N, H, W] or [N, H, W, C] with C of 1 or 3), with labels (integers [N]) "
@@ -24,9 +25,13 @@ WANTED = (
 class NpzFile:
     """A source with the arrays ``SPLIT_images`` and, where there are labels, ``SPLIT_labels``.
 
-    A file of one set calls them ``images`` and ``labels``. Only the arrays asked for are read, and
-    nothing is unpickled. Raises ``DataError`` for other keys, types or shapes, a damaged file, and
-    arrays larger than ``options.memory_limit``.
+    ``SPLIT`` is a usual name of a split (``train``, ``val``: see ``splits``) or any other; a file
+    of one set calls its arrays ``images`` and ``labels``. Labels are [N] or [N, 1]. Unless
+    ``class_names`` says otherwise, the classes are the distinct labels of all splits, in ascending
+    order, named by their decimal text.
+
+    Images are only read of the splits asked for, and nothing is unpickled. Raises ``DataError`` for
+    other keys, types or shapes, a damaged file, and arrays larger than ``options.memory_limit``.
     """
 
     def __init__(
@@ -42,16 +47,21 @@ class NpzFile:
         self.name = name
         self._path = path
         self._options = options
-        self._class_names = class_names
         with self._opened() as arrays:
             self._keys = tuple(arrays.files)
-        if "images" in self._keys:
-            self._prefixes = {"train": ""}
-        else:
-            found = (key.removesuffix("_images") for key in self._keys if key.endswith("_images"))
-            self._prefixes = {split: f"{split}_" for split in found}
-        if not self._prefixes:
-            raise DataError(f"{name} holds {', '.join(self._keys) or 'no arrays'}; {WANTED}")
+            self._prefixes = self._find_prefixes()
+            labelled = [f"{prefix}labels" for prefix in self._prefixes.values()]
+            labelled = [key for key in labelled if key in self._keys]
+            used = {*labelled, *(f"{prefix}images" for prefix in self._prefixes.values())}
+            self.ignored = tuple(key for key in self._keys if key not in used)
+            if class_names is None:
+                found = (np.unique(self._labels(arrays, key)).tolist() for key in labelled)
+                values = sorted(set().union(*found))
+                self._class_names = tuple(str(value) for value in values)
+            else:
+                values = range(len(class_names))
+                self._class_names = class_names
+        self._number = {value: number for number, value in enumerate(values)}
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -62,17 +72,30 @@ class NpzFile:
             parts = [self._read(arrays, self._prefixes[split]) for split in splits]
         images = [image for image, _ in parts]
         labels = [label for _, label in parts if label is not None]
-        for split, image in zip(splits, images, strict=True):
-            picture.check_alike(
-                f"{self.name} {split}", image.shape[1:], splits[0], images[0].shape[1:]
-            )
-        return ArrayDataset(
+        labelled = len(labels) == len(parts)
+        return open_plain(
             self.name,
-            "+".join(splits),
-            images[0] if len(images) == 1 else np.concatenate(images),
-            np.concatenate(labels) if len(labels) == len(parts) else None,
-            class_names=self._class_names,
+            splits,
+            images,
+            np.concatenate(labels) if labelled else None,
+            self._class_names if labelled else None,
+            self._options,
         )
+
+    def _find_prefixes(self) -> dict[str, str]:
+        """What the keys of each split begin with."""
+        named = [key for key in self._keys if key.endswith("_images")]
+        if "images" in self._keys:
+            if named:
+                raise DataError(
+                    f"{self.name} holds images beside {', '.join(named)}; a file has either one "
+                    "set or splits"
+                )
+            return {"train": ""}
+        if not named:
+            raise DataError(f"{self.name} holds {', '.join(self._keys) or 'no arrays'}; {WANTED}")
+        own = by_usual_name(self.name, (key.removesuffix("_images") for key in named))
+        return {split: f"{name}_" for split, name in own.items()}
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -98,20 +121,33 @@ class NpzFile:
         if len(images) == 0:
             raise DataError(f"{self.name}: {key} holds no image")
         if f"{prefix}labels" not in self._keys:
-            return self._convert(images), None
-        labels = self._array(arrays, f"{prefix}labels")
-        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+            return images, None
+        labels = self._labels(arrays, f"{prefix}labels")
+        if len(labels) != len(images):
             raise DataError(
-                f"{self.name}: {prefix}labels is {labels.dtype} {list(labels.shape)} beside "
-                f"{len(images)} images; {WANTED}"
+                f"{self.name}: {prefix}labels are {len(labels)}, of {len(images)} images; {WANTED}"
             )
-        most = np.iinfo(np.int32).max
-        if not 0 <= labels.min() <= labels.max() <= most:
+        values, places = np.unique(labels, return_inverse=True)
+        unknown = [value for value in values.tolist() if value not in self._number]
+        if unknown:
             raise DataError(
-                f"{self.name}: {prefix}labels lie in {labels.min()}..{labels.max()}; a label is "
-                f"the number of a class, 0..{most}"
+                f"{self.name}: {prefix}labels hold {unknown[0]}; those of {len(self._class_names)} "
+                f"classes lie in 0..{len(self._class_names) - 1}"
             )
-        return self._convert(images), labels.astype(np.int32)
+        numbers = np.array([self._number[value] for value in values.tolist()], np.int32)
+        return images, numbers[places]
+
+    def _labels(self, arrays: Any, key: str) -> Int[np.ndarray, " n"]:
+        stored = self._array(arrays, key)
+        labels = stored[:, 0] if stored.shape[1:] == (1,) else stored
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
+            raise DataError(f"{self.name}: {key} is {stored.dtype} {list(stored.shape)}; {WANTED}")
+        if len(labels) and labels.min() < 0:
+            raise DataError(
+                f"{self.name}: {key} hold {labels.min()}; a label is the number of a class, 0 or "
+                "more"
+            )
+        return labels
 
     def _array(self, arrays: Any, key: str) -> np.ndarray:
         size = arrays.zip.getinfo(f"{key}.npy").file_size
@@ -124,10 +160,3 @@ class NpzFile:
             return arrays[key]
         except ValueError as error:
             raise DataError(f"{self.name}: {key} is no plain array ({error}); {WANTED}") from error
-
-    def _convert(
-        self, images: UInt8[np.ndarray, "n height width channels"]
-    ) -> UInt8[np.ndarray, "n height2 width2 channels2"]:
-        if self._options.keeps_format:
-            return images
-        return np.stack([picture.convert(image, self._options) for image in images])

@@ -40,14 +40,16 @@ class ImageOptions:
 def decode(data: bytes | pathlib.Path, options: ImageOptions, where: str) -> Levels:
     """Decodes a PNG, JPEG or WebP file, or its bytes.
 
-    Turned as its EXIF orientation says; laid on white where it is transparent; 16-bit gray keeps
-    its upper byte. Raises ``BadImage``, naming ``where``, for what is damaged, of another kind, or
-    larger than ``PIL.Image.MAX_IMAGE_PIXELS``.
+    Turned as its EXIF orientation says; laid on white where it is transparent; of 16 bits, the
+    upper byte is kept. A gray PNG or JPEG has one channel, transparent or not, unless the options
+    say otherwise; all others have three. Raises ``BadImage``, naming ``where``, for what is
+    damaged, of another kind, or larger than ``PIL.Image.MAX_IMAGE_PIXELS``.
     """
     from PIL import Image, ImageOps
 
     try:
-        picture = _open(data if isinstance(data, bytes) else data.read_bytes())
+        content = data if isinstance(data, bytes) else data.read_bytes()
+        picture = _open(content)
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and picture.width * picture.height > limit:
             raise BadImage(
@@ -58,7 +60,9 @@ def decode(data: bytes | pathlib.Path, options: ImageOptions, where: str) -> Lev
             # A JPEG decodes at 1/2, 1/4 or 1/8 for little; twice the wanted size loses nothing.
             side = 2 * max(options.image_size)
             picture.draft(None, (side, side))
-        return _levels(ImageOps.exif_transpose(picture), options)
+        is_gray, depth = _format(content, picture)
+        opaque = _opaque(ImageOps.exif_transpose(picture), depth)
+        return _levels(opaque, is_gray, options)
     except BadImage as error:
         raise BadImage(f"cannot read the image {where}: {error}") from None
     except OSError as error:
@@ -72,7 +76,8 @@ def convert(image: Levels, options: ImageOptions) -> Levels:
     """Resizes, crops and converts levels with one or three channels, as ``decode`` does."""
     from PIL import Image
 
-    return _levels(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), options)
+    is_gray = image.shape[-1] == 1
+    return _levels(Image.fromarray(image[..., 0] if is_gray else image), is_gray, options)
 
 
 def check_alike(
@@ -106,18 +111,53 @@ def _open(data: bytes):
     raise BadImage("it is empty" if not data else "it is no PNG, JPEG or WebP")
 
 
-def _levels(picture, options: ImageOptions) -> Levels:
-    from PIL import Image, ImageOps
+def _format(content: bytes, picture) -> tuple[bool, int]:
+    """Whether a file holds gray, and the bits of a sample.
 
-    channels = options.channels or (1 if picture.mode in ("1", "L", "LA", "I;16") else 3)
+    Pillow's mode does not tell for PNG: gray of 16 bits with alpha becomes RGBA, and samples of
+    fewer bits are scaled to 8.
+    """
+    if picture.format != "PNG":
+        return picture.mode == "L", 8
+    if content[12:16] != b"IHDR":
+        raise BadImage("its header is not where that of a PNG is")
+    depth, colour_type = content[24], content[25]
+    return colour_type in (0, 4), depth
+
+
+def _opaque(picture, depth: int):
+    """The picture with 8 bits a sample, laid on white where it is transparent."""
+    from PIL import Image
+
+    key = picture.info.get("transparency")
+    if key is not None and picture.mode != "P":
+        # The one colour that is transparent has as many bits as the file; Pillow compares it with
+        # samples scaled to 8.
+        levels = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
+        scaled = np.asarray(key)
+        if depth == 1:
+            scaled = 255 * (scaled > 0)
+        elif depth < 8:
+            scaled = scaled * 255 // (2**depth - 1)
+        elif depth == 16 and levels.dtype == np.uint8:  # RGB, whose lower bytes are gone
+            scaled = scaled >> 8
+        transparent = (levels == scaled) if levels.ndim == 2 else (levels == scaled).all(-1)
+        levels = (levels >> 8).astype(np.uint8) if levels.dtype == np.uint16 else levels.copy()
+        levels[transparent] = 255
+        return Image.fromarray(levels)
     if picture.mode == "I;16":
         # Pillow's own conversion clips 16 bits instead of scaling them.
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    elif picture.mode in ("I", "F"):
-        raise BadImage("its pixels have 32 bits; 8 or 16 would be right")
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture
+
+
+def _levels(picture, is_gray: bool, options: ImageOptions) -> Levels:
+    from PIL import Image, ImageOps
+
+    channels = options.channels or (1 if is_gray else 3)
     picture = picture.convert("L" if channels == 1 else "RGB")
     if options.image_size is not None:
         height, width = options.image_size

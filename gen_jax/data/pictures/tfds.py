@@ -13,9 +13,15 @@ from gen_jax.data.pictures.picture import ImageOptions
 from gen_jax.data.pictures.records import Encoded
 from gen_jax.data.tfds import Prepared
 
+_UNKNOWN = -1  # TFDS's label of what nobody has labelled: a competition's test images, say
+
 
 class PreparedSet(Prepared):
-    """A source that is a prepared image set. Raises ``DataError`` for one without 8-bit images."""
+    """A source that is a prepared image set.
+
+    A split whose labels are not known has none. Raises ``DataError`` for a set without 8-bit
+    images, and a split with labels of only some.
+    """
 
     def __init__(self, name: str, data_dir: pathlib.Path | None, options: ImageOptions):
         super().__init__(name, data_dir)
@@ -27,12 +33,12 @@ class PreparedSet(Prepared):
             "+".join(splits),
             self._path.resolve(),
             self._fingerprint(),
-            self._digest(splits),
+            self._digest(*splits),
             beside=self._path,
         )
-        return encoded.open_encoded(origin, lambda: self._records("+".join(splits)), self._options)
+        return encoded.open_encoded(origin, lambda: self._records(*splits), self._options)
 
-    def _records(self, split: str) -> "_Records":
+    def _records(self, *splits: str) -> "_Records":
         import tensorflow_datasets as tfds
 
         _, kinds = self._read_features()
@@ -52,8 +58,13 @@ class PreparedSet(Prepared):
         # The pictures stay encoded here: all sources are decoded alike, and in parallel.
         undecoded = {key: tfds.decode.SkipDecoding() for key in images}
         with self._damage(self._path):
-            source = builder.as_data_source(split=split, decoders=undecoded)
-        return _Records(f"{self.name} {split}", source, image, names)
+            own = "+".join(self._own_names[split] for split in splits)
+            source = builder.as_data_source(split=own, decoders=undecoded)
+        where = f"{self.name} {'+'.join(splits)}"
+        records = _Records(where, source, image, names)
+        if names is not None and len(records) and records.label(0) == _UNKNOWN:
+            return _Records(where, source, image, None)
+        return records
 
 
 class _Records:
@@ -68,16 +79,26 @@ class _Records:
         return len(self._source)
 
     def read(self, indices: Sequence[int]) -> list[Encoded]:
+        read = []
+        for index, (data, label) in zip(indices, self._fields(indices), strict=True):
+            where = f"{self._name} record {index}"
+            if label == _UNKNOWN:
+                raise DataError(f"{where} has no label, but others of its split have")
+            read.append(Encoded(data, label, where))
+        return read
+
+    def label(self, index: int) -> int | None:
+        """The label of a record as it is stored."""
+        return self._fields([index])[0][1]
+
+    def _fields(self, indices: Sequence[int]) -> list[tuple[bytes, int | None]]:
         try:
-            # Much faster than one by one.
-            records = self._source.__getitems__(list(indices))
-            return [self._encoded(*pair) for pair in zip(indices, records, strict=True)]
+            records = self._source.__getitems__(list(indices))  # much faster than one by one
+            if self.class_names is None:
+                return [(record[self._image], None) for record in records]
+            return [(record[self._image], int(record["label"])) for record in records]
         except Exception as error:  # the reader is C++, and its errors of many types
             reason = " ".join(str(error).split())
             raise DataError(
                 f"{self._name}: records {indices[0]} to {indices[-1]} are damaged ({reason})"
             ) from error
-
-    def _encoded(self, index: int, record: dict[str, Any]) -> Encoded:
-        label = None if self.class_names is None else int(record["label"])
-        return Encoded(record[self._image], label, f"{self._name} record {index}")

@@ -3,7 +3,7 @@
 import pathlib
 
 from gen_jax.data.digests import digest
-from gen_jax.data.folder import FileTree, Kind, labels_of
+from gen_jax.data.folder import FileTree, Kind, digest_of, labels_of
 from gen_jax.data.sounds.wav import read_wav
 from gen_jax.data.sounds.windows import AudioOptions, Sounds, at_rate
 
@@ -22,6 +22,10 @@ class WavFolder:
     def splits(self) -> tuple[str, ...]:
         return self._tree.splits
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return self._tree.ignored
+
     def open(self, *splits: str) -> Sounds:
         files, names = self._tree.files(*splits)
         sounds = []
@@ -36,5 +40,5 @@ class WavFolder:
             labels_of(files, names),
             names,
             rate,
-            digest(self._tree.digest(files, names), rate, resample),
+            digest(digest_of(self._tree.stats(files), names), rate, resample),
         )

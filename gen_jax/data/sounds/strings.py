@@ -11,6 +11,7 @@ from jaxtyping import Float, Int16
 
 from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
+from gen_jax.data.permutation import check_seed
 from gen_jax.data.sounds.windows import Sounds
 
 _PLUCKS = 2  # sets this use of a seed apart from the others
@@ -33,8 +34,10 @@ class Strings:
 
     name = "strings"
     splits = tuple(PLUCKS)
+    ignored = ()
 
     def __init__(self, sample_rate: int, seed: int):
+        check_seed(seed)
         if sample_rate < LOWEST_RATE:
             raise DataError(
                 f"strings want a sample rate of {LOWEST_RATE} Hz or more, got {sample_rate}"

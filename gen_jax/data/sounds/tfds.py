@@ -47,7 +47,7 @@ class PreparedAudio(Prepared):
             entry.arrays.get("labels"),
             None if names is None else tuple(names),
             self._options.sample_rate,
-            digest(self._digest(splits), dataclasses.asdict(self._options)),
+            digest(self._digest(*splits), dataclasses.asdict(self._options)),
         )
 
     def _keep(self, splits: tuple[str, ...], folder: pathlib.Path) -> dict[str, Any]:
@@ -68,8 +68,9 @@ class PreparedAudio(Prepared):
             header["shape"] = (sum(lengths),)
             np.lib.format.write_array_header_1_0(file, header)
         np.save(folder / "spans.npy", spans(lengths), allow_pickle=False)
-        if content.class_names is not None:
-            np.save(folder / "labels.npy", np.asarray(labels, np.int32), allow_pickle=False)
+        if max(labels, default=-1) < 0:  # TFDS's label of what nobody has labelled
+            return {"class_names": None}
+        np.save(folder / "labels.npy", np.asarray(labels, np.int32), allow_pickle=False)
         return {"class_names": content.class_names}
 
     def _content(self) -> "_Content":
@@ -150,13 +151,14 @@ class PreparedAudio(Prepared):
     def _files(self, split: str) -> list[pathlib.Path]:
         import tensorflow_datasets as tfds
 
-        info = next(part for part in self._info["splits"] if part["name"] == split)
+        own = self._own_names[split]
+        info = next(part for part in self._info["splits"] if part["name"] == own)
         place: Any = self._path
         template = tfds.core.ShardedFileTemplate(
             data_dir=place,
             template=info.get("filepathTemplate", ""),
             dataset_name=self._info["name"],
-            split=split,
+            split=own,
             filetype_suffix=self._info["fileFormat"],
         )
         return [

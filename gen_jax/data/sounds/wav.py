@@ -1,5 +1,6 @@
 """WAV files in and out."""
 
+import io
 import os
 import pathlib
 import struct
@@ -10,6 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Int16
 
 from gen_jax.data.errors import DataError
+from gen_jax.data.sounds.riff import complete
+from gen_jax.files import write_atomically, writing
 
 CLIPPED = 10  # so many samples in a row at full scale are no peak
 
@@ -17,14 +20,19 @@ CLIPPED = 10  # so many samples in a row at full scale are no peak
 def read_wav(path: str | os.PathLike[str]) -> tuple[Int16[np.ndarray, "samples channels"], int]:
     """The samples of a WAV file, 8- to 32-bit PCM brought to 16 bits, and its sample rate.
 
-    Raises ``DataError`` for a file that cannot be read, holds anything else, or is clipped.
+    Where a tool wrote the file to a pipe and left its size open, all that follows is the sound.
+    Raises ``DataError`` for a file that cannot be read, is shorter than its headers say, holds
+    anything else, or is clipped.
     """
     from scipy.io import wavfile
 
     try:
+        content = io.BytesIO(complete(pathlib.Path(path).read_bytes()))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are no sound
-            rate, sound = wavfile.read(path)
+            rate, sound = wavfile.read(content)
+    except DataError as error:
+        raise DataError(f"cannot read the sound {path}: {error}") from None
     except (OSError, ValueError, EOFError, struct.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"cannot read the sound {path}: {reason}") from error
@@ -33,6 +41,7 @@ def read_wav(path: str | os.PathLike[str]) -> tuple[Int16[np.ndarray, "samples c
         raise DataError(f"cannot read the sound {path}: {reason}") from error
     if not len(sound) or rate < 1:
         raise DataError(f"{path} holds no sound: {len(sound)} samples, {rate} a second")
+    sound = np.asarray(sound, sound.dtype.newbyteorder("="))
     if sound.dtype not in (np.uint8, np.int16, np.int32):
         raise DataError(
             f"{path} holds {sound.dtype} samples; a WAV file of 8, 16, 24 or 32 bits PCM is read"
@@ -50,16 +59,26 @@ def read_wav(path: str | os.PathLike[str]) -> tuple[Int16[np.ndarray, "samples c
 def write_wav(
     path: str | os.PathLike[str], sound: Int16[np.ndarray, "samples *channels"], sample_rate: int
 ) -> None:
-    """Writes int16 samples, [T] or [T, C], as a 16-bit PCM WAV file; makes its folder."""
+    """Writes int16 samples, [T] or [T, C], as a 16-bit PCM WAV file: whole, or not at all.
+
+    Makes its folder. Raises ``ValueError`` for another type or shape, or a sample rate below 1, and
+    ``RunError`` where it cannot write.
+    """
     sound = np.asarray(sound)
     if sound.dtype != np.int16 or sound.ndim not in (1, 2):
         raise ValueError(f"a sound is int16 [T] or [T, C], got {sound.dtype} {sound.shape}")
-    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(os.fspath(path), "wb") as file:
+    if sample_rate < 1:
+        raise ValueError(f"a sample rate is 1 or more, got {sample_rate}")
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
         file.setnchannels(1 if sound.ndim == 1 else sound.shape[1])
         file.setsampwidth(2)
         file.setframerate(sample_rate)
         file.writeframes(sound.astype("<i2").tobytes())
+    path = pathlib.Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content.getvalue())
 
 
 def _check_not_clipped(sound: np.ndarray, rate: int, where: str) -> None:

@@ -1,0 +1,69 @@
+"""Whether what is learned from one part of a data set can be measured on the others."""
+
+import numpy as np
+
+from gen_jax.data.dataset import AnyDataset
+from gen_jax.data.errors import DataError
+
+_KINDS = {"image": "images", "audio": "sounds"}
+
+
+def check_splits(
+    train: AnyDataset, validation: AnyDataset, test: AnyDataset, *, classes: bool
+) -> None:
+    """Raises ``DataError`` unless what is learned from ``train`` can be measured on the others.
+
+    All must be of one kind and shape; where ``classes`` matter, all or none have labels, of the
+    same classes, and each class that has examples in the others has some in ``train``. Classes
+    are not counted where ``labels`` are unknown (a streamed set).
+    """
+    for part in (validation, test):
+        _check_shapes(train, part)
+        if classes:
+            _check_classes(train, part)
+
+
+def _check_shapes(train: AnyDataset, part: AnyDataset) -> None:
+    ours, theirs = train.example_spec, part.example_spec
+    if ours.kind != theirs.kind:
+        raise DataError(
+            f"{_called(train)} holds {_KINDS[ours.kind]}, {_called(part)} {_KINDS[theirs.kind]}"
+        )
+    both = f"{_called(part)} is {list(theirs.shape)}, of {_called(train)} {list(ours.shape)}"
+    if ours.kind == "audio" and ours.shape != theirs.shape:
+        raise DataError(f"sounds differ in length: one of {both}; give both the same length")
+    if ours.shape[:2] != theirs.shape[:2]:
+        raise DataError(
+            f"images differ in size: one of {both}; give an image_size to make them alike"
+        )
+    if ours.shape != theirs.shape:
+        raise DataError(
+            f"images differ in channels: one of {both}; give channels=1 (gray) or channels=3 "
+            "(RGB) to make them alike"
+        )
+
+
+def _check_classes(train: AnyDataset, part: AnyDataset) -> None:
+    ours, theirs = train.class_names, part.class_names
+    if (ours is None) != (theirs is None):
+        without, beside = (train, part) if ours is None else (part, train)
+        raise DataError(
+            f"{_called(without)} has no labels, {_called(beside)} has; a model of classes wants "
+            "them in both"
+        )
+    if ours != theirs:
+        raise DataError(
+            f"{_called(part)} has other classes than {_called(train)}, or another order of them; "
+            "with_classes matches them by name"
+        )
+    if ours is None or train.labels is None or part.labels is None:
+        return
+    unseen = np.setdiff1d(part.labels, train.labels)
+    if len(unseen):
+        raise DataError(
+            f"{_called(part)} has examples of the class {ours[unseen[0]]!r}, {_called(train)} none"
+        )
+
+
+def _called(part: AnyDataset) -> str:
+    return f"the {part.split} split of {part.name}"

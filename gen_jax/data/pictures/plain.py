@@ -1,0 +1,36 @@
+"""Pictures that a source keeps as an array of levels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from gen_jax.data.dataset import ArrayDataset
+from gen_jax.data.digests import digest
+from gen_jax.data.pictures import picture
+from gen_jax.data.pictures.picture import ImageOptions
+
+
+def open_plain(
+    name: str,
+    splits: Sequence[str],
+    parts: Sequence[UInt8[np.ndarray, "n height width channels"]],
+    labels: Int[np.ndarray, " n"] | None,
+    class_names: tuple[str, ...] | None,
+    options: ImageOptions,
+) -> ArrayDataset:
+    """The data set of the arrays of some splits, of the size and channels that are asked for.
+
+    Its digest is that of the stored levels and of what is asked for: how a picture is resized may
+    change from one release of Pillow to the next. Raises ``DataError`` for splits that differ.
+    """
+    origin = None
+    if not options.keeps_format:
+        origin = digest(*parts, labels, options.image_size, options.channels)
+        parts = [np.stack([picture.convert(image, options) for image in part]) for part in parts]
+    for split, part in zip(splits, parts, strict=True):
+        picture.check_alike(f"{name} {split}", part.shape[1:], splits[0], parts[0].shape[1:])
+    images = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return ArrayDataset(
+        name, "+".join(splits), images, labels, class_names=class_names, origin=origin
+    )
