@@ -171,11 +171,13 @@ def negative_log_likelihood(
 
     @jax.jit
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
-        observe_key, noise_key = jax.random.split(state.key)
-        x = latent.observe(state.model, observe_key, batch["image"])
-        log_weights = functools.partial(latent.log_weights, state.model, state.eval_params)
+        keys, numbers = state.evaluation_keys("observe", "importance"), batch["number"]
+        x = latent.observe(state.model, keys["observe"], batch["image"], numbers=numbers)
+        log_weights = functools.partial(
+            latent.log_weights, state.model, state.eval_params, numbers=numbers
+        )
         log_likelihood = evaluation.importance_log_likelihood(
-            log_weights, noise_key, x, n_samples=config.nll_samples, chunk=chunk
+            log_weights, keys["importance"], x, n_samples=config.nll_samples, chunk=chunk
         )
         return {"nll": -log_likelihood}
 

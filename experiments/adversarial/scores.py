@@ -10,20 +10,21 @@ from gen_jax import adversarial, data, evaluation
 from gen_jax.adversarial.gan import GANState
 from gen_jax.evaluation import digits
 from gen_jax.evaluation.provenance import Provenance, Score
-from gen_jax.typing import Array, PRNGKey
+from gen_jax.typing import Array, Numbers, PRNGKey
 
 CHUNK = 200  # images generated, or judged, at a time: one compiled shape for all numbers of them
 
 
 @jax.jit
-def _draw_chunk(key: PRNGKey, state: GANState, first: Array) -> jax.Array:
-    return adversarial.sample(state, key, CHUNK, first=first)  # pyright: ignore
+def _draw_chunk(key: PRNGKey, state: GANState, numbers: Numbers) -> jax.Array:
+    return adversarial.sample(state, key, CHUNK, numbers=numbers)
 
 
 def draw(key: PRNGKey, state: GANState, n: int) -> np.ndarray:
     """Generates ``n`` images, uint8, in chunks; a conditional generator's classes come in turn."""
     parts = [
-        np.asarray(_draw_chunk(key, state, jnp.asarray(first))) for first in range(0, n, CHUNK)
+        np.asarray(_draw_chunk(key, state, first + jnp.arange(CHUNK)))
+        for first in range(0, n, CHUNK)
     ]
     return np.concatenate(parts)[:n]
 

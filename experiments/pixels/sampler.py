@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from gen_jax import autoregressive
 from gen_jax.state import TrainState
-from gen_jax.typing import PRNGKey
+from gen_jax.typing import Numbers, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,21 +45,22 @@ class Sampler:
             places = np.minimum(np.arange(start, start + chunk), n - 1)  # the last chunk is padded
             told = None if label is None else jnp.asarray(label[places], jnp.int32)
             fixed = jax.tree.map(lambda x, places=places: jnp.asarray(x[places]), evidence)
-            parts.append(np.asarray(self._draw(key, state, chunk, told, fixed, start)))
+            numbers = jnp.arange(start, start + chunk)
+            parts.append(np.asarray(self._draw(key, state, numbers, told, fixed)))
         return np.concatenate(parts)[:n]
 
     @functools.cached_property
     def _draw(self) -> Callable[..., jax.Array]:
-        @functools.partial(jax.jit, static_argnames="n")
-        def draw(key: PRNGKey, state: TrainState, n: int, label: Any, evidence: Any, first: int):
+        @jax.jit
+        def draw(key: PRNGKey, state: TrainState, numbers: Numbers, label: Any, evidence: Any):
             return autoregressive.sample(
                 state.model,
                 state.eval_params,
                 key,
-                (n, *self.shape),
+                (len(numbers), *self.shape),
                 cond=label,
                 evidence=evidence,
-                first_example=first,
+                numbers=numbers,
             )
 
         return draw
