@@ -29,7 +29,7 @@ from experiments.running.terminal import main
 from gen_jax import data, images, reporting, training
 from gen_jax.evaluation import digits
 from gen_jax.evaluation.resize import bicubic_weights
-from gen_jax.state import TrainState, example_keys, mean_over_devices
+from gen_jax.state import TrainState, example_keys, example_numbers, mean_gradients
 from gen_jax.typing import Array, Batch, Images, Metrics, Params, PRNGKey
 
 SHOWN = 64
@@ -121,7 +121,8 @@ def augment(
 
         return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
 
-    return jax.vmap(one)(example_keys(key, len(image), axis_name), images.to_float(image))
+    keys = example_keys(key, example_numbers(image, axis_name))
+    return jax.vmap(one)(keys, images.to_float(image))
 
 
 def _symmetric(key: PRNGKey, shape: tuple[int, ...]) -> Array:
@@ -158,12 +159,11 @@ def train_step(
 
     def loss(params: Params) -> tuple[Array, Array]:
         _, logits = state.model.apply({"params": params}, x)
-        return optax.softmax_cross_entropy(logits, targets).mean(), logits
+        accuracy = jnp.mean(logits.argmax(1) == batch["label"])
+        return optax.softmax_cross_entropy(logits, targets).mean(), accuracy
 
-    (value, logits), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-    metrics = {"loss": value, "accuracy": jnp.mean(logits.argmax(1) == batch["label"])}
-    grads, metrics = mean_over_devices((grads, metrics), axis_name)
-    return state.apply_gradients(grads), metrics
+    grads, value, accuracy = mean_gradients(loss, state.params, axis_name)
+    return state.apply_gradients(grads), {"loss": value, "accuracy": accuracy}
 
 
 # What is measured and shown

@@ -144,7 +144,8 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
 def draw(given: tuple[PRNGKey, TrainState], batch: Batch) -> jax.Array:
     """New images, by their numbers."""
     key, state = given
-    return latent.sample(state.model, state.eval_params, key, numbers=batch["number"])  # pyright: ignore
+    numbers = batch["number"]
+    return latent.sample(state.model, state.eval_params, key, len(numbers), numbers=numbers)  # pyright: ignore
 
 
 def encode(state: TrainState, batch: Batch) -> jax.Array:
@@ -183,11 +184,16 @@ def negative_log_likelihood(
     """The mean of -log p(x) over test images, nats, by ``nll_samples`` importance samples each."""
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
-        observe_key, noise_key = jax.random.split(state.key)
-        x = latent.observe(state.model, observe_key, batch["image"])  # pyright: ignore
-        log_weights = functools.partial(latent.log_weights, state.model, state.eval_params)  # pyright: ignore
+        keys, numbers = state.evaluation_keys("observe", "importance"), batch["number"]
+        x = latent.observe(state.model, keys["observe"], batch["image"], numbers=numbers)  # pyright: ignore
+        log_weights = functools.partial(
+            latent.log_weights,
+            state.model,  # pyright: ignore[reportArgumentType]
+            state.eval_params,
+            numbers=numbers,
+        )
         log_likelihood = evaluation.importance_log_likelihood(
-            log_weights, noise_key, x, n_samples=config.nll_samples, chunk=chunk
+            log_weights, keys["importance"], x, n_samples=config.nll_samples, chunk=chunk
         )
         return {"nll": -log_likelihood}
 

@@ -1,16 +1,22 @@
 """Training states, and how everything random in a step derives from them."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax import lax
 from jaxtyping import Int
 
-from gen_jax.typing import Array, Params, PRNGKey, PRNGKeys
+from gen_jax.meshes import per_device, varying
+from gen_jax.typing import Array, Numbers, Params, PRNGKey, PRNGKeys
+
+EVALUATION = np.uint32(2**32 - 1)  # where a step's number stands, an int32 that is never negative
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -115,6 +121,10 @@ class TrainState(NetworkState):
         """One key for each named use of randomness in the coming step."""
         return named_keys(self.key, self.step, *names)
 
+    def evaluation_keys(self, *names: str) -> dict[str, PRNGKey]:
+        """One key for each named use of randomness in an evaluation, the same after every step."""
+        return evaluation_keys(self.key, *names)
+
     def apply_gradients(self, grads: Params, *, model_state: Any = None, **extra: Any) -> Self:
         """Returns the state after one optimizer update with ``grads``."""
         state = super().apply_gradients(grads, model_state=model_state, **extra)
@@ -129,20 +139,78 @@ def batch_stats(model_state: Any) -> Any:
 
 def named_keys(key: PRNGKey, step: Int[Array, ""], *names: str) -> dict[str, PRNGKey]:
     """One key for each named use of randomness in the step after ``step`` finished ones."""
-    keys = jax.random.split(jax.random.fold_in(key, step), len(names))
+    return _named(jax.random.fold_in(key, step), names)
+
+
+def evaluation_keys(key: PRNGKey, *names: str) -> dict[str, PRNGKey]:
+    """One key for each named use of randomness in an evaluation, none of which a step has.
+
+    ``key`` is a state's. The examples of an evaluation are told apart by their numbers.
+    """
+    return _named(jax.random.fold_in(key, EVALUATION), names)
+
+
+def _named(key: PRNGKey, names: Sequence[str]) -> dict[str, PRNGKey]:
+    keys = jax.random.split(key, len(names))
     return {name: keys[i] for i, name in enumerate(names)}
 
 
-def example_keys(key: PRNGKey, batch_size: int, axis_name: str | None = None) -> PRNGKeys:
-    """One key for each example of the *global* batch that lives here.
+def example_numbers(
+    examples: Shaped[Array, "batch *dims"], axis_name: str | None = None
+) -> Numbers:
+    """The place in the *global* batch of each example [B, ...] that lives here.
 
-    Noise drawn from them does not depend on how a batch is spread: under ``jax.pmap`` over
-    ``axis_name`` the devices' keys are those that one device would use.
+    ``axis_name`` is the axis of ``jax.pmap`` or ``jax.shard_map`` that the batch is spread over.
     """
-    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch_size
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(batch_size))
+    here = jnp.arange(examples.shape[0])
+    return here if axis_name is None else lax.axis_index(axis_name) * len(here) + here
+
+
+def sample_numbers(n: int, numbers: Numbers | None) -> Numbers:
+    """The numbers of ``n`` samples: those given, or 0 to ``n - 1``.
+
+    Raises ``ValueError`` unless there are ``n`` integers, and ``n`` is 1 or more.
+    """
+    if n < 1:
+        raise ValueError(f"1 or more examples can be drawn, got {n}")
+    if numbers is None:
+        return jnp.arange(n)
+    numbers = jnp.asarray(numbers)
+    if numbers.shape != (n,) or not jnp.issubdtype(numbers.dtype, jnp.integer):
+        raise ValueError(
+            f"numbers must be {n} integers, one an example, got {numbers.dtype} {numbers.shape}"
+        )
+    return numbers
+
+
+def example_keys(key: PRNGKey, numbers: Numbers) -> PRNGKeys:
+    """One key for each example, which depends on ``key`` and the example's number alone.
+
+    Noise drawn from them does not depend on how a batch is spread over devices.
+    """
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+
+
+def mean_gradients(
+    loss: Callable[[Params], tuple[Array, Any]], params: Params, axis_name: str | None
+) -> tuple[Params, Array, Any]:
+    """The gradients of ``loss(params) -> (value, aux)``, its value and ``aux``, averaged over the
+    devices of ``axis_name``.
+
+    Under jit, where there is no such axis, the loss is of the whole batch already. Raises
+    ``ValueError`` where the loss differs over an axis of ``jax.shard_map`` that is not named: JAX
+    would sum the gradients over it.
+    """
+    params = per_device(params, axis_name)
+    (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    for axis in sorted(varying(value) - varying(params)):
+        raise ValueError(
+            f"the batch is spread over the mesh axis {axis!r}, which the step averages over only "
+            f"when called with axis_name={axis!r}"
+        )
+    return mean_over_devices((grads, value, aux), axis_name)
 
 
 def mean_over_devices(tree: Any, axis_name: str | None) -> Any:
-    """Averages over the pmap axis; the identity under jit, where the mesh already sees all."""
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+    """Averages over ``axis_name``; the identity under jit, where the mesh already sees all."""
+    return tree if axis_name is None else lax.pmean(tree, axis_name)

@@ -12,15 +12,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Key, UInt8
+from jaxtyping import Float, Int, Key, UInt8
 
 Array = jax.Array
 PRNGKey = Key[Array, ""]  # a typed key, as ``jax.random.key`` makes it
 PRNGKeys = Key[Array, " batch"]  # one key an example
+Numbers = Int[Array, " batch"]  # each example's own: with a key it says all that is drawn for it
 Images = UInt8[Array, "batch height width channels"]
 PerExample = Float[Array, " batch"]
 Params = Any  # a pytree of float32 arrays, as ``flax.linen`` makes it
-Batch = Mapping[str, Array]  # "image", and where known "label"; "mask" in evaluation
+Batch = Mapping[str, Array]  # "image", and where known "label"; "mask", "number" in evaluation
 Metrics = dict[str, Array]
 MeanImage = Float[Array | np.ndarray, "height width channels"]
 ImageShape = tuple[int, int, int]  # height, width, channels

@@ -29,7 +29,7 @@ def _drawn() -> Callable[..., np.ndarray]:
 
 def _draw(given: tuple[PRNGKey, GANState], batch: Batch) -> Array:
     key, state = given
-    return adversarial.sample(state, key, numbers=batch["number"])
+    return adversarial.sample(state, key, len(batch["number"]), numbers=batch["number"])
 
 
 @dataclasses.dataclass(frozen=True)

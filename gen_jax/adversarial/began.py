@@ -12,7 +12,6 @@ various ones. The paper starts at Adam 1e-4 and halves the rate when M stalls: `
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -25,7 +24,8 @@ from jaxtyping import Float
 from gen_jax.adversarial import gan
 from gen_jax.adversarial.gan import GANState, Prior, play
 from gen_jax.adversarial.networks import FloatImages
-from gen_jax.state import example_keys, mean_over_devices, named_keys
+from gen_jax.meshes import evaluation_step, training_step
+from gen_jax.state import example_keys, example_numbers, mean_gradients, named_keys
 from gen_jax.typing import Array, Batch, Images, Metrics, Params, PerExample, PRNGKey
 
 
@@ -90,6 +90,7 @@ def mean_absolute_error(x: FloatImages, y: FloatImages) -> PerExample:
     return jnp.abs(x - y).reshape(x.shape[0], -1).mean(-1)
 
 
+@training_step
 def train_step(
     state: BEGANState,
     batch: Batch,
@@ -109,9 +110,10 @@ def train_step(
         raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
     x = gan.as_made(batch["image"])
     keys = named_keys(state.key, state.step, "discriminator", "generator")
+    numbers = example_numbers(x, axis_name)
 
     def generate(params: Params, key: PRNGKey) -> tuple[Array, Any]:
-        z = gan.latents(state, example_keys(key, len(x), axis_name))
+        z = gan.latents(state, example_keys(key, numbers))
         return play(state.generator, params, z, None)
 
     def reconstruction_error(params: Params, x: Array, model_state: Any) -> tuple[Array, Any]:
@@ -129,15 +131,13 @@ def train_step(
         made, model_state = generate(params, keys["generator"])
         discriminator = state.discriminator
         error, _ = reconstruction_error(discriminator.params, made, discriminator.model_state)
-        return error, (made, model_state)
+        return error, (gan.diversity(x, made, axis_name), model_state)
 
-    def slope(loss: Callable[[Params], Any], params: Params) -> Any:
-        return jax.value_and_grad(loss, has_aux=True)(params)
-
-    (_, (real_error, d_state)), d_grads = slope(discriminator_loss, state.discriminator.params)
-    (fake_error, (made, g_state)), g_grads = slope(generator_loss, state.generator.params)
-    d_grads, g_grads, d_state, g_state, real_error, fake_error = mean_over_devices(
-        (d_grads, g_grads, d_state, g_state, real_error, fake_error), axis_name
+    d_grads, _, (real_error, d_state) = mean_gradients(
+        discriminator_loss, state.discriminator.params, axis_name
+    )
+    g_grads, fake_error, (diversity, g_state) = mean_gradients(
+        generator_loss, state.generator.params, axis_name
     )
     balance = gamma * real_error - fake_error
     convergence = real_error + jnp.abs(balance)
@@ -148,7 +148,7 @@ def train_step(
         "generated/error": fake_error,
         "discriminator/gradient": optax.tree.norm(d_grads),
         "generator/gradient": optax.tree.norm(g_grads),
-        "diversity": gan.diversity(x, made, axis_name),
+        "diversity": diversity,
     }
     state = dataclasses.replace(
         state,
@@ -162,6 +162,7 @@ def train_step(
     return state, metrics
 
 
+@evaluation_step
 def eval_step(state: BEGANState, batch: Batch) -> Metrics:
     """Each image's ``error`` L(x), [B]."""
     network, x = state.discriminator, gan.as_made(batch["image"])

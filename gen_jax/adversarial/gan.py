@@ -27,7 +27,15 @@ from gen_jax.adversarial import losses
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 from gen_jax.adversarial.networks import FloatImages, Labels, Latents
 from gen_jax.images import to_symmetric
-from gen_jax.state import NetworkState, example_keys, mean_over_devices, named_keys
+from gen_jax.meshes import evaluation_step, per_device, training_step
+from gen_jax.state import (
+    NetworkState,
+    example_keys,
+    example_numbers,
+    mean_gradients,
+    mean_over_devices,
+    named_keys,
+)
 from gen_jax.typing import Array, Batch, Images, Metrics, Params, PerExample, PRNGKey, PRNGKeys
 
 Prior = Callable[[PRNGKey, tuple[int, ...]], Array]  # key, shape -> latents
@@ -172,6 +180,7 @@ def generator_loss(
     return loss.generator(logits).mean()
 
 
+@training_step
 def train_step(
     state: GANState,
     batch: Batch,
@@ -200,11 +209,10 @@ def train_step(
     label = batch["label"] if n_classes(state.generator.model) is not None else None
     real, labels = _dealt(as_made(batch["image"]), label, d_steps, fresh_images)
     keys = named_keys(state.key, state.step, "noise", "penalty")
-    size = real.shape[1]
+    numbers = example_numbers(real[0], axis_name)
 
     def draw(i: Array | int) -> Array:
-        key = jax.random.fold_in(keys["noise"], i)
-        return latents(state, example_keys(key, size, axis_name))
+        return latents(state, example_keys(jax.random.fold_in(keys["noise"], i), numbers))
 
     def generate(params: Params, i: Array | int, label: Labels | None) -> tuple[Array, Any]:
         return play(state.generator, params, draw(i), label)
@@ -212,19 +220,22 @@ def train_step(
     def update(
         discriminator: NetworkState, i: Array | int, real: Array, fake: Array, label: Labels | None
     ) -> tuple[NetworkState, Metrics]:
-        penalty_keys = example_keys(jax.random.fold_in(keys["penalty"], i), size, axis_name)
-        (_, (model_state, metrics)), grads = jax.value_and_grad(discriminator_loss, has_aux=True)(
-            discriminator.params,
-            discriminator,
-            real,
-            fake,
-            label,
-            penalty_keys,
-            loss=loss,
-            penalty=penalty,
-            axis_name=axis_name,
-        )
-        grads, metrics, model_state = mean_over_devices((grads, metrics, model_state), axis_name)
+        penalty_keys = example_keys(jax.random.fold_in(keys["penalty"], i), numbers)
+
+        def own_loss(params: Params) -> tuple[Array, tuple[Any, Metrics]]:
+            return discriminator_loss(
+                params,
+                discriminator,
+                real,
+                fake,
+                label,
+                penalty_keys,
+                loss=loss,
+                penalty=penalty,
+                axis_name=axis_name,
+            )
+
+        grads, _, (model_state, metrics) = mean_gradients(own_loss, discriminator.params, axis_name)
         metrics["discriminator/gradient"] = optax.tree.norm(grads)
         return discriminator.apply_gradients(grads, model_state=model_state), metrics
 
@@ -242,7 +253,9 @@ def train_step(
 
     # One forward pass of the generator serves both players: its parameters wait for the second.
     fake, pull_back, model_state = jax.vjp(
-        lambda params: generate(params, last, label), state.generator.params, has_aux=True
+        lambda params: generate(params, last, label),
+        per_device(state.generator.params, axis_name),
+        has_aux=True,
     )
     discriminator, metrics = update(discriminator, last, real, fake, label)
     value, slope = jax.value_and_grad(generator_loss)(fake, discriminator, label, loss=loss)
@@ -306,6 +319,7 @@ def diversity(real: FloatImages, fake: FloatImages, axis_name: str | None = None
     return deviation(fake) / jnp.maximum(deviation(real), 1e-12)
 
 
+@evaluation_step
 def eval_step(state: GANState, batch: Batch) -> Metrics:
     """Each image's ``logit`` by the discriminator with its running statistics, [B]."""
     network = state.discriminator

@@ -13,7 +13,9 @@ from gen_jax.adversarial.gan import GANState, Prior, n_classes
 from gen_jax.adversarial.networks import Labels, Latents
 from gen_jax.images import from_symmetric
 from gen_jax.interpolation import Path, spherical, walk
-from gen_jax.typing import Array, Images, PRNGKey
+from gen_jax.meshes import automatic, batch_spec
+from gen_jax.state import example_keys, sample_numbers
+from gen_jax.typing import Array, Images, Numbers, PRNGKey
 
 
 def truncated_normal(limit: float) -> Prior:
@@ -45,17 +47,15 @@ def latents(
     n: int,
     *,
     prior: Prior | None = None,
-    first: int = 0,
+    numbers: Numbers | None = None,
 ) -> Latents:
-    """Latents number ``first`` to ``first + n - 1`` of a key: a part of more of them is the same.
+    """``n`` latents, from the game's prior or from another.
 
-    They are drawn from the game's prior, or from another. Raises ``ValueError`` unless ``n`` is 1
-    or more.
+    Latent i depends on the key and ``numbers[i]`` (i, unless given) alone: many can be drawn in
+    parts, and are spread over devices as their numbers are. Raises ``ValueError`` unless ``n`` is 1
+    or more, and for other than ``n`` numbers.
     """
-    if n < 1:
-        raise ValueError(f"1 or more latents can be drawn, got {n}")
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
-    return gan.latents(state, keys, prior)
+    return gan.latents(state, example_keys(key, sample_numbers(n, numbers)), prior)
 
 
 def sample(
@@ -65,16 +65,22 @@ def sample(
     *,
     label: Labels | None = None,
     prior: Prior | None = None,
-    first: int = 0,
+    numbers: Numbers | None = None,
 ) -> Images:
-    """Images number ``first`` to ``first + n - 1`` of a key, so that many can be drawn in parts.
+    """The images of ``latents``.
 
-    A conditional generator's labels are ``label`` [n], or go through its classes in turn.
+    A conditional generator's labels are ``label`` [n], or go through its classes in turn, by the
+    images' numbers.
     """
+    numbers = sample_numbers(n, numbers)
     classes = n_classes(state.generator.model)
     if label is None and classes is not None:
-        label = (first + jnp.arange(n)) % classes
-    return generate(state, latents(state, key, n, prior=prior, first=first), label)
+        label = numbers % classes
+
+    def draw(state: GANState, key: PRNGKey, numbers: Numbers, label: Labels | None) -> Images:
+        return generate(state, latents(state, key, n, prior=prior, numbers=numbers), label)
+
+    return automatic(draw, batch_spec(numbers), state, key, numbers, label)
 
 
 def interpolation(

@@ -14,9 +14,19 @@ from jaxtyping import Float
 
 from gen_jax.autoregressive.network import Network, read_condition
 from gen_jax.densities import bits_per_dim
+from gen_jax.meshes import evaluation_step, training_step
 from gen_jax.nn.causal import Condition, as_condition
-from gen_jax.state import TrainState, example_keys, mean_over_devices
-from gen_jax.typing import Array, Batch, Metrics, Params, PerExample, PRNGKey, PRNGKeys
+from gen_jax.state import TrainState, example_keys, example_numbers, mean_gradients
+from gen_jax.typing import (
+    Array,
+    Batch,
+    Metrics,
+    Numbers,
+    Params,
+    PerExample,
+    PRNGKey,
+    PRNGKeys,
+)
 
 
 def init(
@@ -46,10 +56,14 @@ def _module(model: Network) -> Any:
     return model
 
 
-def observe(model: Network, key: PRNGKey, data: Array, *, axis_name: str | None = None) -> Array:
-    """What the likelihood scores, drawn per example from stored data [B, *space, C]."""
-    keys = example_keys(key, data.shape[0], axis_name)
-    return jax.vmap(model.likelihood.observe)(keys, data)
+def observe(model: Network, key: PRNGKey, data: Array, *, numbers: Numbers | None = None) -> Array:
+    """What the likelihood scores, drawn per example from stored data [B, *space, C].
+
+    What is drawn for example b depends on the key and ``numbers[b]`` (its place, unless given)
+    alone.
+    """
+    numbers = example_numbers(data) if numbers is None else numbers
+    return jax.vmap(model.likelihood.observe)(example_keys(key, numbers), data)
 
 
 def value_log_prob(
@@ -101,6 +115,7 @@ def batch_data(batch: Batch) -> Array:
     return batch["image"] if "image" in batch else batch["audio"]
 
 
+@training_step
 def train_step(
     state: TrainState, batch: Batch, *, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
@@ -111,27 +126,30 @@ def train_step(
     """
     model, data = state.model, batch_data(batch)
     keys = state.step_keys("observe", "dropout")
-    value = observe(model, keys["observe"], data, axis_name=axis_name)
-    dropout = example_keys(keys["dropout"], len(data), axis_name)
+    numbers = example_numbers(data, axis_name)
+    value = observe(model, keys["observe"], data, numbers=numbers)
+    dropout = example_keys(keys["dropout"], numbers)
     cond = batch_condition(model, batch)
 
-    def loss(params: Params) -> Array:
+    def loss(params: Params) -> tuple[Array, None]:
         log_p = value_log_prob(model, params, value, cond=cond, dropout=dropout)
-        return -_total(log_p).mean()
+        return -_total(log_p).mean(), None
 
-    nll, grads = jax.value_and_grad(loss)(state.params)
-    metrics = {"loss": nll, "bits_per_dim": _bits(nll, data)}
-    grads, metrics = mean_over_devices((grads, metrics), axis_name)
-    return state.apply_gradients(grads), metrics
+    grads, nll, _ = mean_gradients(loss, state.params, axis_name)
+    return state.apply_gradients(grads), {"loss": nll, "bits_per_dim": _bits(nll, data)}
 
 
-def eval_step(state: TrainState, batch: Batch) -> Metrics:
+@evaluation_step
+def eval_step(state: TrainState, batch: Batch, *, axis_name: str | None = None) -> Metrics:
     """Each example's ``nll``, nats, and ``bits_per_dim``, [B].
 
-    Noise comes from ``state.key`` and not from the step: one key, one binarization.
+    Noise comes from ``state.key`` and each example's ``batch["number"]`` (its place in the batch,
+    unless given), and not from the step: one key, one binarization.
     """
     data = batch_data(batch)
-    value = observe(state.model, jax.random.fold_in(state.key, 0), data)
+    numbers = batch.get("number", example_numbers(data, axis_name))
+    key = state.evaluation_keys("observe")["observe"]
+    value = observe(state.model, key, data, numbers=numbers)
     cond = batch_condition(state.model, batch)
     nll = -_total(value_log_prob(state.model, state.eval_params, value, cond=cond))
     return {"nll": nll, "bits_per_dim": _bits(nll, data)}

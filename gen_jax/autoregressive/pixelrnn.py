@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from gen_jax.autoregressive.network import Draw, Tree
 from gen_jax.densities import Bernoulli, Sequential
+from gen_jax.meshes import vary_like
 from gen_jax.nn.causal import (
     Condition,
     ConditionEmbedding,
@@ -342,7 +343,7 @@ class DiagonalBiLSTM(_PixelRNN):
             h, c = lstm(gates + jnp.einsum("lbc,lcd->lbd", h, w["right_beside"]), c)
             return (h, c), h
 
-        start = self._side(w["right_start"], left)
+        start = vary_like(self._side(w["right_start"], left), gates)
         return [left, lax.scan(step, start, gates, reverse=True)[1]]
 
 

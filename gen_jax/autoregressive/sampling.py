@@ -11,6 +11,7 @@ define one image, and the samplers differ only in how they find it:
   al. 2021). At the latest every pass settles one more unit.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -20,12 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
+from jax.sharding import PartitionSpec
 from jaxtyping import Bool, Float, Int
 
 from gen_jax.autoregressive.network import Network, read_condition
 from gen_jax.densities.sequential import Given
+from gen_jax.meshes import automatic, batch_spec, vary_like
 from gen_jax.nn.causal import Condition
-from gen_jax.typing import Array, Params, PRNGKey
+from gen_jax.state import sample_numbers
+from gen_jax.typing import Array, Numbers, Params, PRNGKey
 
 Method = Literal["cached", "naive", "jacobi"]
 
@@ -59,17 +63,18 @@ def sample(
     cond: Any = None,
     evidence: Evidence | None = None,
     temperature: float | Array = 1.0,
-    first_example: int | Array = 0,
+    numbers: Numbers | None = None,
 ) -> Array:
     """Draws ``shape`` = (B, *space, C) as it is stored: uint8 images, int16 sound.
 
-    Pure: usable inside ``jax.jit`` and under a mesh. ``cond`` is what ``log_prob`` takes.
-    ``temperature`` below 1 sharpens every conditional distribution. Example b of a call is number
-    ``first_example + b``, and depends on the key and that number alone: a large batch may be drawn
-    in pieces by one compiled function.
+    Pure: usable inside ``jax.jit`` and on every mesh; called outside it is one program, compiled
+    once for equal models, shapes and methods. ``cond`` is what ``log_prob`` takes. ``temperature``
+    below 1 sharpens every conditional distribution. Example b depends on the key and on
+    ``numbers[b]`` (b, unless given) alone: a large batch may be drawn in pieces, and is spread over
+    devices as its numbers are.
 
-    Raises ``ValueError`` for a shape, a method, a condition, evidence or a temperature that cannot
-    be.
+    Raises ``ValueError`` for a shape, a method, a condition, evidence, a temperature or numbers
+    that cannot be.
     """
     return sample_counted(
         model,
@@ -80,7 +85,7 @@ def sample(
         cond=cond,
         evidence=evidence,
         temperature=temperature,
-        first_example=first_example,
+        numbers=numbers,
     ).data
 
 
@@ -94,7 +99,7 @@ def sample_counted(
     cond: Any = None,
     evidence: Evidence | None = None,
     temperature: float | Array = 1.0,
-    first_example: int | Array = 0,
+    numbers: Numbers | None = None,
 ) -> Sampled:
     """``sample``, with the number of passes."""
     if method not in METHODS:
@@ -107,20 +112,30 @@ def sample_counted(
         cond=cond,
         evidence=evidence,
         temperature=temperature,
-        first_example=first_example,
+        numbers=numbers,
     )
-    value, passes = METHODS[method](task)
-    return Sampled(model.likelihood.to_data(value), passes)
+    return _drawn(task, method)
 
 
-class Task(NamedTuple):
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def _drawn(task: "Task", method: Method) -> Sampled:
+    def draw(task: Task) -> Sampled:
+        value, passes = METHODS[method](task)
+        return Sampled(task.model.likelihood.to_data(value), passes)
+
+    return automatic(draw, Sampled(batch_spec(task.numbers), PartitionSpec()), task)  # pyright: ignore
+
+
+@flax.struct.dataclass(kw_only=True)
+class Task:
     """What is to be drawn, in the form that all samplers share."""
 
-    model: Network
+    model: Network = flax.struct.field(pytree_node=False)
+    shape: tuple[int, ...] = flax.struct.field(pytree_node=False)  # batch, *space, channels
     params: Params
+    key: PRNGKey
+    numbers: Numbers
     cond: Condition | None
-    shape: tuple[int, ...]  # batch, *space, channels
-    noise: Float[Array, "batch pixels units n_noise"]
     given: Given | None  # [B, pixels, units, n_values]
     temperature: float | Array
 
@@ -138,7 +153,12 @@ class Task(NamedTuple):
         zero = jnp.zeros(self.shape[-1:], jnp.uint8)
         like = self.model.likelihood.quantize(zero)
         blank = jnp.zeros(shape, like.dtype)
-        return blank if self.given is None else self.given.over(blank)
+        return vary_like(blank if self.given is None else self.given.over(blank), self)
+
+    def noise(self) -> Float[Array, "batch pixels units n_noise"]:
+        """Uniform numbers in (0, 1) for every unit."""
+        per_unit = self.model.likelihood.unit_noise(self.shape[-1])
+        return position_noise(self.key, self.pixels, self.numbers, (self.units, per_unit))
 
     def whole(self, value: Array) -> Array:
         """Values by unit as an image [B, *space, C]."""
@@ -164,39 +184,37 @@ def make_task(
     cond: Any = None,
     evidence: Evidence | None = None,
     temperature: float | Array = 1.0,
-    first_example: int | Array = 0,
+    numbers: Numbers | None = None,
 ) -> Task:
-    """Checks what is asked for, and draws the noise of every position."""
+    """Checks what is asked for."""
     shape = tuple(shape)
     if len(shape) < 3 or min(shape) < 1:
         raise ValueError(f"shape must be (batch, *space, channels), each 1 or more, got {shape}")
     if not isinstance(temperature, Tracer) and not float(temperature) > 0.0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
-    condition = read_condition(model, cond, shape)
-    likelihood, channels = model.likelihood, shape[-1]
-    units, n_pixels = likelihood.units(channels), int(np.prod(shape[1:-1]))
-    noise_shape = (units, likelihood.unit_noise(channels))
-    noise = position_noise(key, n_pixels, shape[0], noise_shape, first_example)
-    given = None if evidence is None else _given(model, evidence, shape)
-    return Task(model, params, condition, shape, noise, given, temperature)
+    return Task(
+        model=model,
+        shape=shape,
+        params=params,
+        key=key,
+        numbers=sample_numbers(shape[0], numbers),
+        cond=read_condition(model, cond, shape),
+        given=None if evidence is None else _given(model, evidence, shape),
+        temperature=temperature,
+    )
 
 
 def position_noise(
-    key: PRNGKey,
-    n_pixels: int,
-    batch_size: int,
-    shape: tuple[int, ...],
-    first_example: int | Array = 0,
+    key: PRNGKey, n_pixels: int, numbers: Numbers, shape: tuple[int, ...]
 ) -> Float[Array, "batch pixels *shape"]:
     """Uniform numbers in (0, 1) for every example and pixel."""
 
-    def one(key: PRNGKey, example: Array) -> Array:
+    def one(key: PRNGKey, number: Array) -> Array:
         tiny = jnp.finfo(jnp.float32).tiny
-        return jax.random.uniform(jax.random.fold_in(key, example), shape, jnp.float32, tiny)
+        return jax.random.uniform(jax.random.fold_in(key, number), shape, jnp.float32, tiny)
 
     positions = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n_pixels))
-    examples = first_example + jnp.arange(batch_size)
-    return jax.vmap(jax.vmap(one, (0, None)), (None, 0))(positions, examples)
+    return jax.vmap(jax.vmap(one, (0, None)), (None, 0))(positions, numbers)
 
 
 def _given(model: Network, evidence: Evidence, shape: tuple[int, ...]) -> Given:
@@ -239,6 +257,8 @@ def _given(model: Network, evidence: Evidence, shape: tuple[int, ...]) -> Given:
 def naive(task: Task, *, stop: int | None = None) -> tuple[Array, Array]:
     """Draws unit after unit, by one pass of the network each; ``stop`` ends it early."""
 
+    noise = task.noise()
+
     def step(n: Array, value: Array) -> Array:
         pixel, unit = n // task.units, n % task.units
 
@@ -246,7 +266,7 @@ def naive(task: Task, *, stop: int | None = None) -> tuple[Array, Array]:
             x = lax.dynamic_index_in_dim(x, pixel, 1, keepdims=False)
             return lax.dynamic_index_in_dim(x, unit, 1, keepdims=False)
 
-        drawn = task.draw(at(task.outputs(value)), *jax.tree.map(at, (task.noise, task.given)))
+        drawn = task.draw(at(task.outputs(value)), *jax.tree.map(at, (noise, task.given)))
         return value.at[:, pixel, unit].set(drawn)
 
     n = task.pixels * task.units if stop is None else stop
@@ -255,16 +275,17 @@ def naive(task: Task, *, stop: int | None = None) -> tuple[Array, Array]:
 
 def jacobi(task: Task) -> tuple[Array, Array]:
     """Redraws all units at once until a pass changes nothing."""
+    noise = task.noise()
 
     def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         value, passes, _ = carry
-        drawn = task.draw(task.outputs(value), task.noise, task.given)
+        drawn = task.draw(task.outputs(value), noise, task.given)
         return drawn, passes + 1, (drawn != value).any()
 
     def goes_on(carry: tuple[Array, Array, Array]) -> Array:
         return carry[2] & (carry[1] < task.pixels * task.units)
 
-    start = (task.start(), jnp.int32(0), jnp.bool_(True))
+    start = vary_like((task.start(), jnp.int32(0), jnp.bool_(True)), task)
     value, passes, _ = lax.while_loop(goes_on, step, start)
     return task.whole(value), passes
 
@@ -290,6 +311,7 @@ def cached(task: Task) -> tuple[Array, Array]:
     def row(rows: Any, inputs: Any) -> tuple[Any, Array]:
         i, told, noise, given = inputs
         rows, contexts, left = model.row(weights, rows, i, told)
+        left = vary_like(left, task)
         inputs = (contexts, noise, given)
 
         def pixel(carry: Any, j: Array) -> tuple[Any, tuple[Any, Array]]:
@@ -307,8 +329,9 @@ def cached(task: Task) -> tuple[Array, Array]:
         (left, _), (traces, values) = lax.scan(pixel, (left, at(inputs, 0)), jnp.arange(width))
         return model.end_row(weights, rows, left, traces, values), values
 
-    inputs = (jnp.arange(height), told, *jax.tree.map(by_row, (task.noise, task.given)))
-    _, values = lax.scan(row, model.start(weights, batch_size, width), inputs)
+    inputs = (jnp.arange(height), told, *jax.tree.map(by_row, (task.noise(), task.given)))
+    start = vary_like(model.start(weights, batch_size, width), task)
+    _, values = lax.scan(row, start, inputs)
     values = jnp.moveaxis(values.reshape(-1, batch_size, channels), 1, 0)
     return task.whole(values), jnp.int32(1)
 

@@ -1,6 +1,5 @@
 """Averages of per-example metrics, likelihoods by importance sampling, and active latent units."""
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from gen_jax.meshes import vary_like
 from gen_jax.state import TrainState
 from gen_jax.typing import Array, Batch, PerExample, PRNGKey, PRNGKeys
 
@@ -20,17 +20,21 @@ def average(
 ) -> dict[str, float]:
     """The mean of every per-example metric over all examples whose ``mask`` is true.
 
-    ``eval_step`` is a compiled function of (state, batch); batch i is given a state whose key has
-    i folded in. Where it has a method ``place``, as those of ``training.compile_eval`` do, the
-    state is put on its devices once. Sums are float64 on the host. Raises ``ValueError`` if there
-    are no examples.
+    ``eval_step`` is a compiled function of (state, batch). A batch is given ``"number"`` [B], each
+    example's place among all: noise drawn by it does not depend on the size of the batches. Where
+    ``eval_step`` has a method ``place``, as those of ``training.compile_eval`` do, the state is put
+    on its devices once. Sums are float64 on the host. Raises ``ValueError`` if there are no
+    examples.
     """
     state = getattr(eval_step, "place", lambda state: state)(state)
     results = []
-    for i, batch in enumerate(batches):
-        key = jax.random.fold_in(state.key, i)
+    first = 0
+    for batch in batches:
         inputs = {name: value for name, value in batch.items() if name != "mask"}
-        metrics = eval_step(dataclasses.replace(state, key=key), inputs)
+        size = len(next(iter(inputs.values())))
+        inputs["number"] = np.arange(first, first + size, dtype=np.int32)
+        first += size
+        metrics = eval_step(state, inputs)
         results.append((metrics, batch.get("mask")))  # read at the end: the device runs ahead
     sums: dict[str, float] = {}
     count = 0
@@ -68,7 +72,7 @@ def importance_log_likelihood(
         chunk_total = jax.nn.logsumexp(log_weights(keys, x), axis=0)
         return jnp.logaddexp(total, chunk_total), None
 
-    start = jnp.full(x.shape[0], -jnp.inf)
+    start = vary_like(jnp.full(x.shape[0], -jnp.inf), x)
     total, _ = jax.lax.scan(add, start, keys.reshape(-1, chunk))
     return total - jnp.log(float(n_samples))
 

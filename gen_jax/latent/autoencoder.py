@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from gen_jax.images import to_float
 from gen_jax.latent.networks import DenseDecoder, DenseEncoder
-from gen_jax.state import TrainState, mean_over_devices
+from gen_jax.meshes import evaluation_step, training_step
+from gen_jax.state import TrainState, mean_gradients
 from gen_jax.typing import (
     Array,
     Batch,
@@ -85,19 +86,20 @@ def l2_loss(model: Autoencoder, params: Params, image: Images) -> PerExample:
     return ((y - x) ** 2).reshape(x.shape[0], -1).sum(-1)
 
 
+@training_step
 def train_step(
     state: TrainState, batch: Batch, *, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
     """One update by the L2 loss of ``batch["image"]``; metrics: ``loss``, its mean an image."""
 
-    def mean_loss(params: Params) -> Array:
-        return l2_loss(state.model, params, batch["image"]).mean()
+    def loss(params: Params) -> tuple[Array, None]:
+        return l2_loss(state.model, params, batch["image"]).mean(), None
 
-    loss, grads = jax.value_and_grad(mean_loss)(state.params)
-    grads, metrics = mean_over_devices((grads, {"loss": loss}), axis_name)
-    return state.apply_gradients(grads), metrics
+    grads, value, _ = mean_gradients(loss, state.params, axis_name)
+    return state.apply_gradients(grads), {"loss": value}
 
 
+@evaluation_step
 def eval_step(state: TrainState, batch: Batch) -> Metrics:
     """Each example's ``loss``, the squared error summed over the image, [B]."""
     return {"loss": l2_loss(state.model, state.eval_params, batch["image"])}

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from gen_jax.images import to_uint8
 from gen_jax.interpolation import Path, linear, walk
 from gen_jax.latent.vae import VAE, Latents, log_likelihood
-from gen_jax.state import example_keys
-from gen_jax.typing import Array, Images, Params, PRNGKey
+from gen_jax.meshes import automatic, batch_spec
+from gen_jax.state import example_keys, sample_numbers
+from gen_jax.typing import Array, Images, Numbers, Params, PRNGKey
 
 
 def encode(model: VAE, params: Params, image: Images) -> tuple[Latents, Latents]:
@@ -41,17 +42,33 @@ def decode(
     return mean.reshape(*z.shape[:-1], *mean.shape[1:])
 
 
-def sample(model: VAE, params: Params, key: PRNGKey, n: int, *, mean: bool = True) -> Images:
+def sample(
+    model: VAE,
+    params: Params,
+    key: PRNGKey,
+    n: int,
+    *,
+    mean: bool = True,
+    numbers: Numbers | None = None,
+) -> Images:
     """``n`` images of the model, levels 0..255: p(x|z)'s mean at z ~ p(z), or a draw from p(x|z).
 
-    Image i depends on the key and i alone.
+    Image i depends on the key and ``numbers[i]`` (i, unless given) alone: many can be drawn in
+    parts, and are spread over devices as their numbers are. Raises ``ValueError`` for other than
+    ``n`` numbers.
     """
-    z_key, x_key = jax.random.split(key)
-    z = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(example_keys(z_key, n))
-    outputs = _outputs(model, params, z)
-    if mean:
-        return to_uint8(model.likelihood.mean(outputs))
-    return jax.vmap(model.likelihood.sample)(example_keys(x_key, n), outputs)
+
+    def draw(params: Params, key: PRNGKey, numbers: Numbers) -> Images:
+        z_key, x_key = jax.random.split(key)
+        keys = example_keys(z_key, numbers)
+        z = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(keys)
+        outputs = _outputs(model, params, z)
+        if mean:
+            return to_uint8(model.likelihood.mean(outputs))
+        return jax.vmap(model.likelihood.sample)(example_keys(x_key, numbers), outputs)
+
+    numbers = sample_numbers(n, numbers)
+    return automatic(draw, batch_spec(numbers), params, key, numbers)
 
 
 def _require_plane(model: VAE, what: str) -> None:

@@ -19,7 +19,8 @@ from jaxtyping import Float
 
 from gen_jax.densities import Bernoulli, Likelihood, gaussian_kl
 from gen_jax.latent.networks import DenseDecoder, DenseEncoder
-from gen_jax.state import TrainState, example_keys, mean_over_devices
+from gen_jax.meshes import evaluation_step, training_step
+from gen_jax.state import TrainState, example_keys, example_numbers, mean_gradients
 from gen_jax.typing import (
     Array,
     Batch,
@@ -27,6 +28,7 @@ from gen_jax.typing import (
     ImageShape,
     MeanImage,
     Metrics,
+    Numbers,
     Params,
     PerExample,
     PRNGKey,
@@ -109,10 +111,17 @@ def init(
     return TrainState.create(model=model, tx=tx, params=params, key=state_key, ema_decay=ema_decay)
 
 
-def observe(model: VAE, key: PRNGKey, image: Images, *, axis_name: str | None = None) -> Array:
-    """What the likelihood scores, drawn per example: binary pixels, noisy floats, or levels."""
-    keys = example_keys(key, image.shape[0], axis_name)
-    return jax.vmap(model.likelihood.observe)(keys, image)
+def observe(model: VAE, key: PRNGKey, image: Images, *, numbers: Numbers | None = None) -> Array:
+    """What the likelihood scores, drawn per example: binary pixels, noisy floats, or levels.
+
+    What is drawn for example b depends on the key and ``numbers[b]`` (its place, unless given)
+    alone, here and in what follows.
+    """
+    return jax.vmap(model.likelihood.observe)(example_keys(key, _numbers(image, numbers)), image)
+
+
+def _numbers(x: Array, numbers: Numbers | None) -> Numbers:
+    return example_numbers(x) if numbers is None else numbers
 
 
 def _apply(model: VAE, params: Params, x: Array, method: str) -> Any:
@@ -144,17 +153,17 @@ class _Draws(NamedTuple):
     log_likelihood: Float[Array, "k batch"]  # log p(x|z)
 
 
-def _draw(
-    model: VAE, params: Params, keys: PRNGKeys, x: Array, axis_name: str | None = None
-) -> _Draws:
-    """Samples q(z|x) once for each key; an example's noise depends on the key and its place."""
+def _draw(model: VAE, params: Params, keys: PRNGKeys, x: Array, numbers: Numbers) -> _Draws:
+    """Samples q(z|x) once for each key; an example's noise depends on the key and its number."""
     mean, log_variance = _apply(model, params, model.likelihood.as_input(x), "encode")
     shape = (len(keys), *mean.shape)
-    keys = jax.vmap(lambda key: example_keys(key, shape[1], axis_name))(keys)
+    keys = jax.vmap(example_keys, (0, None))(keys, numbers)
     noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, shape[2:])))(keys)
     z = mean[None] + jnp.exp(0.5 * log_variance)[None] * noise
-    outputs = _apply(model, params, z.reshape(-1, shape[2]), "decode")
-    log_px = log_likelihood(model, outputs.reshape(*shape[:2], *outputs.shape[1:]), x)
+    # An example's latents side by side: so they stay where the batch is spread over devices.
+    outputs = _apply(model, params, z.swapaxes(0, 1).reshape(-1, shape[2]), "decode")
+    outputs = outputs.reshape(shape[1], shape[0], *outputs.shape[1:]).swapaxes(0, 1)
+    log_px = log_likelihood(model, outputs, x)
     # log p(z) - log q(z|x), where the constants and (z - mean)^2 / variance = noise^2 meet.
     log_ratio = 0.5 * (noise**2 + log_variance[None] - z**2).sum(-1)
     return _Draws(mean, log_variance, log_px + log_ratio, log_px)
@@ -179,16 +188,13 @@ def elbo(
     *,
     beta: float = 1.0,
     n_samples: int = 1,
-    axis_name: str | None = None,
+    numbers: Numbers | None = None,
 ) -> Bound:
     """The evidence lower bound with the KL in closed form (section 2.3, estimator B).
 
     ``beta`` weighs the KL in ``value`` (Higgins et al. 2017); with 1 it bounds log p(x).
     """
-    observe_key, noise_key = jax.random.split(key)
-    x = observe(model, observe_key, image, axis_name=axis_name)
-    keys = jax.random.split(noise_key, n_samples)
-    return _elbo(_draw(model, params, keys, x, axis_name), beta)
+    return _elbo(_look(model, params, key, image, n_samples, numbers), beta)
 
 
 def iwae_bound(
@@ -198,27 +204,38 @@ def iwae_bound(
     image: Images,
     *,
     k: int,
-    axis_name: str | None = None,
+    numbers: Numbers | None = None,
 ) -> Bound:
     """The importance-weighted bound from ``k`` samples (Burda et al. 2015, equation 8).
 
     With k = 1 its expectation is the ELBO's, with the KL sampled; it never falls as k grows.
     """
+    return _iwae_bound(_look(model, params, key, image, k, numbers))
+
+
+def _look(
+    model: VAE, params: Params, key: PRNGKey, image: Images, k: int, numbers: Numbers | None
+) -> _Draws:
+    """Observes images, and samples q(z|x) ``k`` times."""
     observe_key, noise_key = jax.random.split(key)
-    x = observe(model, observe_key, image, axis_name=axis_name)
-    return _iwae_bound(_draw(model, params, jax.random.split(noise_key, k), x, axis_name))
+    numbers = _numbers(image, numbers)
+    x = observe(model, observe_key, image, numbers=numbers)
+    return _draw(model, params, jax.random.split(noise_key, k), x, numbers)
 
 
-def log_weights(model: VAE, params: Params, keys: PRNGKeys, x: Array) -> Float[Array, "k batch"]:
+def log_weights(
+    model: VAE, params: Params, keys: PRNGKeys, x: Array, *, numbers: Numbers | None = None
+) -> Float[Array, "k batch"]:
     """log p(x, z) / q(z|x) in nats, for one z ~ q(z|x) a key and example.
 
     ``x`` is what ``observe`` returns. The mean of the exponentials is an unbiased estimate of
     p(x); an example's weight for a key does not depend on the other keys, so many can be taken
     in chunks.
     """
-    return _draw(model, params, keys, x).log_weight
+    return _draw(model, params, keys, x, _numbers(x, numbers)).log_weight
 
 
+@training_step
 def train_step(
     state: TrainState,
     batch: Batch,
@@ -234,30 +251,36 @@ def train_step(
     """
     if k is not None and beta != 1.0:
         raise ValueError(f"the bound of k samples has no KL to weigh: beta must be 1, got {beta}")
-    args = (state.step_keys("bound")["bound"], batch["image"])
+    image, key = batch["image"], state.step_keys("bound")["bound"]
+    numbers = example_numbers(image, axis_name)
 
-    def loss(params: Params) -> tuple[Array, Bound]:
+    def loss(params: Params) -> tuple[Array, Metrics]:
         if k is None:
-            bound = elbo(state.model, params, *args, beta=beta, axis_name=axis_name)
+            bound = elbo(state.model, params, key, image, beta=beta, numbers=numbers)
         else:
-            bound = iwae_bound(state.model, params, *args, k=k, axis_name=axis_name)
-        return -bound.value.mean(), bound
+            bound = iwae_bound(state.model, params, key, image, k=k, numbers=numbers)
+        terms = {"reconstruction": bound.reconstruction.mean(), "kl": bound.kl.mean()}
+        return -bound.value.mean(), terms
 
-    (value, bound), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-    metrics = {"loss": value, "reconstruction": bound.reconstruction.mean(), "kl": bound.kl.mean()}
-    grads, metrics = mean_over_devices((grads, metrics), axis_name)
-    return state.apply_gradients(grads), metrics
+    grads, value, terms = mean_gradients(loss, state.params, axis_name)
+    return state.apply_gradients(grads), {"loss": value, **terms}
 
 
-def eval_step(state: TrainState, batch: Batch, *, k: int | None = None) -> Metrics:
+@evaluation_step
+def eval_step(
+    state: TrainState, batch: Batch, *, k: int | None = None, axis_name: str | None = None
+) -> Metrics:
     """Each example's ``elbo``, ``reconstruction`` and ``kl``; with ``k`` also ``iwae``. Nats, [B].
 
-    With ``k`` the terms are means over the same k samples. The noise comes from ``state.key``
-    and not from the step: one key, one binarization.
+    With ``k`` the terms are means over the same k samples. The noise comes from ``state.key`` and
+    each example's ``batch["number"]`` (its place in the batch, unless given), and not from the
+    step: one key, one binarization.
     """
-    observe_key, noise_key = (jax.random.fold_in(state.key, i) for i in range(2))
-    x = observe(state.model, observe_key, batch["image"])
-    draws = _draw(state.model, state.eval_params, jax.random.split(noise_key, k or 1), x)
+    image, keys = batch["image"], state.evaluation_keys("observe", "noise")
+    numbers = batch.get("number", example_numbers(image, axis_name))
+    x = observe(state.model, keys["observe"], image, numbers=numbers)
+    noise_keys = jax.random.split(keys["noise"], k or 1)
+    draws = _draw(state.model, state.eval_params, noise_keys, x, numbers)
     bound = _elbo(draws, beta=1.0)
     metrics = {"elbo": bound.value, "reconstruction": bound.reconstruction, "kl": bound.kl}
     if k is not None:

@@ -24,6 +24,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from gen_jax.meshes import vary_like
 from gen_jax.nn.causal import group_mask
 from gen_jax.typing import Array
 
@@ -65,7 +66,7 @@ def row_lstm(
     """h of every row, from ``x`` there and from the states of the three columns around in the row
     above. ``kernel`` reads them in this order."""
     shape = (*x.shape[1:3], kernel.shape[-1] // 4)
-    h, c = (jnp.broadcast_to(v.reshape(1, 1, -1), shape) for v in initial)
+    start = (jnp.broadcast_to(v.reshape(1, 1, -1), shape) for v in initial)
 
     @_checkpoint
     def step(state: tuple[Array, Array], x: Array) -> tuple[tuple[Array, Array], Array]:
@@ -74,7 +75,7 @@ def row_lstm(
         h, c = lstm(known @ kernel + bias.reshape(1, 1, -1), c)
         return (h, c), h
 
-    return lax.scan(step, (h, c), x)[1]
+    return lax.scan(step, vary_like(tuple(start), x), x)[1]
 
 
 def neighbours(
@@ -153,8 +154,10 @@ def diagonal_lstm(
     """
     diagonals, directions, height, batch_size, _ = x.shape
     shape = (directions, height, batch_size, kernel.shape[-1] // 4)
-    h, c = (jnp.broadcast_to(v[:, None, None], shape) for v in initial)
-    outside = (h, c)
+    outside = vary_like(
+        tuple(jnp.broadcast_to(v[:, None, None], shape) for v in initial),
+        x,
+    )
 
     @_checkpoint
     def step(state: tuple[Array, Array], diagonal: tuple[Array, Array]):

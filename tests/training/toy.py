@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from gen_jax import training
-from gen_jax.state import TrainState, example_keys, mean_over_devices
+from gen_jax.state import TrainState, example_keys, example_numbers, mean_over_devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +63,9 @@ def train_step(state, batch, *, axis_name=None, bad_step=None):
     """``bad_step``: the update (from 1) whose loss becomes a logarithm of minus one."""
     keys = state.step_keys("noise", "dropout")
     x = batch["image"].astype(jnp.float32) / 255.0
-    n = x.shape[0]
-    noise = example_keys(keys["noise"], n, axis_name)
-    dropout = example_keys(keys["dropout"], n, axis_name)
+    numbers = example_numbers(x, axis_name)
+    noise = example_keys(keys["noise"], numbers)
+    dropout = example_keys(keys["dropout"], numbers)
     keep = jax.vmap(lambda key: jax.random.bernoulli(key, 0.9, x.shape[1:]))(dropout)
 
     def loss_fn(params):

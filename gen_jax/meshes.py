@@ -1,0 +1,113 @@
+"""Every kind of mesh: what the types of arrays say about it, and what a step does about that.
+
+Over an automatic mesh they say nothing: XLA spreads what a program computes. Over an *explicit* one
+(the default of ``jax.make_mesh``) an array's type says how it is spread, and many an operation asks
+how its result shall be: ``automatic`` leaves that to XLA again, for the length of a function. Under
+the check of ``jax.shard_map`` the type says over which axes an array may *vary* from device to
+device, and what a loop carries must have one type throughout: ``vary_like``.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from gen_jax.typing import Array
+
+T = TypeVar("T")
+
+
+# Explicit meshes
+
+
+def automatic(function: Callable[..., T], specs: Any, *args: Any) -> T:
+    """``function(*args)``, where explicit axes of a mesh are automatic ones within.
+
+    ``specs``, a prefix of the results' tree, says how they are spread as they leave it. Nothing is
+    done where no argument lives on a mesh with such axes.
+    """
+    meshes = (jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(args))
+    mesh = next((mesh for mesh in meshes if mesh.explicit_axes), None)
+    if mesh is None:
+        return function(*args)
+    layouts = jax.tree.map(
+        lambda spec: NamedSharding(mesh, spec),
+        specs,
+        is_leaf=lambda spec: isinstance(spec, PartitionSpec),
+    )
+    axes: Any = mesh.explicit_axes
+    return jax.sharding.auto_axes(function, axes=axes, out_sharding=layouts)(*args)
+
+
+def training_step(step: Callable[..., T]) -> Callable[..., T]:
+    """Lets ``step(state, batch, **options) -> (state, metrics)`` run over explicit meshes too.
+
+    The state stays spread as it is, and metrics are the same on all devices.
+    """
+
+    @functools.wraps(step)
+    def run(state: Any, batch: Any, **options: Any) -> T:
+        specs = jax.tree.map(_spec, state), PartitionSpec()
+        return automatic(functools.partial(step, **options), specs, state, batch)
+
+    return run
+
+
+def evaluation_step(step: Callable[..., T]) -> Callable[..., T]:
+    """Lets ``step(state, batch, **options) -> metrics [B]`` run over explicit meshes too.
+
+    Metrics are spread as the batch is.
+    """
+
+    @functools.wraps(step)
+    def run(state: Any, batch: Any, **options: Any) -> T:
+        spec = batch_spec(next(iter(batch.values())))
+        return automatic(functools.partial(step, **options), spec, state, batch)
+
+    return run
+
+
+def batch_spec(x: Array) -> PartitionSpec:
+    """How results for each example of ``x`` [B, ...] are spread where they lie beside them."""
+    return PartitionSpec(_spec(x)[0])
+
+
+def _spec(x: Array) -> PartitionSpec:
+    return jax.typeof(x).sharding.spec
+
+
+# Axes of ``jax.shard_map``
+
+
+def varying(tree: Any) -> frozenset[str]:
+    """The axes over whose devices a leaf of ``tree`` may differ, where JAX keeps account."""
+    return frozenset().union(*(jax.typeof(leaf).mat.varying for leaf in jax.tree.leaves(tree)))
+
+
+def vary_like(tree: T, other: Any) -> T:
+    """``tree``, marked as varying over all axes that ``other`` varies over: the start of a loop
+    that meets ``other`` on its way."""
+    return vary(tree, varying(other))
+
+
+def vary(tree: T, axes: frozenset[str]) -> T:
+    """``tree``, marked as varying over ``axes``; its values stay."""
+
+    def cast(x: Array) -> Array:
+        new = tuple(sorted(axes - varying(x)))
+        return lax.pcast(x, new, to="varying") if new else x
+
+    return jax.tree.map(cast, tree)
+
+
+def per_device(tree: T, axis_name: str | None) -> T:
+    """Parameters that all devices share as each device's own, to differentiate by.
+
+    A gradient in them is that of a device's own examples, as under ``jax.pmap``. Without it, under
+    the check of ``jax.shard_map``, it would be summed over the devices already.
+    """
+    manual = jax.sharding.get_abstract_mesh().manual_axes
+    return vary(tree, frozenset({axis_name}).intersection(manual))
