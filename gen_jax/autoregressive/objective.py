@@ -47,7 +47,10 @@ def _module(model: Network) -> Any:
 
 
 def observe(model: Network, key: PRNGKey, data: Array, *, axis_name: str | None = None) -> Array:
-    """What the likelihood scores, drawn per example from stored data [B, *space, C]."""
+    """What the likelihood scores, drawn per example from stored data [B, *space, C].
+
+    Raises ``ValueError`` for data of another dtype than the likelihood's.
+    """
     keys = example_keys(key, data.shape[0], axis_name)
     return jax.vmap(model.likelihood.observe)(keys, data)
 
@@ -75,7 +78,8 @@ def log_prob(
 
     Gray pixels of a binary model are drawn by ``key``, or cut at level 128 without one. ``cond``:
     int labels [B], float vectors [B, D], an image [B, *space, C'] or a ``Condition``; a model of
-    classes wants labels.
+    classes wants labels. Raises ``ValueError`` for data of another dtype than the likelihood's, and
+    for a condition that does not fit.
     """
     condition = read_condition(model, cond, x.shape)
     value = model.likelihood.quantize(x) if key is None else observe(model, key, x)

@@ -110,7 +110,10 @@ def init(
 
 
 def observe(model: VAE, key: PRNGKey, image: Images, *, axis_name: str | None = None) -> Array:
-    """What the likelihood scores, drawn per example: binary pixels, noisy floats, or levels."""
+    """What the likelihood scores, drawn per example: binary pixels, noisy floats, or levels.
+
+    Raises ``ValueError`` for images that are not uint8.
+    """
     keys = example_keys(key, image.shape[0], axis_name)
     return jax.vmap(model.likelihood.observe)(keys, image)
 
