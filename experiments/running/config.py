@@ -105,11 +105,16 @@ class RunConfig(DataConfig):
         """The dtype that networks compute in."""
         return jnp.dtype(self.dtype)
 
+    @property
+    def examples_per_step(self) -> int:
+        """Training examples that a step reads, over all devices."""
+        return self.batch_size
+
     def rate(self, n_examples: int) -> optax.Schedule:
         """The learning rate by step, for a training set of ``n_examples``."""
         if self.decay_epochs is None:
             return optax.constant_schedule(self.learning_rate)
-        steps = max(1, round(self.decay_epochs * n_examples / self.batch_size))
+        steps = max(1, round(self.decay_epochs * n_examples / self.examples_per_step))
         return optax.cosine_decay_schedule(self.learning_rate, steps)
 
     def total_steps(self, n_examples: int) -> int:
@@ -117,7 +122,7 @@ class RunConfig(DataConfig):
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None, "a preset says how long it trains"
-        return max(1, round(self.epochs * n_examples / self.batch_size))
+        return max(1, round(self.epochs * n_examples / self.examples_per_step))
 
 
 C = TypeVar("C")

@@ -188,7 +188,7 @@ def fit(
     return training.fit(
         setup.state,
         step,
-        data.Batches(train, config.batch_size, seed=config.seed),
+        data.Batches(train, config.examples_per_step, seed=config.seed),
         steps=steps,
         run=opened,
         evaluate=lambda state: {
