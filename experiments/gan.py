@@ -52,7 +52,7 @@ def build(config: GANConfig, spec: data.ExampleSpec, n_examples: int) -> Setup:
     )
     game = Game(
         init=lambda train: init,
-        train_step=functools.partial(recipe.train_step, reuse_images=config.reuse_images),
+        train_step=recipe.train_step,
         eval_step=gan.eval_step,
         says="logit",
         critic=recipe.critic,

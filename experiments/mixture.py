@@ -124,7 +124,7 @@ def advance(
     """Trains for ``steps`` more steps, each on points of its own."""
 
     def body(_: Array, state: gan.GANState) -> gan.GANState:
-        n = recipe.d_steps * config.batch_size  # each update of D on points of its own
+        n = recipe.d_steps * config.batch_size
         points = ring(jax.random.fold_in(data_key, state.step), n).reshape(-1, *SHAPE)
         return recipe.train_step(state, {"image": points})[0]
 
@@ -137,7 +137,7 @@ def work(job: Job) -> Findings:
     key, data_key, sample_key = jax.random.split(jax.random.key(config.seed), 3)
     each = config.steps // config.moments
     clouds: dict[str, list[np.ndarray]] = {}
-    rows, metrics, params = [], {}, {}
+    rows, metrics, params, points = [], {}, {}, 0
     start = time.perf_counter()
     for name in config.loss:
         recipe = ring_recipe(name)
@@ -152,6 +152,7 @@ def work(job: Job) -> Findings:
         metrics[f"test/modes_{name}"] = found.found
         metrics[f"test/high_quality_{name}"] = found.high_quality
         params[name] = state.params
+        points += each * config.moments * recipe.d_steps * config.batch_size
         if not config.quiet:
             say(f"{name}: {found.found} of {MODES} modes, {found.high_quality:.1%} of points good")
     steps = each * config.moments * len(config.loss)
@@ -159,7 +160,7 @@ def work(job: Job) -> Findings:
     return Findings(
         params=params,
         steps=steps,
-        examples_per_s=steps * config.batch_size / (time.perf_counter() - start),
+        examples_per_s=points / (time.perf_counter() - start),
         metrics=metrics,
     )
 

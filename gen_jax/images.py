@@ -1,4 +1,7 @@
-"""Conversions between stored images and what models compute with."""
+"""Conversions between stored images and what models compute with.
+
+Those that read levels raise ``ValueError`` for any dtype but uint8, whose numbers would be misread.
+"""
 
 import math
 
@@ -10,9 +13,26 @@ from jaxtyping import Float, Int, UInt8
 from gen_jax.typing import Array, PRNGKey
 
 
+def require_uint8(image: Array) -> None:
+    """Raises ``ValueError`` unless images are stored levels."""
+    if image.dtype != jnp.uint8:
+        raise ValueError(f"images must be uint8 (levels 0..255), got {image.dtype}")
+
+
+def require_uint8_or_float(image: Array) -> None:
+    """Raises ``ValueError`` unless images are stored levels, or floats in the caller's range."""
+    if image.dtype != jnp.uint8 and not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(f"images must be uint8 (levels 0..255) or floats, got {image.dtype}")
+
+
+def _levels(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
+    require_uint8(image)
+    return image.astype(jnp.float32)
+
+
 def to_float(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
     """Maps levels 0..255 to floats in [0, 1]."""
-    return image.astype(jnp.float32) / 255.0
+    return _levels(image) / 255.0
 
 
 def to_uint8(image: Float[Array, "..."]) -> UInt8[Array, "..."]:
@@ -22,7 +42,7 @@ def to_uint8(image: Float[Array, "..."]) -> UInt8[Array, "..."]:
 
 def to_symmetric(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
     """Maps levels 0..255 to floats in [-1, 1], as networks with a tanh at their end make them."""
-    return image.astype(jnp.float32) / 127.5 - 1.0
+    return _levels(image) / 127.5 - 1.0
 
 
 def from_symmetric(image: Float[Array, "..."]) -> UInt8[Array, "..."]:
@@ -32,6 +52,7 @@ def from_symmetric(image: Float[Array, "..."]) -> UInt8[Array, "..."]:
 
 def binarize_threshold(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
     """Returns 1 where the level is 128 or more, else 0."""
+    require_uint8(image)
     return (image >= 128).astype(jnp.float32)
 
 
@@ -41,6 +62,7 @@ def binarize_dynamic(key: PRNGKey, image: UInt8[Array, "..."]) -> Float[Array, "
     A new key gives a new binarization; models trained so overfit far less than on fixed ones.
     The probability is exact for levels 0 and 255 and within 2^-17 for the others.
     """
+    require_uint8(image)
     level = image.astype(jnp.int32)
     threshold = level * 257 + (level >> 7)  # level / 255 * 2^16, rounded
     return (_random_16_bits(key, image.shape) < threshold).astype(jnp.float32)
@@ -49,9 +71,15 @@ def binarize_dynamic(key: PRNGKey, image: UInt8[Array, "..."]) -> Float[Array, "
 def dequantize(key: PRNGKey, image: UInt8[Array, "..."]) -> Float[Array, "..."]:
     """Adds uniform noise of one level's width: floats in [0, 1) whose density bounds the
     probability of the levels (Theis et al., 2016, section 3.1)."""
+    level = _levels(image)
     # 8 bits of level and 16 of noise are what a float32 holds exactly: no sum is rounded up.
     noise = _random_16_bits(key, image.shape).astype(jnp.float32) / 65536.0
-    return (image.astype(jnp.float32) + noise) / 256.0
+    return (level + noise) / 256.0
+
+
+def dequantized_mean(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
+    """The expectation of ``dequantize``: the middle of each level's bin."""
+    return (_levels(image) + 0.5) / 256.0
 
 
 def _random_16_bits(key: PRNGKey, shape: tuple[int, ...]) -> Int[Array, "..."]:

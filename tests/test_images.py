@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,3 +99,37 @@ def test_grid_is_nearly_square_by_default_and_keeps_colours():
 def test_grid_refuses_what_is_no_batch_of_images(shape):
     with pytest.raises(ValueError, match=r"grid wants images \[B, H, W, C\]"):
         images.grid(np.zeros(shape, np.uint8))
+
+
+CONVERSIONS = {
+    "to_float": images.to_float,
+    "to_symmetric": images.to_symmetric,
+    "binarize_threshold": images.binarize_threshold,
+    "binarize_dynamic": functools.partial(images.binarize_dynamic, jax.random.key(0)),
+    "dequantize": functools.partial(images.dequantize, jax.random.key(0)),
+    "dequantized_mean": images.dequantized_mean,
+}
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int16", "float32", "bool"])
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_only_stored_levels_are_read(name, dtype):
+    """Also where they are traced: the dtype is known before any number is."""
+    message = rf"images must be uint8 \(levels 0\.\.255\), got {dtype}"
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(CONVERSIONS[name], jax.ShapeDtypeStruct((2, 3), dtype))
+    with pytest.raises(ValueError, match=message):
+        CONVERSIONS[name](np.zeros((2, 3), dtype))
+
+
+def test_what_takes_floats_too_takes_no_other_numbers():
+    for dtype in (jnp.uint8, jnp.float32, jnp.bfloat16):
+        images.require_uint8_or_float(jnp.zeros(2, dtype))
+    with pytest.raises(ValueError, match=r"uint8 \(levels 0\.\.255\) or floats, got int32"):
+        images.require_uint8_or_float(jnp.zeros(2, jnp.int32))
+
+
+def test_the_mean_of_dequantized_levels_is_the_middle_of_their_bin():
+    image = jnp.broadcast_to(jnp.asarray(LEVELS)[:, None], (256, 4096))
+    mean = np.asarray(images.dequantize(jax.random.key(0), image), np.float64).mean(1)
+    np.testing.assert_allclose(mean, images.dequantized_mean(jnp.asarray(LEVELS)), atol=1e-4)

@@ -33,6 +33,7 @@ class Recipe:
     b1: float = 0.5
     b2: float = 0.999
     rate: float = 1.0
+    reuse_images: bool = False
 
     def optimizers(
         self, rate: optax.Schedule
@@ -52,7 +53,11 @@ class Recipe:
         """``gan.train_step`` with the recipe's loss and penalty."""
         penalty = self.penalty and losses.weighted(self.penalty, self.penalty_weight)
         return functools.partial(
-            gan.train_step, loss=self.loss, d_steps=self.d_steps, penalty=penalty
+            gan.train_step,
+            loss=self.loss,
+            d_steps=self.d_steps,
+            reuse_images=self.reuse_images,
+            penalty=penalty,
         )
 
     @property
@@ -121,8 +126,18 @@ class GANConfig(GameConfig):
     norm: Normalization | None = None
     """Of the discriminator; default batch, but spectral for minimax and hinge, layer for
     Wasserstein."""
+    batch_size: int = 128
+    """Images an update, over all devices."""
     d_steps: int | None = None
     """Updates of the discriminator for each of the generator; default the loss's own."""
+    reuse_images: bool = where(
+        False,
+        lambda config: config.recipe.d_steps > 1,
+        "several updates of the discriminator a step: --d-steps 2 or more",
+        before=True,
+    )
+    """Show the discriminator the same images in each of its updates of a step, instead of new
+    ones."""
     penalty: Literal["wgan-gp", "r1", "none"] | None = None
     """On the discriminator's gradient; default the loss's own."""
     penalty_weight: float | None = where(
@@ -145,6 +160,11 @@ class GANConfig(GameConfig):
     def labels(self) -> Labels:
         return "required" if self.class_conditional else "unused"
 
+    @property
+    def examples_per_step(self) -> int:
+        """Images that a step reads: new ones for each update of the discriminator."""
+        return self.batch_size if self.reuse_images else self.batch_size * self.recipe.d_steps
+
     def total_steps(self, n_examples: int) -> int:
         """The step at which training ends, for a training set of ``n_examples``."""
         if self.updates is None:
@@ -155,7 +175,7 @@ class GANConfig(GameConfig):
     def recipe(self) -> Recipe:
         """The loss's recipe, with what the command line changes of it."""
         recipe = RECIPES[self.loss]
-        changes: dict[str, Any] = {}
+        changes: dict[str, Any] = {"reuse_images": self.reuse_images}
         if self.d_steps is not None:
             changes["d_steps"] = self.d_steps
         if self.penalty == "none":

@@ -129,13 +129,11 @@ def gan_trainer(
     batches: np.ndarray,
     *,
     penalty: bool = False,
-    d_steps: int = 1,
 ) -> Callable[[], None]:
     """A function that takes one step on each of ``batches``, uint8 [K, B, H, W, C].
 
-    A step is ``d_steps`` updates of the discriminator on the same images and fresh noise, then one
-    of the generator on the last of it. The generator's update computes no gradient of the
-    discriminator's parameters.
+    A step is one update of the discriminator, then one of the generator on the same noise, which
+    computes no gradient of the discriminator's parameters.
     """
     images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(batches, -1, 2)))
     g_adam, d_adam = (
@@ -143,18 +141,12 @@ def gan_trainer(
         for network in (generator, discriminator)
     )
 
-    def generate(n: int, *, for_both: bool) -> torch.Tensor:
-        with torch.set_grad_enabled(for_both):
-            return generator(torch.randn(n, generator.latent_dim))
-
     def step(image: torch.Tensor) -> None:
         real = image.float() / 127.5 - 1.0
-        fake = real
-        for i in range(d_steps):
-            fake = generate(len(real), for_both=i == d_steps - 1)
-            d_adam.zero_grad(set_to_none=True)
-            discriminator_loss(discriminator, real, fake.detach(), penalty=penalty).backward()
-            d_adam.step()
+        fake = generator(torch.randn(len(real), generator.latent_dim))
+        d_adam.zero_grad(set_to_none=True)
+        discriminator_loss(discriminator, real, fake.detach(), penalty=penalty).backward()
+        d_adam.step()
         discriminator.requires_grad_(False)
         g_adam.zero_grad(set_to_none=True)
         generator_loss(discriminator, fake, penalty=penalty).backward()

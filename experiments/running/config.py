@@ -117,7 +117,7 @@ class RunConfig(DataConfig):
 
     @property
     def examples_per_step(self) -> int:
-        """Training examples that one step reads."""
+        """Training examples that a step reads, over all devices."""
         return self.batch_size
 
     def total_steps(self, n_examples: int) -> int:

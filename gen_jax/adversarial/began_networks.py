@@ -25,6 +25,7 @@ from gen_jax.adversarial.networks import (
     require_label,
 )
 from gen_jax.nn.conv import Conv, UpsampleConv
+from gen_jax.nn.precision import last_dtype
 from gen_jax.typing import Array, ImageShape
 
 SMALLEST = (8, 7, 4)  # the paper begins at 8×8
@@ -66,7 +67,7 @@ class BEGANDecoder(nn.Module):
             x = nn.elu(first(self.features, dtype=self.dtype, name=f"conv_{i}_0")(x))
             x = nn.elu(Conv(self.features, dtype=self.dtype, name=f"conv_{i}_1")(x))
         mean = nn.initializers.constant(self.image_mean)
-        x = Conv(channels, bias_init=mean, dtype=self.dtype, name="image")(x)
+        x = Conv(channels, bias_init=mean, dtype=last_dtype(self.dtype), name="image")(x)
         return x.astype(jnp.float32)
 
 
@@ -89,8 +90,8 @@ class BEGANEncoder(nn.Module):
             wider = self.features * min(i + 2, k + 1)
             x = nn.elu(conv(self.features * (i + 1), name=f"conv_{i}_0")(x))
             x = nn.elu(conv(wider, strides=2 if i < k else 1, name=f"conv_{i}_1")(x))
-        code = nn.Dense(self.latent_dim, dtype=self.dtype, name="dense")(x.reshape(len(x), -1))
-        return code.astype(jnp.float32)
+        dense = nn.Dense(self.latent_dim, dtype=last_dtype(self.dtype), name="dense")
+        return dense(x.reshape(len(x), -1)).astype(jnp.float32)
 
 
 class BEGANDiscriminator(nn.Module):

@@ -21,12 +21,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from gen_jax.adversarial import losses
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 from gen_jax.adversarial.networks import FloatImages, Labels, Latents
-from gen_jax.images import to_symmetric
+from gen_jax.images import require_uint8_or_float, to_symmetric
 from gen_jax.meshes import evaluation_step, per_device, training_step
 from gen_jax.state import (
     NetworkState,
@@ -187,29 +187,33 @@ def train_step(
     *,
     loss: AdversarialLoss = losses.non_saturating,
     d_steps: int = 1,
-    fresh_images: bool = False,
+    reuse_images: bool = False,
     penalty: Penalty | None = None,
     axis_name: str | None = None,
 ) -> tuple[GANState, Metrics]:
     """``d_steps`` updates of the discriminator, then one of the generator.
 
     Reads ``batch["image"]`` (uint8; or floats, which are taken as they are), and
-    ``batch["label"]`` where the networks know classes: a generated batch has the labels of the
-    real one. Each update of the discriminator has fresh noise, and the same images; with
-    ``fresh_images`` the batch is dealt out among them, and the generator makes as many images as
-    one of them sees. The last one and the generator share their noise.
-    ``penalty`` (one of ``losses``, with its weight) joins the discriminator's loss.
+    ``batch["label"]`` where the networks know classes: generated images have the labels of the
+    real ones. The batch holds ``d_steps * m`` images, m new ones for each update of the
+    discriminator (WGAN-GP, algorithm 1); with ``reuse_images`` it holds m, which each update sees.
+    The generator makes m images an update, from new noise for each of the discriminator's; it
+    shares that of the last one. ``penalty`` (one of ``losses``, with its weight) joins the
+    discriminator's loss.
 
     Metrics, of the discriminator's last update where there are several: ``discriminator/loss``
     (without the penalty), ``generator/loss`` and ``penalty``; ``real/logit`` and
-    ``generated/logit``, means over the batch; ``separation`` and ``diversity`` as the functions of
-    these names; both gradients' norms (``discriminator/gradient``, ``generator/gradient``).
-    Raises ``ValueError`` for ``d_steps`` below 1 or a batch it cannot deal out.
+    ``generated/logit``, means over the m images; ``separation`` and ``diversity`` as the functions
+    of these names; both gradients' norms (``discriminator/gradient``, ``generator/gradient``).
+    Raises ``ValueError`` for ``d_steps`` below 1, a batch it cannot deal out, or images of another
+    dtype.
     """
     label = batch["label"] if n_classes(state.generator.model) is not None else None
-    real, labels = _dealt(as_made(batch["image"]), label, d_steps, fresh_images)
+    shown = _shown(batch["image"], label, d_steps, reuse_images)
+    last = d_steps - 1
+    real, label = shown(last)
     keys = named_keys(state.key, state.step, "noise", "penalty")
-    numbers = example_numbers(real[0], axis_name)
+    numbers = example_numbers(real, axis_name)
 
     def draw(i: Array | int) -> Array:
         return latents(state, example_keys(jax.random.fold_in(keys["noise"], i), numbers))
@@ -239,17 +243,14 @@ def train_step(
         metrics["discriminator/gradient"] = optax.tree.norm(grads)
         return discriminator.apply_gradients(grads, model_state=model_state), metrics
 
-    def early(discriminator: NetworkState, dealt: Any) -> tuple[NetworkState, None]:
-        i, real, label = dealt
+    def early(discriminator: NetworkState, i: Array) -> tuple[NetworkState, None]:
+        real, label = shown(i)
         fake, _ = generate(state.generator.params, i, label)
         return update(discriminator, i, real, fake, label)[0], None
 
-    last = d_steps - 1
-    first = jax.tree.map(lambda x: x[:last], (jnp.arange(d_steps), real, labels))
     discriminator = state.discriminator
     if last:
-        discriminator, _ = lax.scan(early, discriminator, first)
-    real, label = jax.tree.map(lambda x: x[last], (real, labels))
+        discriminator, _ = lax.scan(early, discriminator, jnp.arange(last))
 
     # One forward pass of the generator serves both players: its parameters wait for the second.
     fake, pull_back, model_state = jax.vjp(
@@ -274,26 +275,40 @@ def train_step(
 
 
 def as_made(example: Array) -> Array:
-    """Examples as a generator makes them: uint8 levels as floats in [-1, 1], floats as they are."""
+    """Examples as a generator makes them: uint8 levels as floats in [-1, 1], floats as they are.
+
+    Raises ``ValueError`` for any other dtype.
+    """
+    require_uint8_or_float(example)
     return to_symmetric(example) if example.dtype == jnp.uint8 else example
 
 
-def _dealt(
-    real: FloatImages, label: Labels | None, d_steps: int, fresh_images: bool
-) -> tuple[Float[Array, "d_steps ..."], Int[Array, "d_steps ..."] | None]:
-    """Each update's images and labels, along a new first axis."""
+def _shown(
+    image: Array, label: Labels | None, d_steps: int, reuse_images: bool
+) -> Callable[[Array | int], tuple[FloatImages, Labels | None]]:
+    """What update i of the discriminator sees, as a function of i.
+
+    Images stay as they are stored until their update: floats are made of m at a time.
+    """
     if d_steps < 1:
         raise ValueError(f"d_steps must be 1 or more, got {d_steps}")
-    if fresh_images and len(real) % d_steps:
-        raise ValueError(f"a batch of {len(real)} cannot be dealt out among {d_steps} updates")
+    if reuse_images or d_steps == 1:
+        all_of_them = as_made(image), label
+        return lambda i: all_of_them
+    if len(image) % d_steps:
+        raise ValueError(f"a batch of {len(image)} cannot be dealt out among {d_steps} updates")
 
     def deal(x: Array) -> Array:
-        if not fresh_images:
-            return jnp.broadcast_to(x[None], (d_steps, *x.shape))
         # Every d-th image: each device's part of a spread batch serves every update.
         return jnp.moveaxis(x.reshape(-1, d_steps, *x.shape[1:]), 1, 0)
 
-    return jax.tree.map(deal, (real, label))
+    dealt = jax.tree.map(deal, (image, label))
+
+    def shown(i: Array | int) -> tuple[FloatImages, Labels | None]:
+        image, label = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), dealt)
+        return as_made(image), label
+
+    return shown
 
 
 def separation(

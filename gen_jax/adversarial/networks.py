@@ -8,7 +8,8 @@ train=...)`` with such images, and gives logits [B]. ``label`` [B] is for networ
 ``logit = f(h) + <embedding of the label, h>``. ``ValueError`` is raised for a label that a network
 does not take, or lacks.
 
-Parameters are float32, and ``dtype`` is what a network computes in. Where ``norm`` is ``"batch"``,
+Parameters are float32, and ``dtype`` is what a network computes in, all but its last product
+(``nn.precision``). Where ``norm`` is ``"batch"``,
 the collection ``batch_stats`` is updated in training, with statistics over the devices of the pmap
 axis ``axis_name``; where ``spectral`` is set, each call with the collection ``spectral_norm``
 mutable takes a step of the power iteration. Neither network draws random numbers.
@@ -37,6 +38,7 @@ from gen_jax.nn.blocks import (
     upsample,
 )
 from gen_jax.nn.conv import Conv
+from gen_jax.nn.precision import last_dtype
 from gen_jax.typing import Array, ImageShape, PerExample
 
 NORMAL = nn.initializers.normal(0.02)  # DCGAN's
@@ -68,8 +70,8 @@ class DenseGenerator(nn.Module):
             bias = self.norm != "batch"
             x = nn.Dense(width, use_bias=bias, dtype=self.dtype, name=f"dense_{i}")(x)
             x = nn.relu(normalize(x, self.norm, name=f"norm_{i}", **shared))
-        x = nn.Dense(math.prod(self.image_shape), dtype=self.dtype, name="image")(x)
-        return jnp.tanh(x.astype(jnp.float32)).reshape(-1, *self.image_shape)
+        last = nn.Dense(math.prod(self.image_shape), dtype=last_dtype(self.dtype), name="image")
+        return jnp.tanh(last(x).astype(jnp.float32)).reshape(-1, *self.image_shape)
 
 
 class DenseDiscriminator(nn.Module):
@@ -100,7 +102,7 @@ class DenseDiscriminator(nn.Module):
             if i > 0:
                 x = normalize(x, self.norm, name=f"norm_{i}", **shared)
             x = nn.leaky_relu(x, LEAK)
-        return _Logit(self.n_classes, self.spectral, dtype=self.dtype, name="logit")(x, label)
+        return _Logit(self.n_classes, self.spectral, name="logit")(x, label)
 
 
 class ConvGenerator(nn.Module):
@@ -142,7 +144,7 @@ class ConvGenerator(nn.Module):
         x = activated(x.reshape(-1, *smallest, maps[0]), 0)
         for i, (features, size) in enumerate(zip(maps[1:], sizes[:-1], strict=True), start=1):
             x = activated(doubled(x, features, size, f"up_{i}"), i)
-        shared |= {"use_bias": True}
+        shared |= {"use_bias": True, "dtype": last_dtype(self.dtype)}
         return jnp.tanh(doubled(x, channels, sizes[-1], "image").astype(jnp.float32))
 
 
@@ -179,7 +181,7 @@ class ConvDiscriminator(nn.Module):
                 options: Any = {"axis_name": self.axis_name, "dtype": self.dtype}
                 x = normalize(x, self.norm, train=train, name=f"norm_{i}", **options)
             x = nn.leaky_relu(x, LEAK)
-        logit = _Logit(self.n_classes, self.spectral, NORMAL, dtype=self.dtype, name="logit")
+        logit = _Logit(self.n_classes, self.spectral, NORMAL, name="logit")
         return logit(x, label)
 
 
@@ -213,7 +215,7 @@ class ResidualGenerator(nn.Module):
             block = functools.partial(ResidualBlock, resample="up", upsample=self.upsample)
             x = block(self.features, name=f"block_{i}", **shared)(x, train=train)
         x = nn.relu(normalize(x, train=train, name="norm_last", **shared))
-        x = Conv(channels, (3, 3), dtype=self.dtype, name="image")(x)
+        x = Conv(channels, (3, 3), dtype=last_dtype(self.dtype), name="image")(x)
         return jnp.tanh(x.astype(jnp.float32))
 
 
@@ -250,7 +252,7 @@ class ResidualDiscriminator(nn.Module):
                 name=f"block_{i}",
             )(x, train=train)
         x = nn.relu(x).mean((1, 2))
-        return _Logit(self.n_classes, self.spectral, dtype=self.dtype, name="logit")(x, label)
+        return _Logit(self.n_classes, self.spectral, name="logit")(x, label)
 
 
 # What they share
@@ -317,18 +319,20 @@ def require_label(who: str, n_classes: int | None, label: Labels | None) -> None
 
 
 class _Logit(nn.Module):
-    """The logit of features [B, *space, C], plus the projection of their mean over space."""
+    """The logit of features [B, *space, C], plus the projection of their mean over space.
+
+    Both are last products: they read the features as float32, whatever made them.
+    """
 
     n_classes: int | None
     spectral: bool
     kernel_init: Initializer = LECUN
-    _: dataclasses.KW_ONLY
-    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *space c"], label: Labels | None) -> PerExample:
         require_label("discriminator", self.n_classes, label)
-        dense = functools.partial(_dense, spectral=self.spectral, dtype=self.dtype)
+        x = x.astype(last_dtype(x.dtype))
+        dense = functools.partial(_dense, spectral=self.spectral, dtype=x.dtype)
         flat = x.reshape(x.shape[0], -1)
         logit = dense(flat, 1, kernel_init=self.kernel_init, name="dense").astype(jnp.float32)[:, 0]
         if label is not None and self.n_classes is not None:

@@ -10,7 +10,6 @@ and padding; only the channels of one pixel need masks. Reports 3.03 bits/dim on
 import itertools
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
@@ -29,6 +28,7 @@ from gen_jax.nn.causal import (
     group_order,
 )
 from gen_jax.nn.conv import Conv
+from gen_jax.nn.precision import cast_params, last_dtype
 from gen_jax.typing import Array, Params, PRNGKeys
 
 
@@ -89,7 +89,8 @@ class GatedPixelCNN(nn.Module):
             vertical = gate(above)
         mask = causal_mask("B", groups, here=-1)
         hidden = self._conv("head", s, mask=mask)(nn.relu(skip))
-        outputs = self._conv("outputs", n_outputs, mask=mask)(nn.relu(hidden))
+        last = {"mask": mask, "dtype": last_dtype(self.dtype)}
+        outputs = Conv(n_outputs, (1, 1), **last, name="outputs")(nn.relu(hidden))
         return outputs.reshape(*x.shape[:3], groups, -1).astype(jnp.float32)
 
     @nn.nowrap
@@ -105,7 +106,7 @@ class GatedPixelCNN(nn.Module):
 
     @nn.nowrap
     def weights(self, params: Params) -> Tree:
-        p = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
+        p = cast_params(params, self.dtype, last="outputs")
         f, s, layers = self.features, self.skip_features, range(self.layers)
         groups = self.likelihood.units(p["vertical_0"]["kernel"].shape[2])
         order = group_order((f, f), groups)

@@ -60,7 +60,7 @@ def observe(model: Network, key: PRNGKey, data: Array, *, numbers: Numbers | Non
     """What the likelihood scores, drawn per example from stored data [B, *space, C].
 
     What is drawn for example b depends on the key and ``numbers[b]`` (its place, unless given)
-    alone.
+    alone. Raises ``ValueError`` for data of another dtype than the likelihood's.
     """
     numbers = example_numbers(data) if numbers is None else numbers
     return jax.vmap(model.likelihood.observe)(example_keys(key, numbers), data)
@@ -89,7 +89,8 @@ def log_prob(
 
     Gray pixels of a binary model are drawn by ``key``, or cut at level 128 without one. ``cond``:
     int labels [B], float vectors [B, D], an image [B, *space, C'] or a ``Condition``; a model of
-    classes wants labels.
+    classes wants labels. Raises ``ValueError`` for data of another dtype than the likelihood's, and
+    for a condition that does not fit.
     """
     condition = read_condition(model, cond, x.shape)
     value = model.likelihood.quantize(x) if key is None else observe(model, key, x)

@@ -27,6 +27,7 @@ from gen_jax.nn.causal import (
     group_bounds,
 )
 from gen_jax.nn.conv import Conv
+from gen_jax.nn.precision import cast_params, last_dtype
 from gen_jax.typing import Array, Params, PRNGKeys
 
 HEAD = ("head_0", "head_1")
@@ -89,7 +90,8 @@ class PixelCNN(nn.Module):
         for name in HEAD:
             hidden = nn.relu(self._conv(name, self.head_features, groups)(hidden))
         n_outputs = groups * self.likelihood.unit_outputs(x.shape[-1])
-        outputs = self._conv("outputs", n_outputs, groups)(hidden)
+        last = {"mask": causal_mask("B", groups, here=-1), "dtype": last_dtype(self.dtype)}
+        outputs = Conv(n_outputs, (1, 1), **last, name="outputs")(hidden)
         return outputs.reshape(*x.shape[:3], groups, -1).astype(jnp.float32)
 
     @nn.nowrap
@@ -108,7 +110,7 @@ class PixelCNN(nn.Module):
 
     @nn.nowrap
     def weights(self, params: Params) -> Tree:
-        p = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
+        p = cast_params(params, self.dtype, last="outputs")
         first, blocks = p["masked_0"], [p[f"masked_{i}"] for i in range(1, self.layers + 1)]
         groups = self.likelihood.units(first["kernel"].shape[2])
 

@@ -37,6 +37,7 @@ from gen_jax.autoregressive.pixelcnn_pp_steps import (
 from gen_jax.densities import LogisticMixture, Sequential
 from gen_jax.nn.causal import Condition, ConditionEmbedding, PixelProduct, causal_mask, conv_row
 from gen_jax.nn.conv import Conv, conv, conv_transpose
+from gen_jax.nn.precision import last_dtype
 from gen_jax.typing import Array, Params, PRNGKey, PRNGKeys
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -162,9 +163,10 @@ class PixelCNNPlusPlus(nn.Module):
         units, n_outputs = self.likelihood.units(channels), self.likelihood.unit_outputs(channels)
         pixels = 2.0 * x - 1.0
         ul = self._features(pixels, None if cond is None else self.embed(cond), dropout)
-        outputs = self._conv("outputs", features=units * n_outputs)(nn.elu(ul))
+        dtype = last_dtype(self.dtype)
+        outputs = self._conv("outputs", features=units * n_outputs, dtype=dtype)(nn.elu(ul))
         if units > 1:
-            options = {"use_bias": False, "kernel_init": nn.initializers.zeros, "dtype": self.dtype}
+            options = {"use_bias": False, "kernel_init": nn.initializers.zeros, "dtype": dtype}
             mask = causal_mask("A", units, here=-1)
             same = Conv(units * n_outputs, (1, 1), mask=mask, **options, name="same_pixel")
             outputs = outputs + same(pixels)
@@ -221,12 +223,12 @@ class PixelCNNPlusPlus(nn.Module):
 
     @nn.nowrap
     def weights(self, params: Params) -> Tree:
-        names = ("u_first", "ul_first_above", "ul_first_left", "outputs")
-        u_first, above, left, outputs = (Affine.of(params[name], self.dtype) for name in names)
+        names = ("u_first", "ul_first_above", "ul_first_left")
+        u_first, above, left = (Affine.of(params[name], self.dtype) for name in names)
         same = None
         if "same_pixel" in params:
-            kernel = params["same_pixel"]["kernel"][0, 0].astype(self.dtype)
-            none = jnp.zeros(kernel.shape[1:], self.dtype)
+            kernel = params["same_pixel"]["kernel"][0, 0].astype(last_dtype(self.dtype))
+            none = jnp.zeros(kernel.shape[1:], kernel.dtype)
             same = PixelProduct.cut("A", kernel, none, kernel.shape[0])
         return {
             "u_first": u_first,
@@ -236,7 +238,7 @@ class PixelCNNPlusPlus(nn.Module):
                 Level.of(params, level, self._names(level), self.dtype)
                 for level in range(self.stages)
             ],
-            "outputs": outputs,
+            "outputs": Affine.of(params["outputs"], last_dtype(self.dtype)),
             "same_pixel": same,
         }
 
@@ -281,7 +283,8 @@ class PixelCNNPlusPlus(nn.Module):
         contexts = [context, *left["contexts"]]
         levels, ul = pixel_step(weights["levels"], left["levels"], contexts, left["even"], j, ul)
         outputs, same = weights["outputs"], weights["same_pixel"]
-        outputs = nn.elu(ul) @ outputs.kernel[0, 0] + outputs.bias[0]
+        kernel = outputs.kernel[0, 0]
+        outputs = nn.elu(ul).astype(kernel.dtype) @ kernel + outputs.bias[0]
         units = 1 if same is None else len(same.kernels)
         values, known = [], []
         for unit, output in enumerate(jnp.split(outputs, units, axis=-1)):
@@ -290,18 +293,18 @@ class PixelCNNPlusPlus(nn.Module):
             values.append(draw(unit, output.astype(jnp.float32)))
             known.append(self._read(values[-1]))
         pixel = jnp.concatenate([*known, jnp.ones_like(known[0][:, :1])], axis=-1)
-        left = left | {"pixel": pixel, "levels": levels}
+        left = left | {"pixel": pixel.astype(self.dtype), "levels": levels}
         return left, levels, jnp.concatenate(values, axis=-1)
 
     @nn.nowrap
     def end_row(self, weights: Tree, rows: Tree, left: Tree, traces: Tree, values: Array) -> Tree:
         del weights
         pixels, levels = rows
-        new = self._read(values).swapaxes(0, 1)[:, None]  # [B, 1, W, C]
+        new = self._read(values).astype(self.dtype).swapaxes(0, 1)[:, None]  # [B, 1, W, C]
         new = jnp.pad(new, LAST_CHANNEL, constant_values=1.0)
         pixels = jnp.concatenate([pixels, new], axis=1)[:, 1:]
         return pixels, row_of_pixels(levels, traces, left["even"])
 
     @nn.nowrap
     def _read(self, value: Array) -> Array:
-        return (2.0 * self.likelihood.as_input(value) - 1.0).astype(self.dtype)
+        return 2.0 * self.likelihood.as_input(value) - 1.0

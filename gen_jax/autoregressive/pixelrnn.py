@@ -33,6 +33,7 @@ from gen_jax.nn.causal import (
     group_order,
 )
 from gen_jax.nn.conv import Conv
+from gen_jax.nn.precision import cast_params, last_dtype
 from gen_jax.nn.recurrent import DiagonalLSTMLayer, RowLSTMLayer, lstm, neighbours
 from gen_jax.typing import Array, Params, PRNGKeys
 
@@ -86,7 +87,8 @@ class _PixelRNN(nn.Module):
         hidden = nn.relu(jnp.moveaxis(stream, 2, 0))
         for name in HEAD:
             hidden = nn.relu(self._conv(name, self.head_features, groups)(hidden))
-        outputs = self._conv("outputs", n_outputs, groups)(hidden)
+        last = {"mask": causal_mask("B", groups, here=-1), "dtype": last_dtype(self.dtype)}
+        outputs = Conv(n_outputs, (1, 1), **last, name="outputs")(hidden)
         return outputs.reshape(*x.shape[:3], groups, -1).astype(jnp.float32)
 
     @nn.nowrap
@@ -100,7 +102,7 @@ class _PixelRNN(nn.Module):
 
     @nn.nowrap
     def weights(self, params: Params) -> Tree:
-        p = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
+        p = cast_params(params, self.dtype, last="outputs")
         kernel, reach = p["first"]["kernel"], self.first_kernel // 2
         groups = self.likelihood.units(kernel.shape[2])
 

@@ -25,7 +25,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Bool, Float, Int
 
 from gen_jax.autoregressive.network import Network, read_condition
-from gen_jax.densities.sequential import Given
+from gen_jax.densities.sequential import Given, Sequential
 from gen_jax.meshes import automatic, batch_spec, vary_like
 from gen_jax.nn.causal import Condition
 from gen_jax.state import sample_numbers
@@ -150,9 +150,9 @@ class Task:
     def start(self) -> Array:
         """Values [B, pixels, units, n_values] before anything is drawn: zero, or what is given."""
         shape = (self.shape[0], self.pixels, self.units, self.shape[-1] // self.units)
-        zero = jnp.zeros(self.shape[-1:], jnp.uint8)
-        like = self.model.likelihood.quantize(zero)
-        blank = jnp.zeros(shape, like.dtype)
+        likelihood = self.model.likelihood
+        stored = jnp.zeros(self.shape[-1:], _stored_dtype(likelihood))
+        blank = jnp.zeros(shape, likelihood.quantize(stored).dtype)
         return vary_like(blank if self.given is None else self.given.over(blank), self)
 
     def noise(self) -> Float[Array, "batch pixels units n_noise"]:
@@ -235,7 +235,7 @@ def _given(model: Network, evidence: Evidence, shape: tuple[int, ...]) -> Given:
             f"the mask of evidence must be bool of shape {shape} (or 1 in the place of the batch "
             f"or the channels), got {mask.dtype} {mask.shape}"
         )
-    stored = model.likelihood.to_data(jnp.zeros((1,), jnp.int32)).dtype
+    stored = _stored_dtype(model.likelihood)
     if data.dtype != stored:
         if isinstance(data, Tracer) or not jnp.issubdtype(data.dtype, jnp.integer):
             raise ValueError(f"evidence must be {stored}, got {data.dtype}")
@@ -249,6 +249,10 @@ def _given(model: Network, evidence: Evidence, shape: tuple[int, ...]) -> Given:
     by_unit = (shape[0], int(np.prod(shape[1:-1])), units, shape[-1] // units)
     value = jnp.broadcast_to(model.likelihood.quantize(jnp.asarray(data)), shape)
     return Given(value.reshape(by_unit), jnp.broadcast_to(mask, shape).reshape(by_unit))
+
+
+def _stored_dtype(likelihood: Sequential) -> jnp.dtype:
+    return likelihood.to_data(jnp.zeros((1,), jnp.int32)).dtype
 
 
 # The samplers

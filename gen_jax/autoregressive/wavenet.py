@@ -8,7 +8,6 @@ past inputs in a queue: a sample then costs a product or two a layer (Le Paine e
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
@@ -18,6 +17,7 @@ from gen_jax.autoregressive.network import Draw, Tree
 from gen_jax.densities import Categorical, MuLaw, Sequential
 from gen_jax.nn.causal import Condition, ConditionEmbedding, gate
 from gen_jax.nn.conv import Conv
+from gen_jax.nn.precision import cast_params, last_dtype
 from gen_jax.typing import Array, Params, PRNGKeys
 
 
@@ -80,7 +80,9 @@ class WaveNet(nn.Module):
             skip = skip + out[..., :s]
             h = h + out[..., s:] if self._passed(i) else h
         hidden = self._conv("head", s)(nn.relu(skip))
-        outputs = self._conv("outputs", self.likelihood.unit_outputs(channels))(nn.relu(hidden))
+        n_outputs = self.likelihood.unit_outputs(channels)
+        outputs = Conv(n_outputs, (1,), dtype=last_dtype(self.dtype), name="outputs")
+        outputs = outputs(nn.relu(hidden))
         return outputs[:, :, None].astype(jnp.float32)
 
     @nn.nowrap
@@ -100,7 +102,7 @@ class WaveNet(nn.Module):
 
     @nn.nowrap
     def weights(self, params: Params) -> Tree:
-        p = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
+        p = cast_params(params, self.dtype, last="outputs")
         layers = range(len(self.dilations))
         kernels = [p[f"dilated_{i}"]["kernel"] for i in layers]
         told = [p[f"condition_{i}"]["kernel"] for i in layers if f"condition_{i}" in p]
@@ -172,4 +174,4 @@ class WaveNet(nn.Module):
 def _product(x: Float[Array, "batch c_in"], layer: Tree) -> Float[Array, "batch c_out"]:
     """What a convolution makes of the inputs under its taps."""
     kernel = layer["kernel"]
-    return x @ kernel.reshape(-1, kernel.shape[-1]) + layer["bias"][None]
+    return x.astype(kernel.dtype) @ kernel.reshape(-1, kernel.shape[-1]) + layer["bias"][None]

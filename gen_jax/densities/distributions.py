@@ -2,8 +2,8 @@
 
 A *likelihood* is a frozen dataclass, so that a model can hold it as a field. ``n_outputs`` raw
 network outputs for each dimension (pixel and channel) parametrize it, on a last axis of the
-array. ``observe`` turns stored ``uint8`` levels into what the density is over, ``log_prob`` is
-elementwise in nats, and the caller sums.
+array. ``observe`` turns stored ``uint8`` levels into what the density is over (another dtype is a
+``ValueError``), ``log_prob`` is elementwise in nats, and the caller sums.
 
 Those over discrete values are ``sequential`` too: autoregressive models draw from them.
 """
@@ -182,7 +182,7 @@ class Gaussian:
         return value
 
     def expected_input(self, image: UInt8[Array, "*dims"]) -> Values:
-        return (image.astype(jnp.float32) + 0.5) / 256.0
+        return images.dequantized_mean(image)
 
     def outputs_of_mean(self, mean: Values) -> Outputs:
         return jnp.stack([_logit(mean), jnp.zeros_like(mean)], axis=-1)

@@ -1,6 +1,7 @@
 """How stored numbers become the levels 0, 1, ..., L - 1 that discrete densities are over, and back.
 
-Going to stored numbers and back gives the same level, whatever their number.
+Going to stored numbers and back gives the same level, whatever their number. ``quantize`` raises
+``ValueError`` for numbers of another dtype than the stored one, which would be misread.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ from typing import Protocol
 import jax.numpy as jnp
 from jaxtyping import Int, Int16, UInt8
 
+from gen_jax.images import require_uint8
 from gen_jax.typing import Array
 
 Levels = Int[Array, "*dims"]
@@ -35,6 +37,11 @@ def _check(levels: int, most: int) -> None:
         raise ValueError(f"levels must lie in 2..{most}, got {levels}")
 
 
+def _require_int16(data: Array) -> None:
+    if data.dtype != jnp.int16:
+        raise ValueError(f"sound must be int16, got {data.dtype}")
+
+
 def _stretched(value: Levels, levels: int, size: int) -> Levels:
     """Levels spread over 0 .. size - 1 from end to end, each within its own bin."""
     first, last = -(-value * size // levels), -(-(value + 1) * size // levels) - 1
@@ -49,6 +56,7 @@ class Pixels:
         _check(levels, 256)
 
     def quantize(self, data: UInt8[Array, "*dims"], levels: int) -> Levels:
+        require_uint8(data)
         return data.astype(jnp.int32) * levels // 256
 
     def to_data(self, value: Levels, levels: int) -> UInt8[Array, "*dims"]:
@@ -63,6 +71,7 @@ class Linear:
         _check(levels, 2**14)  # products with 2^16 stay in int32
 
     def quantize(self, data: Int16[Array, "*dims"], levels: int) -> Levels:
+        _require_int16(data)
         return (data.astype(jnp.int32) + 2**15) * levels // 2**16
 
     def to_data(self, value: Levels, levels: int) -> Int16[Array, "*dims"]:
@@ -81,6 +90,7 @@ class MuLaw:
         _check(levels, 256)  # more would have bins narrower than a stored step
 
     def quantize(self, data: Int16[Array, "*dims"], levels: int) -> Levels:
+        _require_int16(data)
         x = data.astype(jnp.float32) / 2**15
         y = jnp.sign(x) * jnp.log1p((levels - 1) * jnp.abs(x)) / jnp.log(float(levels))
         return jnp.clip(jnp.floor((y + 1.0) * (0.5 * levels)), 0, levels - 1).astype(jnp.int32)

@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, UInt8
 
 from gen_jax.evaluation import weights
-from gen_jax.images import to_float
+from gen_jax.images import require_uint8_or_float
 from gen_jax.nn.conv import Conv
 from gen_jax.typing import Array, Params
 
@@ -66,10 +66,12 @@ class DigitClassifier:
         """Features, none negative, and the logits of the digits 0..9, in one pass.
 
         Images are levels 0..255: uint8, or the floats that ``resize`` makes. Raises ``ValueError``
-        for another size or number of channels.
+        for another dtype, size or number of channels.
         """
         check_digits(image.shape)
-        return DigitNetwork().apply({"params": self.params}, to_float(image))  # pyright: ignore
+        require_uint8_or_float(image)
+        x = image.astype(jnp.float32) / 255.0
+        return DigitNetwork().apply({"params": self.params}, x)  # pyright: ignore
 
     def features(self, image: Digits) -> Float[Array, "batch 128"]:
         """The features of a call alone."""

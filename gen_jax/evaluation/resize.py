@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from gen_jax.images import require_uint8_or_float
 from gen_jax.typing import Array
 
 Resizer = Literal["bicubic", "tf1-bilinear"]
@@ -33,8 +34,9 @@ def resize(
     ``"bicubic"`` is that of clean-fid: Pillow's antialiased filter on float channels, clipped.
     ``"tf1-bilinear"`` is what FID was first computed with, TensorFlow 1's: not antialiased, and
     half a pixel off. Images of the wanted size stay as they are. Raises ``ValueError`` for other
-    methods, a size below 1, and what is no batch of images.
+    methods, a size below 1, another dtype, and what is no batch of images.
     """
+    require_uint8_or_float(image)
     if method not in WEIGHTS:
         raise ValueError(f"the resizers are {', '.join(WEIGHTS)}, got {method!r}")
     if size < 1:

@@ -80,7 +80,10 @@ def init(
 
 
 def l2_loss(model: Autoencoder, params: Params, image: Images) -> PerExample:
-    """The squared error of each reconstruction, summed over an image in [0, 1]."""
+    """The squared error of each reconstruction, summed over an image in [0, 1].
+
+    Raises ``ValueError`` for images that are not uint8.
+    """
     x = to_float(image)
     y: Any = model.apply({"params": params}, x)
     return ((y - x) ** 2).reshape(x.shape[0], -1).sum(-1)

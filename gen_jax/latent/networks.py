@@ -2,8 +2,9 @@
 
 An encoder turns float images ``[B, H, W, C]`` into features ``[B, F]``; a decoder is called as
 ``decoder(z, shape=(H, W, C_out))``. Parameters are float32, ``dtype`` is what the network
-computes in, and what comes out is float32 again, so that heads and losses never see less. A
-decoder's ``bias`` has an element for each output of the image: a start from the mean image.
+computes in, all but a decoder's last product (``nn.precision``), and what comes out is float32
+again, so that heads and losses never see less. A decoder's ``bias`` has an element for each output
+of the image: a start from the mean image.
 """
 
 import math
@@ -15,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.precision import last_dtype
 from gen_jax.typing import Array, ImageShape
 
 Activation = Callable[[Array], Array]
@@ -50,7 +52,7 @@ class DenseDecoder(nn.Module):
     ) -> Float[Array, "batch height width outputs"]:
         for width in self.hidden:
             z = self.activation(nn.Dense(width, dtype=self.dtype)(z))
-        x = nn.Dense(math.prod(shape), use_bias=False, dtype=self.dtype)(z)
+        x = nn.Dense(math.prod(shape), use_bias=False, dtype=last_dtype(self.dtype))(z)
         bias = self.param("bias", nn.initializers.zeros, shape)
         # Added while flat, so that on CPUs the sum over pixels can join the product in one loop.
         x = x.astype(jnp.float32) + bias.reshape(1, -1)
@@ -98,7 +100,8 @@ class ConvDecoder(nn.Module):
         for features, (rows, columns) in zip(self.features[1:], sizes[:-1], strict=True):
             x = ConvTranspose(features, (4, 4), strides=2, dtype=self.dtype)(x)
             x = self.activation(x[:, :rows, :columns])
-        x = ConvTranspose(outputs, (4, 4), strides=2, use_bias=False, dtype=self.dtype)(x)
+        last = {"use_bias": False, "dtype": last_dtype(self.dtype)}
+        x = ConvTranspose(outputs, (4, 4), strides=2, **last)(x)
         bias = self.param("bias", nn.initializers.zeros, shape)
         x = x[:, :height, :width].astype(jnp.float32)
         # Added while flat: on CPUs the bias gradient's sum over the batch is several times faster.

@@ -115,7 +115,7 @@ def observe(model: VAE, key: PRNGKey, image: Images, *, numbers: Numbers | None 
     """What the likelihood scores, drawn per example: binary pixels, noisy floats, or levels.
 
     What is drawn for example b depends on the key and ``numbers[b]`` (its place, unless given)
-    alone, here and in what follows.
+    alone, here and in what follows. Raises ``ValueError`` for images that are not uint8.
     """
     return jax.vmap(model.likelihood.observe)(example_keys(key, _numbers(image, numbers)), image)
 

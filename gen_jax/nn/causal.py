@@ -19,7 +19,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
-from gen_jax.images import to_float
+from gen_jax.images import require_uint8_or_float, to_float
 from gen_jax.typing import Array
 
 Kind = Literal["A", "B"]
@@ -92,7 +92,10 @@ def causal_mask(kind: Kind, groups: int, blocks: Sequence[int] | None = None, *,
 
 @flax.struct.dataclass
 class PixelProduct:
-    """A masked 1×1 convolution at one pixel, group by group: all that is computed is needed."""
+    """A masked 1×1 convolution at one pixel, group by group: all that is computed is needed.
+
+    It computes in its parameters' dtype.
+    """
 
     kernels: tuple[Float[Array, "known group_out"], ...]
     biases: tuple[Float[Array, " group_out"], ...]
@@ -121,7 +124,7 @@ class PixelProduct:
         if not self.kernels[g].size:
             return bias
         x = known[0] if len(known) == 1 else jnp.concatenate(known, axis=-1)
-        return x @ self.kernels[g] + bias
+        return x.astype(bias.dtype) @ self.kernels[g] + bias
 
 
 # Kernels, shifts and gates
@@ -216,6 +219,7 @@ class ConditionEmbedding(nn.Module):
         parts = [p.reshape(p.shape[0], *(1,) * (self.ndim - 2), -1) for p in parts]
         if cond.spatial is not None:
             image = cond.spatial
+            require_uint8_or_float(image)
             image = to_float(image) if image.dtype == jnp.uint8 else image
             parts.append(nn.Dense(self.features, dtype=self.dtype, name="spatial")(image))
         if not parts:

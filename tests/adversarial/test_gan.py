@@ -1,7 +1,9 @@
 import dataclasses
 import functools
+import math
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +43,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def step():
-    return jax.jit(gan.train_step, static_argnames=("loss", "d_steps", "fresh_images", "penalty"))
+    return jax.jit(gan.train_step, static_argnames=("loss", "d_steps", "reuse_images", "penalty"))
 
 
 def test_one_networks_loss_has_exactly_no_gradient_in_the_other(batch):
@@ -126,35 +128,163 @@ def test_each_player_gets_better_at_what_it_minimizes(batch):
     assert float(g_loss[-1]) < float(g_loss[0])
 
 
-def test_several_updates_of_the_discriminator_by_hand(batch, step):
-    """d_steps = 2 with images dealt out: the first update alone is that of a step before it."""
+@pytest.mark.parametrize("reuse", [False, True], ids=["fresh", "reused"])
+def test_several_updates_of_the_discriminator_by_hand(batch, step, reuse):
+    """A plain loop: each update on images of its own, or on all of them, and as many latents."""
+    d_steps = 4
+    m = 8 if reuse else 2
     state = make(norm="none", rate=1e-2)
-    after, _ = step(state, batch, d_steps=2, fresh_images=True)
-    assert int(after.discriminator.opt_state[0].count) == 2
+    after, metrics = step(state, batch, d_steps=d_steps, reuse_images=reuse)
+    assert int(after.discriminator.opt_state[0].count) == d_steps
     assert int(after.generator.opt_state[0].count) == 1
 
     @jax.jit
     def by_hand(state):
         real = gan.as_made(batch["image"])
         keys = gan.named_keys(state.key, state.step, "noise", "penalty")
-        discriminator = state.discriminator
-        for i in range(2):
-            noise = jax.random.fold_in(keys["noise"], i)
-            z = gan.latents(state, example_keys(noise, 4))
-            fake, _ = gan.play(state.generator, state.generator.params, z, None)
-            (_, (model_state, _)), grads = jax.value_and_grad(gan.discriminator_loss, has_aux=True)(
+        discriminator, generator, values = state.discriminator, state.generator, {}
+        for i in range(d_steps):
+            z = gan.latents(state, example_keys(jax.random.fold_in(keys["noise"], i), m))
+            fake, _ = gan.play(generator, generator.params, z, None)
+            (_, (model_state, values)), grads = jax.value_and_grad(
+                gan.discriminator_loss, has_aux=True
+            )(
                 discriminator.params,
                 discriminator,
-                real[i::2],
+                real if reuse else real[i::d_steps],
                 fake,
                 None,
-                jax.random.split(jax.random.key(0), 4),
+                jax.random.split(jax.random.key(0), m),
                 loss=losses.non_saturating,
             )
             discriminator = discriminator.apply_gradients(grads, model_state=model_state)
-        return discriminator.params
 
-    chex.assert_trees_all_close(by_hand(state), after.discriminator.params, atol=1e-5)
+        def generator_loss(params):
+            fake, _ = gan.play(generator, params, z, None)  # the last noise
+            return gan.generator_loss(fake, discriminator, None, loss=losses.non_saturating)
+
+        loss, grads = jax.value_and_grad(generator_loss)(generator.params)
+        params = optax.apply_updates(
+            generator.params,
+            generator.tx.update(grads, generator.opt_state, generator.params)[0],
+        )
+        return discriminator.params, params, values | {"generator/loss": loss}
+
+    d_params, g_params, values = by_hand(state)
+    chex.assert_trees_all_close(d_params, after.discriminator.params, atol=1e-5)
+    chex.assert_trees_all_close(g_params, after.generator.params, atol=1e-5)
+    for name, value in values.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+class Scaled(nn.Module):
+    """A generator of images that are zero before its first update."""
+
+    image_shape: tuple[int, int, int]
+    n_classes: int
+    latent_dim: int = 1
+
+    @nn.compact
+    def __call__(self, z, label, *, train):
+        scale = self.param("scale", nn.initializers.zeros, (1, *self.image_shape))
+        return z[:, :, None, None] * scale
+
+
+class Counter(nn.Module):
+    """A critic whose gradient is the sum of the images it saw, for each label apart."""
+
+    n_classes: int
+
+    @nn.compact
+    def __call__(self, x, label, *, train):
+        x = x.reshape(len(x), -1)
+        seen = self.param("seen", nn.initializers.zeros, (self.n_classes, x.shape[-1]))
+        return (seen[label] * x).sum(-1)
+
+
+def images_seen(step, size, **options):
+    """How often one step of Wasserstein's loss shows D each image, by (label, image) [3, size]."""
+    images = jnp.eye(size).reshape(size, 1, size, 1)  # each has a pixel of its own
+    tx = optax.sgd(1.0)
+    pair = Scaled((1, size, 1), 3), Counter(3)
+    state = gan.init(*pair, tx, tx, jax.random.key(0), images[:1])
+    batch = {"image": images, "label": jnp.arange(size) // 2 % 3}
+    after = step(state, batch, loss=losses.wasserstein, **options)
+    return np.asarray(after.discriminator.params["seen"]), np.asarray(batch["label"])
+
+
+@pytest.mark.parametrize("reuse", [False, True], ids=["fresh", "reused"])
+def test_the_updates_of_a_step_share_its_images_out_and_keep_their_labels(reuse):
+    size, d_steps = 10, 5
+
+    @functools.partial(jax.jit, static_argnames=("loss", "d_steps", "reuse_images"))
+    def step(state, batch, **options):
+        return gan.train_step(state, batch, **options)[0]
+
+    seen, label = images_seen(step, size, d_steps=d_steps, reuse_images=reuse)
+    times, of = (d_steps, size) if reuse else (1, size // d_steps)
+    expected = np.zeros((3, size))
+    expected[label, np.arange(size)] = times / of  # gradients are means over an update's images
+    np.testing.assert_allclose(seen, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["jit", "pmap"])
+def test_each_devices_part_of_a_batch_serves_every_update(how):
+    def step(state, batch, **options):
+        compiled = training.compile_step(
+            functools.partial(gan.train_step, **options),
+            training.make_mesh(jax.devices()[:2]),
+            steps_per_dispatch=1,
+            how=how,
+        )
+        examples = {name: np.asarray(value) for name, value in batch.items()}
+        placed = compiled(compiled.place(state), compiled.gather(Always(examples), 0, 1), 1)[0]
+        return compiled.snapshot(placed)[0]
+
+    seen, label = images_seen(step, 8, d_steps=2)
+    expected = np.zeros((3, 8))
+    expected[label, np.arange(8)] = 1 / 4
+    np.testing.assert_allclose(seen, expected, atol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Always:
+    """Batches that are all the same."""
+
+    examples: dict
+
+    @property
+    def batch_size(self):
+        return len(self.examples["image"])
+
+    def batch_at(self, step, rows=None):
+        del step
+        rows = slice(None) if rows is None else rows
+        return {name: value[rows] for name, value in self.examples.items()}
+
+
+@pytest.mark.parametrize("reuse", [False, True], ids=["fresh", "reused"])
+def test_floats_are_made_of_one_updates_images_at_a_time(batch, reuse):
+    d_steps = 4
+    state = jax.eval_shape(make)
+    step = functools.partial(gan.train_step, d_steps=d_steps, reuse_images=reuse)
+    most = max(
+        math.prod(aval.shape[:-3])
+        for aval in values_of(jax.make_jaxpr(step)(state, batch).jaxpr)
+        if aval.shape[-3:] == SHAPE and jnp.issubdtype(aval.dtype, jnp.floating)
+    )
+    assert most == (8 if reuse else 8 // d_steps)
+
+
+def values_of(jaxpr):
+    """The shape and dtype of every value in a program."""
+    for equation in jaxpr.eqns:
+        yield from (variable.aval for variable in equation.outvars)
+        for value in equation.params.values():
+            for part in value if isinstance(value, tuple) else (value,):
+                inner = getattr(part, "jaxpr", part)
+                if hasattr(inner, "eqns"):
+                    yield from values_of(inner)
 
 
 def test_the_generators_update_by_hand(batch, step):
@@ -226,13 +356,23 @@ def test_a_conditional_game_uses_the_batchs_labels(batch):
     ("options", "words"),
     [
         ({"d_steps": 0}, "d_steps must be 1 or more, got 0"),
-        ({"d_steps": 3, "fresh_images": True}, "a batch of 8 cannot be dealt out among 3 updates"),
+        ({"d_steps": 3}, "a batch of 8 cannot be dealt out among 3 updates"),
     ],
 )
 def test_impossible_numbers_of_updates_are_refused(batch, options, words):
     state = jax.eval_shape(make)
     with pytest.raises(ValueError, match=words):
         jax.eval_shape(functools.partial(gan.train_step, **options), state, batch)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.int16, jnp.bool_], ids=str)
+@pytest.mark.parametrize("d_steps", [1, 2])
+def test_images_of_another_dtype_are_refused(batch, dtype, d_steps):
+    state, batch = jax.eval_shape(make), {"image": batch["image"].astype(dtype)}
+    words = rf"images must be uint8 \(levels 0..255\) or floats, got {jnp.dtype(dtype)}"
+    for function in (functools.partial(gan.train_step, d_steps=d_steps), gan.eval_step):
+        with pytest.raises(ValueError, match=words):
+            jax.eval_shape(function, state, batch)
 
 
 def test_init_refuses_what_does_not_fit():

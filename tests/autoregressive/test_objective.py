@@ -156,3 +156,23 @@ def test_half_precision_is_for_computing_only():
     np.testing.assert_allclose(
         jax.jit(autoregressive.eval_step)(start(narrow), batch)["nll"], exact, rtol=0.05
     )
+
+
+@pytest.mark.parametrize("output", zoo.OUTPUTS)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int32], ids=["floats", "int32"])
+def test_data_of_another_dtype_is_refused(output, dtype):
+    model = zoo.gated(zoo.OUTPUTS[output].likelihood)
+    image = photos().astype(dtype)
+    for read in (
+        lambda: autoregressive.log_prob(model, {}, image),
+        lambda: autoregressive.log_prob(model, {}, image, key=jax.random.key(0)),
+    ):
+        with pytest.raises(ValueError, match=rf"images must be uint8 .* got {image.dtype}"):
+            read()
+
+
+def test_a_spatial_condition_is_uint8_or_floats():
+    model = zoo.gated(Bernoulli())
+    spatial = jnp.zeros((6, *SHAPE), jnp.int32)
+    with pytest.raises(ValueError, match=r"uint8 \(levels 0\.\.255\) or floats, got int32"):
+        autoregressive.init(model, optax.sgd(0.1), jax.random.key(0), photos(), cond=spatial)

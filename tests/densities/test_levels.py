@@ -57,3 +57,15 @@ def test_mu_law_is_that_of_the_paper_and_fine_where_it_is_quiet():
 def test_levels_that_cannot_be_are_refused(encoding, levels, most):
     with pytest.raises(ValueError, match=rf"levels must lie in 2..{most}, got {levels}"):
         encoding.check(levels)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8, np.int16], ids=str)
+@pytest.mark.parametrize("encoding", STORED, ids=repr)
+def test_only_numbers_of_the_stored_dtype_have_levels(encoding, dtype):
+    data = jnp.zeros(3, dtype)
+    if data.dtype == STORED[encoding].dtype:
+        assert encoding.quantize(data, 4).dtype == jnp.int32
+        return
+    wanted = STORED[encoding].dtype
+    with pytest.raises(ValueError, match=rf"must be {wanted}.*, got {data.dtype}$"):
+        encoding.quantize(data, 4)

@@ -110,6 +110,14 @@ def test_other_images_are_refused(classifier, shape, message):
             function(jnp.zeros(shape, jnp.uint8))
 
 
+def test_levels_are_uint8_or_floats(classifier):
+    image = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1))
+    stored, floats = (classifier.logits(jnp.asarray(image, d)) for d in (jnp.uint8, jnp.float32))
+    np.testing.assert_array_equal(stored, floats)
+    with pytest.raises(ValueError, match=r"uint8 \(levels 0\.\.255\) or floats, got int32"):
+        classifier.logits(jnp.asarray(image, jnp.int32))
+
+
 def test_the_shipped_file_is_small_and_what_digits_md_describes(classifier):
     assert digits.SHIPPED.stat().st_size <= 2**20
     assert classifier.digest in digits.SHIPPED.with_suffix(".md").read_text()

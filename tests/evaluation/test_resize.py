@@ -80,3 +80,8 @@ def test_tf1_bilinear_reads_from_the_upper_left_corner():
 def test_mistakes_are_one_line(shape, size, method, message):
     with pytest.raises(ValueError, match=message):
         resize(jnp.zeros(shape, jnp.uint8), size, method=method)
+
+
+def test_levels_to_resize_are_uint8_or_floats():
+    with pytest.raises(ValueError, match=r"uint8 \(levels 0\.\.255\) or floats, got int32"):
+        resize(jnp.zeros((1, 4, 4, 1), jnp.int32), 4)

@@ -138,6 +138,29 @@ def test_every_loss_has_networks_that_suit_it(loss):
         assert moved == [True] * updates + [False]
 
 
+def test_a_step_reads_new_images_for_each_update_of_the_discriminator():
+    config = GANConfig(loss="wasserstein", batch_size=16, epochs=2.0, decay_epochs=1.0)
+    assert config.examples_per_step == 5 * 16
+    assert config.total_steps(800) == 20
+    assert float(config.rate(800)(10)) == 0.0  # the end of an epoch
+    assert config.recipe.train_step.keywords["reuse_images"] is False
+    reused = dataclasses.replace(config, reuse_images=True)
+    assert reused.examples_per_step == 16
+    assert reused.recipe.train_step.keywords["reuse_images"] is True
+    assert dataclasses.replace(config, d_steps=2).examples_per_step == 2 * 16
+    assert GANConfig(batch_size=16, epochs=1.0).examples_per_step == 16
+    with pytest.raises(UsageError, match="--reuse-images wants several updates of D: --d-steps 2"):
+        GANConfig(reuse_images=True, epochs=1.0)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("more", [[], ["--reuse-images"]], ids=["fresh", "reused"])
+def test_wasserstein_runs_on_fresh_images_and_on_the_same(tmp_path, more):
+    arguments = ["smoke", "--loss", "wasserstein", "--steps", "2", "--run-dir", str(tmp_path / "r")]
+    folder = run(gan.EXPERIMENT, [*arguments, "--quiet", *more])
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 2
+
+
 def test_a_penaltys_weight_is_the_command_lines():
     """Also where the penalty is the loss's own."""
     config = GANConfig(loss="wasserstein", penalty_weight=1.5, epochs=1.0)

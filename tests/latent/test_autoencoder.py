@@ -95,3 +95,12 @@ def test_init_starts_the_decoder_at_the_mean_image(image):
     zero = jnp.zeros((1, 4))  # tanh and zero biases keep a zero code at zero
     shown = autoencoder.decode(state.model, state.params, zero)
     np.testing.assert_allclose(shown[0], mean_image, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int32], ids=["floats", "int32"])
+def test_images_of_another_dtype_are_refused(image, start, dtype):
+    state = start(MODELS["dense"], ADAM)
+    image = image.astype(dtype)
+    for function in (autoencoder.l2_loss, autoencoder.encode):
+        with pytest.raises(ValueError, match=rf"images must be uint8 .* got {image.dtype}"):
+            function(state.model, state.params, image)

@@ -246,3 +246,13 @@ def test_bfloat16_is_for_computing_only(start):
 def test_parameters_are_named_for_their_part(start):
     flat = traverse_util.flatten_dict(start(make(), optax.sgd(0.1)).params, sep="/")
     assert {name.split("/")[0] for name in flat} == {"encoder", "posterior", "decoder"}
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int32], ids=["floats", "int32"])
+def test_images_of_another_dtype_are_refused(likelihood, dtype):
+    image = photos().astype(dtype)
+    with pytest.raises(ValueError, match=rf"images must be uint8 .* got {image.dtype}"):
+        latent.observe(make(likelihood), jax.random.key(0), image)
+    with pytest.raises(ValueError, match=rf"images must be uint8 .* got {image.dtype}"):
+        likelihood.expected_input(image)

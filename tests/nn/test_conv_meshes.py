@@ -9,7 +9,7 @@ import pytest
 from jax import P, lax
 from jax.sharding import AxisType, NamedSharding
 
-from gen_jax.nn.conv import Conv, conv, conv_transpose
+from gen_jax.nn.conv import conv
 from gen_jax.nn.conv import cpu as conv_cpu
 
 # sides, kernel, strides, dilation
@@ -54,9 +54,7 @@ def operands(sides, size, batch=8):
 
 
 def same(ours, theirs):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-9), ours, theirs
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-9), ours, theirs)
 
 
 def derivatives(function, x, kernel):
