@@ -167,7 +167,7 @@ def test_splits_of_different_sizes_are_refused_before_the_first_step(tmp_path):
         train_images=np.zeros((20, 8, 8), np.uint8),
         test_images=np.zeros((20, 9, 8), np.uint8),
     )
-    with pytest.raises(data.DataError, match=r"8×8.*9×8|9×8.*8×8"):
+    with pytest.raises(data.DataError, match="images differ in size"):
         start(vae, tmp_path / "run", *VAE, "--dataset", f"npz:{path}")
     assert not (tmp_path / "run").exists()
 
