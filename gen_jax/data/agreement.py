@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gen_jax.data.dataset import AnyDataset
+from gen_jax.data.dataset import AnyDataset, called
 from gen_jax.data.errors import DataError
 
 _KINDS = {"image": "images", "audio": "sounds"}
@@ -27,9 +27,9 @@ def _check_shapes(train: AnyDataset, part: AnyDataset) -> None:
     ours, theirs = train.example_spec, part.example_spec
     if ours.kind != theirs.kind:
         raise DataError(
-            f"{_called(train)} holds {_KINDS[ours.kind]}, {_called(part)} {_KINDS[theirs.kind]}"
+            f"{called(train)} holds {_KINDS[ours.kind]}, {called(part)} {_KINDS[theirs.kind]}"
         )
-    both = f"{_called(part)} is {list(theirs.shape)}, of {_called(train)} {list(ours.shape)}"
+    both = f"{called(part)} is {list(theirs.shape)}, of {called(train)} {list(ours.shape)}"
     if ours.kind == "audio" and ours.shape != theirs.shape:
         raise DataError(f"sounds differ in length: one of {both}; give both the same length")
     if ours.shape[:2] != theirs.shape[:2]:
@@ -48,12 +48,12 @@ def _check_classes(train: AnyDataset, part: AnyDataset) -> None:
     if (ours is None) != (theirs is None):
         without, beside = (train, part) if ours is None else (part, train)
         raise DataError(
-            f"{_called(without)} has no labels, {_called(beside)} has; a model of classes wants "
+            f"{called(without)} has no labels, {called(beside)} has; a model of classes wants "
             "them in both"
         )
     if ours != theirs:
         raise DataError(
-            f"{_called(part)} has other classes than {_called(train)}, or another order of them; "
+            f"{called(part)} has other classes than {called(train)}, or another order of them; "
             "with_classes matches them by name"
         )
     if ours is None or train.labels is None or part.labels is None:
@@ -61,9 +61,5 @@ def _check_classes(train: AnyDataset, part: AnyDataset) -> None:
     unseen = np.setdiff1d(part.labels, train.labels)
     if len(unseen):
         raise DataError(
-            f"{_called(part)} has examples of the class {ours[unseen[0]]!r}, {_called(train)} none"
+            f"{called(part)} has examples of the class {ours[unseen[0]]!r}, {called(train)} none"
         )
-
-
-def _called(part: AnyDataset) -> str:
-    return f"the {part.split} split of {part.name}"

@@ -32,16 +32,25 @@ class ExampleSpec:
 
     def __post_init__(self):
         if self.kind not in get_args(ExampleKind):
-            raise DataError(f"an example is an image or audio, got {self.kind!r}")
+            raise DataError(f"the kind of an example is image or audio, got {self.kind!r}")
         if len(self.shape) != len(AXES[self.kind]) or min(self.shape) < 1:
             axes = ", ".join(AXES[self.kind])
-            raise DataError(f"the shape of {self.kind} is [{axes}], got {list(self.shape)}")
+            raise DataError(f"{self.kind} examples are [{axes}], got {list(self.shape)}")
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """The spec that ``dataclasses.asdict`` turned into ``fields``, with or without JSON."""
-        names = fields["class_names"]
-        return cls(fields["kind"], tuple(fields["shape"]), None if names is None else tuple(names))
+        """The spec that ``dataclasses.asdict`` turned into ``fields``, with or without JSON.
+
+        Raises ``DataError`` for fields that are none of a spec.
+        """
+        try:
+            names = fields["class_names"]
+            names = None if names is None else tuple(names)
+            return cls(fields["kind"], tuple(fields["shape"]), names)
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"an example has a kind, a shape and class_names (or null), got {fields}"
+            ) from error
 
     @property
     def n_classes(self) -> int | None:
@@ -57,8 +66,8 @@ class ExampleSpec:
         return examples
 
 
-class AnyDataset(Protocol):
-    """One split of a data set, of images or of sound, in a fixed order."""
+class Labelled(Protocol):
+    """What is known of the classes of a split."""
 
     @property
     def name(self) -> str:
@@ -78,6 +87,10 @@ class AnyDataset(Protocol):
         """All labels, int32, in order; None where there are none, and where a streamed set would
         have to read all of its records for them."""
         ...
+
+
+class AnyDataset(Labelled, Protocol):
+    """One split of a data set, of images or of sound, in a fixed order."""
 
     @property
     def example_spec(self) -> ExampleSpec: ...
@@ -110,7 +123,8 @@ class AnyDataset(Protocol):
     def with_classes(self, class_names: Sequence[str]) -> Self:
         """Returns the same examples with labels that number ``class_names``, matched by name.
 
-        Raises ``DataError`` where there are no labels, or for a class that is not among the names.
+        Raises ``DataError`` where there are no labels, and for a class that has examples here (or
+        may have, where ``labels`` are unknown) and is not among the names.
         """
         ...
 
@@ -179,11 +193,12 @@ class ArrayDataset:
     @property
     def digest(self) -> str:
         rows = np.arange(len(self)) if self._rows is None else np.asarray(self._rows, np.int64)
-        return digest(self._content, rows, self.class_names)
+        content = self._origin or digest(self._images_digest, self.labels)
+        return digest(content, rows, self.class_names)
 
     @functools.cached_property
-    def _content(self) -> str:
-        return self._origin or digest(self._images, self._labels)
+    def _images_digest(self) -> str:
+        return digest(self._images)
 
     @functools.cached_property
     def images(self) -> UInt8[np.ndarray, "n height width channels"]:
@@ -220,9 +235,7 @@ class ArrayDataset:
         )
 
     def with_classes(self, class_names: Sequence[str]) -> "ArrayDataset":
-        new = relabelling(
-            f"the {self.split} split of {self.name}", self.class_names, self.labels, class_names
-        )
+        new = relabelling(self, class_names)
         assert self._labels is not None
         labels = np.zeros(len(self._images), np.int32)  # of rows that are not picked, any
         picked = slice(None) if self._rows is None else self._rows
@@ -263,28 +276,31 @@ def numbered(
     return np.asarray(labels, np.int32), tuple(class_names)
 
 
-def relabelling(
-    where: str,
-    own_names: Sequence[str] | None,
-    labels: Int[np.ndarray, " n"] | None,
-    class_names: Sequence[str],
-) -> Int[np.ndarray, " old"]:
+def relabelling(dataset: Labelled, class_names: Sequence[str]) -> Int[np.ndarray, " old"]:
     """The number among ``class_names`` of each of a set's own classes.
 
-    It is -1 for one that is not among them, but has no examples either, as far as the ``labels``
-    are known. Raises ``DataError``, naming ``where``, as ``with_classes`` does.
+    It is -1 for one that is not among them, but has no examples either, as far as the labels are
+    known. Raises ``DataError`` as ``with_classes`` does.
     """
-    if own_names is None:
-        raise DataError(f"{where} has no labels")
+    if dataset.class_names is None:
+        raise DataError(f"{called(dataset)} has no labels")
     number = {name: label for label, name in enumerate(class_names)}
-    new = np.array([number.get(name, -1) for name in own_names], np.int32)
+    new = np.array([number.get(name, -1) for name in dataset.class_names], np.int32)
     absent = np.flatnonzero(new < 0)
-    if labels is not None:
-        absent = absent[np.isin(absent, labels)]
+    if dataset.labels is not None:
+        absent = absent[np.isin(absent, dataset.labels)]
     if len(absent):
         known = ", ".join(class_names[:10]) + (", ..." if len(class_names) > 10 else "")
-        raise DataError(f"{where} has the class {own_names[absent[0]]!r}, which is none of {known}")
+        raise DataError(
+            f"{called(dataset)} has the class {dataset.class_names[absent[0]]!r}, which is none of "
+            f"{known}"
+        )
     return new
+
+
+def called(dataset: Labelled) -> str:
+    """What to call a split to the user."""
+    return f"the {dataset.split} split of {dataset.name}"
 
 
 def spread(size: int, n: int) -> Int[np.ndarray, " n"]:

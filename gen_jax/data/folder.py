@@ -128,24 +128,24 @@ def _split_folders(name: str, path: pathlib.Path, kind: Kind) -> dict[str, str]:
         if entry.is_symlink() and not entry.exists() and _is_split(entry.name):
             raise DataError(f"{name}: {entry} is a link to nothing")
     folders = [entry.name for entry in entries if entry.is_dir()]
-    domains = [folder for folder in folders if _DOMAIN.fullmatch(folder)]
-    if domains:
-        raise DataError(
-            f"{name} holds {', '.join(domains)}: this is an unpaired translation set, and A and B "
-            f"are no classes; {path / domains[0]} alone is a set of {kind.noun}s"
-        )
-    nearly = [folder for folder in folders if _NEARLY.fullmatch(folder)]
-    if nearly:
-        raise DataError(
-            f"{name} holds {', '.join(nearly)}, named almost like splits; a split's folder is "
-            f"called {', '.join(splits.SPELLINGS)}"
-        )
     own = [folder for folder in folders if splits.usual(folder) in splits.SPELLINGS]
     others = [
         folder
         for folder in folders
         if folder not in own and next(_below(path / folder, kind), None)
     ]
+    domains = [folder for folder in others if _DOMAIN.fullmatch(folder)]
+    if domains:
+        raise DataError(
+            f"{name} holds {', '.join(domains)}: this is an unpaired translation set, and A and B "
+            f"are no classes; {path / domains[0]} alone is a set of {kind.noun}s"
+        )
+    nearly = [folder for folder in others if _NEARLY.fullmatch(folder)]
+    if nearly:
+        raise DataError(
+            f"{name} holds {', '.join(nearly)}, named almost like splits; a split's folder is "
+            f"called {', '.join(splits.SPELLINGS)}"
+        )
     if own and others:
         raise DataError(
             f"{name} holds both splits ({', '.join(own)}) and other folders ({', '.join(others)}): "

@@ -57,14 +57,22 @@ def test_a_spec_survives_json(dataset):
 @pytest.mark.parametrize(
     ("kind", "shape", "message"),
     [
-        ("video", (3, 4, 1), "an example is an image or audio, got 'video'"),
-        ("image", (3, 4), r"the shape of image is \[H, W, C\], got \[3, 4\]"),
-        ("audio", (0, 1), r"the shape of audio is \[T, C\], got \[0, 1\]"),
+        ("video", (3, 4, 1), "the kind of an example is image or audio, got 'video'"),
+        ("image", (3, 4), r"image examples are \[H, W, C\], got \[3, 4\]"),
+        ("audio", (0, 1), r"audio examples are \[T, C\], got \[0, 1\]"),
     ],
 )
 def test_examples_that_cannot_be(kind, shape, message):
     with pytest.raises(data.DataError, match=f"^{message}$"):
         data.ExampleSpec(kind, shape, None)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"kind": "image", "shape": 3, "class_names": None}, {"kind": "image"}]
+)
+def test_fields_of_no_spec_are_one_line(fields):
+    with pytest.raises(data.DataError, match=r"^an example has a kind, a shape and class_names"):
+        data.ExampleSpec.from_json(fields)
 
 
 def test_labels_are_those_of_the_examples(dataset):
@@ -137,6 +145,10 @@ def test_a_digest_changes_with_what_the_examples_are(dataset):
     ]
     assert len(set(digests)) == 4
     assert all(len(digest) == 64 and int(digest, 16) >= 0 for digest in digests)
+    for part in (dataset, dataset.select(np.array([4, 1, 2]), "part")):
+        assert (
+            part.with_classes(["c", "b", "a"]).with_classes(["a", "b", "c"]).digest == part.digest
+        )
     assert dataset.select(None, "other").digest == dataset.digest
     assert dataset.select(np.arange(6), "other").digest == dataset.digest
 

@@ -54,6 +54,7 @@ CLASSED = ("train/cat/a.png", "train/dog/b.png", "test/cat/c.png")
         "__MACOSX/train/a.png",
         "@eaDir/a.png",
         "annotations/a.xml",
+        "test_data/a.json",
         "empty/",
         "train/notes.txt",
         "train/.hidden.png",

@@ -77,8 +77,7 @@ class StreamDataset:
         return self._with(self._records, split, rows)
 
     def with_classes(self, class_names: Sequence[str]) -> "StreamDataset":
-        where = f"the {self.split} split of {self.name}"
-        new = relabelling(where, self.class_names, self.labels, class_names)
+        new = relabelling(self, class_names)
         return self._with(Relabelled(self._records, new, class_names), self.split, self._rows)
 
     def _with(self, records: Records, split: str, rows: Int[np.ndarray, " m"]) -> "StreamDataset":

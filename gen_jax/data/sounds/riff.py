@@ -21,8 +21,10 @@ def complete(content: bytes) -> bytes:
     order = ">" if kind == b"RIFX" else "<"
     (whole,) = struct.unpack(f"{order}I", content[4:8])
     block, long_size = 1, None
-    start = 12
-    while start + 8 <= len(content):
+    start, end = 12, len(content)
+    if whole not in (2**32 - 1, 0):
+        end = min(end, 8 + whole)  # what follows is no chunk
+    while start + 8 <= end:
         name = content[start : start + 4]
         (size,) = struct.unpack(f"{order}I", content[start + 4 : start + 8])
         start += 8

@@ -167,8 +167,7 @@ class AudioDataset:
         return self._with(split, self._starts[rows], labels, self.class_names)
 
     def with_classes(self, class_names: Sequence[str]) -> "AudioDataset":
-        where = f"the {self.split} split of {self.name}"
-        new = relabelling(where, self.class_names, self.labels, class_names)
+        new = relabelling(self, class_names)
         return self._with(self.split, self._starts, new[self.labels], tuple(class_names))
 
     def _with(
