@@ -1,7 +1,12 @@
 """Every test runs strict: no legacy keys, no key used twice, no silent broadcasting of ranks."""
 
+import ctypes
+import gc
 import os
 import pathlib
+import resource
+import sys
+from collections.abc import Iterator
 
 # Several devices, and compiling cheaply: tests compile far more than they compute.
 os.environ.setdefault(
@@ -24,11 +29,49 @@ jax.config.update("jax_legacy_prng_key", "error")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
+PEAKS = pytest.StashKey[dict[str, float]]()  # of the memory of worker processes
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Processes of ``-n auto``: each holds its own compiled programs, so more want much memory."""
     return min(4, os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory() -> Iterator[None]:
+    """Lets go of a file's compiled programs: the next file's are others."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)  # what is free in the heap's middle, too
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    """Keeps what a worker process says at its end."""
+    del error
+    peaks = node.config.stash.setdefault(PEAKS, {})
+    peaks[node.gateway.id] = getattr(node, "workeroutput", {}).get("peak_gib")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["peak_gib"] = _peak_gib()
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """Says how much memory each process took at most."""
+    peaks = {"main": _peak_gib(), **config.stash.get(PEAKS, {})}
+    shown = ", ".join(f"{name} {peak:.2f} GiB" for name, peak in peaks.items() if peak)
+    terminalreporter.write_line(f"peak memory: {shown}")
+
+
+def _peak_gib() -> float:
+    unit = 1 if sys.platform == "darwin" else 2**10  # of ru_maxrss, in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 @pytest.fixture(scope="session")

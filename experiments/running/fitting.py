@@ -102,9 +102,8 @@ def announce(config: RunConfig, n_examples: int, steps: int) -> None:
     span = config.decay_steps(n_examples)
     if span is not None and steps > span:
         say(
-            f"The learning rate reaches 0 at step {span} and stays 0 to step {steps}: the schedule "
-            "spans what the run was first started with. A new --run-dir, or --decay-epochs, makes "
-            "it longer."
+            f"The learning rate is 0 from step {span} to step {steps}: this run's schedule ends "
+            "there. A longer one is another run, with --decay-epochs and --run-dir of its own."
         )
 
 

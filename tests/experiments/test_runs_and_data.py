@@ -210,7 +210,7 @@ def test_by_default_a_schedule_spans_the_length_that_the_run_is_first_started_wi
     assert first.decay_steps(9000) == 4
     assert "learning rate" not in capsys.readouterr().out
     start(pixelcnn, parts, *options, "--steps", "6")
-    assert "The learning rate reaches 0 at step 4 and stays 0 to step 6" in capsys.readouterr().out
+    assert "The learning rate is 0 from step 4 to step 6" in capsys.readouterr().out
     assert training.load_config(pixelcnn.Config, parts).decay_steps(9000) == 4
 
     # Another span is another run: equal only where the span says so.
