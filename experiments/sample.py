@@ -20,6 +20,8 @@ from experiments.running.reopened import reopen
 from experiments.running.terminal import main, say
 from gen_jax import data, images, training
 
+PICTURES, SOUNDS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tiff"), (".wav",)
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -48,20 +50,13 @@ def program(argv: Sequence[str] | None = None) -> None:
         raise UsageError(f"{run.experiment.name} is no generative model: it has nothing to sample")
     rate = run.setup.sample_rate
     out = options.out or options.run_dir / ("samples.png" if rate is None else "samples.wav")
-    prepare_output(out, pictures() if rate is None else [".wav"])
+    prepare_output(out, PICTURES if rate is None else SOUNDS)
     drawn = run.setup.draw(jax.random.key(options.seed), run.state, options.num)
     if rate is None:
         write_output(out, as_picture(images.grid(drawn), out))
     else:
         data.write_wav(out, in_turn(drawn, rate), rate)
     say(f"{options.num} {run.noun} of step {int(run.state.step)}: {out}")
-
-
-def pictures() -> list[str]:
-    """The endings of files that pictures can be written to."""
-    Image.init()
-    known = Image.registered_extensions()
-    return [ending for ending, kind in known.items() if kind in Image.SAVE]
 
 
 def as_picture(sheet: np.ndarray, out: Path) -> bytes:

@@ -16,7 +16,7 @@ def prepare_output(out: Path | None, endings: Collection[str] = ()) -> None:
     if out is None:
         return
     if endings and out.suffix.lower() not in endings:
-        raise UsageError(f"cannot write {out}: its name must end in {' or '.join(sorted(endings))}")
+        raise UsageError(f"cannot write {out}: its name must end in {' or '.join(endings)}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         is_new = not out.exists()

@@ -56,7 +56,7 @@ def test_sample_writes_sounds_one_after_another(wavenet_run, tmp_path, capsys):
     sound, rate = data.read_wav(out)
     assert (rate, len(sound)) == (8000, 3 * (800 + 2000))
     assert not sound[800:2800].any()
-    with pytest.raises(UsageError, match=r"sheet\.png: sounds go into a \.wav file"):
+    with pytest.raises(UsageError, match=r"sheet\.png: its name must end in \.wav"):
         sample.program([str(wavenet_run), "--out", str(tmp_path / "sheet.png")])
 
 
