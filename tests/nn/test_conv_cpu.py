@@ -43,9 +43,7 @@ def operands(g, c_in, c_out, batch=4):
         (batch, *g.output_size, c_out),
     )
     keys = jax.random.split(jax.random.key(sum(g.input_size)), 3)
-    return [
-        jax.random.normal(k, shape, jnp.float64) for k, shape in zip(keys, shapes, strict=True)
-    ]
+    return [jax.random.normal(k, shape, jnp.float64) for k, shape in zip(keys, shapes, strict=True)]
 
 
 @jax.jit(static_argnames="g")

@@ -48,9 +48,7 @@ def operands(name, *mapped):
 
 
 def same(ours, theirs):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-9), ours, theirs
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-9), ours, theirs)
 
 
 def gradients(function):
@@ -134,9 +132,7 @@ def test_gradients_of_each_example():
 def test_of_nothing_there_is_nothing(mapped):
     axes = AXES[mapped]
     x, kernel = operands("strided", 2)
-    x, kernel = (
-        a[:0] if axis == 0 else a[0] for a, axis in zip((x, kernel), axes, strict=True)
-    )
+    x, kernel = (a[:0] if axis == 0 else a[0] for a, axis in zip((x, kernel), axes, strict=True))
     mapped_gradients = jax.vmap(gradients(pair("strided")[0]), axes)
     value, (to_x, to_kernel) = mapped_gradients(x, kernel)
     assert value.shape == (0,)

@@ -137,9 +137,7 @@ def _batch(primitive: Primitive, roles: Roles, operands, mapped, *, geometry):
     which = 0 if mapped[1] is None else 1
     axis = mapped[which]
     apart = operands[which].ndim - 1 - geometry.rank
-    source, target = (
-        apart + axis % geometry.rank for axis in kept_axis(roles[which], roles[2])
-    )
+    source, target = (apart + axis % geometry.rank for axis in kept_axis(roles[which], roles[2]))
     more = jnp.moveaxis(operands[which], axis, source)
     sizes = more.shape[source : source + 2]
     more = more.reshape(*more.shape[:source], math.prod(sizes), *more.shape[source + 2 :])
