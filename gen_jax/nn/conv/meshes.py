@@ -38,21 +38,22 @@ def on_any_mesh(
 
 def varying_alike(a: Array, b: Array) -> tuple[Array, Array]:
     """Both operands, cast to vary over the manual axes that either varies over."""
-    own = [jax.typeof(v).manual_axis_type.varying for v in (a, b)]
-    a, b = (
-        lax.pcast(v, tuple(frozenset.union(*own) - axes), to="varying")
-        for v, axes in zip((a, b), own, strict=True)
-    )
-    for v in (a, b):
-        _refuse_partial_sums(v, jax.typeof(v).manual_axis_type)
-    return a, b
+    own = [jax.typeof(v).manual_axis_type for v in (a, b)]
+    either = frozenset.union(*(axes.varying for axes in own))
+    cast = []
+    for v, axes in zip((a, b), own, strict=True):
+        _refuse_partial_sums(v, axes.unreduced)
+        v = lax.pcast(v, tuple(either - axes.varying), to="varying")
+        _refuse_partial_sums(v, jax.typeof(v).manual_axis_type.reduced)
+        cast.append(v)
+    return cast[0], cast[1]
 
 
-def _refuse_partial_sums(operand: Array, holder) -> None:
-    if holder.unreduced or holder.reduced:
+def _refuse_partial_sums(operand: Array, axes: frozenset) -> None:
+    if axes:
         raise ValueError(
-            "a convolution takes no operand that is unreduced or reduced over mesh axes, got "
-            f"{jax.typeof(operand)}: jax.lax.psum or jax.sharding.reshard makes it a plain array"
+            f"a convolution takes no operand that is unreduced or reduced over {sorted(axes)}, got "
+            f"{jax.typeof(operand)}: use jax.lax.psum or jax.sharding.reshard before"
         )
 
 
@@ -60,7 +61,7 @@ def _result_spec(roles: Roles, a: Array, b: Array) -> PartitionSpec:
     entries: list = [None] * a.ndim
     for role, operand in zip(roles[:2], (a, b), strict=True):
         spec = jax.typeof(operand).sharding.spec
-        _refuse_partial_sums(operand, spec)
+        _refuse_partial_sums(operand, spec.unreduced | spec.reduced)
         named = {axis % operand.ndim for axis in AXES[role].values()}
         if any(entry and axis not in named for axis, entry in enumerate(spec)):
             raise ValueError(
