@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import stat
 
 # Several devices, and compiling cheaply: tests compile far more than they compute.
 os.environ.setdefault(
@@ -29,6 +30,35 @@ jax.config.update("jax_debug_key_reuse", True)
 def pytest_xdist_auto_num_workers() -> int:
     """Processes of ``-n auto``: each holds its own compiled programs, so more want much memory."""
     return min(4, os.cpu_count() or 1)
+
+
+class DiskCalls(list):
+    """``("fsync", inode, size of a file)`` and ``("replace", path)``, in order."""
+
+    @staticmethod
+    def inode(path) -> tuple[int, int]:
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+
+
+@pytest.fixture
+def disk_calls(monkeypatch) -> DiskCalls:
+    """Records what is asked of the disk, and in which order."""
+    calls, fsync, replace = DiskCalls(), os.fsync, os.replace
+
+    def recorded_fsync(descriptor):
+        found = os.fstat(descriptor)
+        size = None if stat.S_ISDIR(found.st_mode) else found.st_size
+        calls.append(("fsync", (found.st_dev, found.st_ino), size))
+        fsync(descriptor)
+
+    def recorded_replace(source, target):
+        replace(source, target)
+        calls.append(("replace", pathlib.Path(target)))
+
+    monkeypatch.setattr("os.fsync", recorded_fsync)
+    monkeypatch.setattr("os.replace", recorded_replace)
+    return calls
 
 
 @pytest.fixture(scope="session")
