@@ -28,7 +28,7 @@ def compile_eval(function: Callable[[State, Any], Any], mesh: Mesh | None = None
 
     ``mesh`` defaults to all devices, of all processes; then every process must call with the same
     whole batch, in the same order, and every one gets the whole result. A process that evaluates
-    alone takes ``make_mesh(jax.local_devices())``.
+    alone takes ``make_mesh(jax.local_devices())`` and a ``local_copy`` of the state.
     """
     mesh = mesh or make_mesh()
     replicated, spread = _layouts(mesh)
