@@ -5,6 +5,7 @@ import gc
 import os
 import pathlib
 import resource
+import stat
 import sys
 from collections.abc import Iterator
 
@@ -72,6 +73,35 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
 def _peak_gib() -> float:
     unit = 1 if sys.platform == "darwin" else 2**10  # of ru_maxrss, in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+class DiskCalls(list):
+    """``("fsync", inode, size of a file)`` and ``("replace", path)``, in order."""
+
+    @staticmethod
+    def inode(path) -> tuple[int, int]:
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+
+
+@pytest.fixture
+def disk_calls(monkeypatch) -> DiskCalls:
+    """Records what is asked of the disk, and in which order."""
+    calls, fsync, replace = DiskCalls(), os.fsync, os.replace
+
+    def recorded_fsync(descriptor):
+        found = os.fstat(descriptor)
+        size = None if stat.S_ISDIR(found.st_mode) else found.st_size
+        calls.append(("fsync", (found.st_dev, found.st_ino), size))
+        fsync(descriptor)
+
+    def recorded_replace(source, target):
+        replace(source, target)
+        calls.append(("replace", pathlib.Path(target)))
+
+    monkeypatch.setattr("os.fsync", recorded_fsync)
+    monkeypatch.setattr("os.replace", recorded_replace)
+    return calls
 
 
 @pytest.fixture(scope="session")

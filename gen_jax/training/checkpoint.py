@@ -355,8 +355,12 @@ def _quiet_orbax(entry: logging.LogRecord) -> bool:
 
 
 def _checkpointer(ocp: Any) -> Any:
-    """Reads and writes for this process alone: orbax's barriers would run on the devices."""
+    """Reads and writes for a process that waits for no other one.
+
+    orbax's barriers run on the devices, where they would wait for the other processes' steps.
+    """
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
-    handler = ocp.CompositeCheckpointHandler()
+    options = ocp.CompositeOptions(multiprocessing_options=alone)
+    handler = ocp.CompositeCheckpointHandler(composite_options=options)
     return ocp.Checkpointer(handler, multiprocessing_options=alone)

@@ -6,6 +6,7 @@ back to the host.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,11 +28,12 @@ def compile_eval(function: Callable[[State, Any], Any], mesh: Mesh | None = None
 
     ``mesh`` defaults to all devices, of all processes; then every process must call with the same
     whole batch, in the same order, and every one gets the whole result. A process that evaluates
-    alone takes ``local_mesh()``.
+    alone takes ``local_mesh()`` and a ``local_copy`` of the state.
     """
     mesh = mesh or make_mesh()
     replicated, spread = _layouts(mesh)
 
+    @functools.wraps(function)  # its name is that of the program
     def checked(state: State, batch: Any) -> Any:
         result = function(state, batch)
         n = len(jax.tree.leaves(batch)[0])
@@ -63,10 +65,11 @@ class CompiledEval:
         replicated, _ = _layouts(self.mesh)
 
         def placed(leaf: Any) -> Any:
-            here = getattr(leaf, "sharding", None)
-            if here is not None and here.is_equivalent_to(replicated, leaf.ndim):
-                return leaf
-            return put(leaf, np.copy, replicated)
+            here = leaf.sharding if isinstance(leaf, jax.Array) else None
+            if here is None or not here.is_equivalent_to(replicated, leaf.ndim):
+                return put(leaf, np.copy, replicated)
+            # Copies nothing; another name for the same layout would be compiled again.
+            return jax.device_put(leaf, replicated)
 
         return jax.tree.map(placed, state)
 

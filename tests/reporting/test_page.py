@@ -216,6 +216,24 @@ def test_damaged_files_are_notes_and_the_rest_is_shown(run_dir):
     assert "pictures/index.json could not be read" in read(run_dir).text
 
 
+FILES = ("config", "environment", "summary", "pictures/index")
+
+
+@pytest.mark.parametrize("name", [*(f"{name}.json" for name in FILES), "metrics.jsonl"])
+def test_no_file_however_torn_stops_the_page_or_the_next_picture(run_dir, name):
+    whole = (run_dir / name).read_bytes()
+    blank = np.zeros((2, 2), np.uint8)
+    for content in (b"", whole[: len(whole) // 2], b"\xff\xfe\0", b"[" * 10_000, b"3", b"[{}]"):
+        (run_dir / name).write_bytes(content)
+        reporting.add_picture(run_dir, "blank", blank, title="Blank", caption="")
+        text = read(run_dir).text
+        assert "Blank" in text
+        assert "step 100" in text
+    (run_dir / name).unlink()
+    (run_dir / name).mkdir()
+    assert f"{name} could not be read" in read(run_dir).text
+
+
 def test_a_ragged_table_and_a_step_that_is_no_number_are_passed_over(run_dir):
     index = run_dir / "pictures" / "index.json"
     entries = json.loads(index.read_text())

@@ -89,13 +89,12 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, monkeypatch
         picture = np.full((2, 2), level, np.uint8)
         reporting.add_picture(tmp_path, "x", picture, title="", caption="")
 
-    def full(self, *_):
-        self.touch()
+    def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     add(1)
     files = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(RunError, match=r"^cannot write \S+x\.png: No space left on device$"):
         add(2)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files

@@ -198,6 +198,78 @@ def test_what_an_interrupted_save_left_is_cleaned_up(run):
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["10", "12", "8"]
 
 
+def test_a_checkpoint_is_on_the_disk_before_its_seal_and_before_others_go(
+    tmp_path, disk_calls, monkeypatch
+):
+    removed = []
+    rmtree = shutil.rmtree
+
+    def recorded(path, *arguments, **options):
+        removed.append((pathlib.Path(path).name, len(disk_calls)))
+        rmtree(path, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", recorded)
+    for step in (1, 2):
+        disk_calls.clear()
+        save(tmp_path, step, toy.make_state(), keep=1)
+    folder = tmp_path / "2"
+    sealed = disk_calls.index(("replace", folder / "files.json"))
+    before = {call[1] for call in disk_calls[: sealed - 1]}  # the last is the seal's own content
+    content = [path for path in folder.rglob("*") if path.name != "files.json"]
+    assert len(content) > 6
+    for path in (*content, folder, tmp_path):
+        assert disk_calls.inode(path) in before, path
+    assert removed == [("1.deleted", sealed + 2)], "the seal and its name come first"
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def test_all_that_a_run_writes_is_on_the_disk(tmp_path, disk_calls):
+    run = tmp_path / "run"
+    toy.train(
+        run,
+        6,
+        checkpoint_every=3,
+        sample=lambda state: np.zeros((4, 4, 1), np.uint8),
+        evaluate=lambda state: {"validation/loss": 1.0},
+    )
+    synced = {call[1:] for call in disk_calls if call[0] == "fsync"}
+    files = {path for path in run.rglob("*") if path.is_file() and path.parent.name != "events"}
+    assert {path.name for path in files} > {"config.json", "metrics.jsonl", "step_00000006.png"}
+    for path in files - {run / ".lock"}:
+        assert (disk_calls.inode(path), path.stat().st_size) in synced, path
+
+
+def test_files_of_file_browsers_and_copies_break_nothing(run, trained, caplog):
+    folder = run / "checkpoints"
+    thumbnails = {"Thumbs.db", ".DS_Store", "desktop.ini"}
+    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        for name in thumbnails:
+            (place / name).write_bytes(b"0")
+    shutil.copytree(folder / "10", folder / "12 copy")
+    shutil.copytree(folder / "10", folder / "012")
+    (folder / "100").write_bytes(b"")
+    (folder / "1000").mkdir()
+    (folder / "12").write_text("in the way")
+    assert sorted(training.saved_metrics(run)) == [4, 8, 10]
+    state = training.restore(run, toy.make_state())
+    assert training.params_digest(state) == training.params_digest(trained[1].state)
+    result = toy.train(run, 14, checkpoint_every=2, keep=1)
+    assert (result.first_step, result.steps) == (10, 14)
+    assert list(training.saved_metrics(run)) == [14]
+    left = {path.name for path in folder.iterdir()} - thumbnails
+    assert left == {"14", "12 copy", "012", "100", "1000", "damaged_12"}
+    assert not caplog.text
+
+
+def test_a_record_of_another_shape_is_damage(run):
+    newest = run / "checkpoints" / "10"
+    (newest / "files.json").unlink()
+    for content in ("", "[]", "{}", '{"format": 1, "digest": "x", "metrics": 3}'):
+        (newest / "record" / "metadata").write_text(content)
+        assert sorted(training.saved_metrics(run)) == [4, 8]
+        assert int(training.restore(run)["step"]) == 8
+
+
 def test_orbax_says_nothing(tmp_path, capfd, caplog):
     with caplog.at_level(logging.DEBUG):
         toy.train(tmp_path / "run", 4, checkpoint_every=2)

@@ -1,6 +1,7 @@
 """Evaluation over devices: each example's own result, however many there are of either."""
 
 import dataclasses
+import logging
 
 import jax
 import numpy as np
@@ -105,6 +106,19 @@ def test_an_average_places_its_state_once(compiled, placed):
     assert len(placed) == len(jax.tree.leaves(state)) + 2 * len(batches), "of a batch two arrays"
     plain = evaluation.average(one, state, batches)
     np.testing.assert_allclose(average["loss"], plain["loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_states_from_anywhere_share_one_compilation(caplog, devices):
+    mesh = training.make_mesh(jax.devices()[:devices])
+    step, state = training.compile_eval(toy.scores, mesh), toy.make_state()
+    host = jax.device_get(state.replace(key=None)).replace(key=state.key)
+    trained = training.fit(state, toy.compiled(devices), toy.Batches(), steps=3, quiet=True).state
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        for start in (state, step.place(state), host, trained):
+            step(start, toy.examples(4))
+    lines = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
+    assert len([line for line in lines if "scores" in line]) == 1
 
 
 def test_what_makes_no_sense_is_refused(compiled):

@@ -55,6 +55,13 @@ def test_resume_drops_rows_beyond_the_step_and_a_torn_line(tmp_path):
     assert [(row["step"], row["x"]) for row in rows(tmp_path)] == [(5, 5), (10, 10), (15, 99)]
 
 
+def test_resume_drops_lines_that_are_no_rows(tmp_path):
+    lines = ["", "3", "null", "[]", "{}", '{"step": "x"}', '{"step": null}', '{"step": NaN}', "[["]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 1}', ""]))
+    RunLog(tmp_path, 12).close()
+    assert rows(tmp_path) == [{"step": 1}]
+
+
 def test_samples_are_pngs(tmp_path):
     log = RunLog(tmp_path, 0)
     for step, channels in ((100, 1), (200, 3)):

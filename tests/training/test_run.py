@@ -220,6 +220,28 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path, name):
         open_run(tmp_path / name)
 
 
+def test_a_summary_is_read_whole_or_not_at_all(tmp_path, caplog):
+    assert training.read_summary(tmp_path / "run") is None
+    with open_run(tmp_path / "run") as run:
+        written = summarize(run, metrics={"test/nll": 85.5, "binarization": "dynamic"})
+    assert training.read_summary(tmp_path / "run") == written
+    assert not caplog.text
+    path = tmp_path / "run" / "summary.json"
+    whole = path.read_bytes()
+    broken = [whole[:n] for n in range(len(whole) - 2)]
+    broken += [b"\xff", b"\0" * 9, b"[]", b"3", b"null", b"{}", b"[" * 10_000]
+    broken.append(json.dumps(written | {"metrics": None}).encode())
+    for content in broken:
+        path.write_bytes(content)
+        caplog.clear()
+        assert training.read_summary(tmp_path / "run") is None, content
+        (line,) = caplog.messages
+        assert line == f"{path} is damaged (not the JSON of a run's summary): it is ignored"
+    path.unlink()
+    path.mkdir()
+    assert training.read_summary(tmp_path / "run") is None
+
+
 def test_summary_json_has_exactly_its_fields(tmp_path):
     params = {"w": np.ones((3, 4), np.float32), "b": np.zeros(4, np.float32)}
     metrics = {"test/nll": np.float32(90.5), "iwae_k": 5000, "binarization": "dynamic"}

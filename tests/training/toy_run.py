@@ -87,7 +87,8 @@ def evaluate(state, *, alone: bool) -> None:
     print("together", json.dumps(together(state, toy.examples(7))["loss"].tolist()), flush=True)
     if alone:
         mesh = training.make_mesh(jax.local_devices())
-        loss = training.compile_eval(toy.scores, mesh)(state, toy.examples(7))["loss"]
+        score = training.compile_eval(toy.scores, mesh)
+        loss = score(training.local_copy(state), toy.examples(7))["loss"]
         print("alone", json.dumps(loss.tolist()), flush=True)
 
 
