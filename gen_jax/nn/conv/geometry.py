@@ -10,6 +10,24 @@ from jax import lax
 from gen_jax.typing import Array
 
 Pads = tuple[tuple[int, int], ...]
+# What the two operands of a map and its result are, each "x", "kernel" or "y".
+Roles = tuple[str, str, str]
+APPLY: Roles = ("x", "kernel", "y")
+INPUT_GRADIENT: Roles = ("y", "kernel", "x")
+KERNEL_GRADIENT: Roles = ("x", "y", "kernel")
+
+# Any two of the three arrays share one of these axes, which the third lacks.
+AXES = {
+    "x": {"batch": 0, "in": -1},
+    "kernel": {"in": -2, "out": -1},
+    "y": {"batch": 0, "out": -1},
+}
+
+
+def kept_axis(operand: str, result: str) -> tuple[int, int]:
+    """The axis that a result takes from an operand: where it lies in each of them."""
+    (name,) = AXES[operand].keys() & AXES[result].keys()
+    return AXES[operand][name], AXES[result][name]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +39,11 @@ class Geometry:
     dilation: tuple[int, ...]
     input_size: tuple[int, ...]
     kernel_size: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """Of images and kernels alike."""
+        return len(self.strides) + 2
 
     @property
     def reach(self) -> tuple[int, ...]:

@@ -1,8 +1,9 @@
 """The one convolution of the library, channels last, for any number of spatial axes.
 
 ``[B, T, C]`` is sound, ``[B, H, W, C]`` an image. What is computed, and how fast on which
-platform, begins in ``primitive.py``; it works under every transformation of JAX, in forward
-and reverse mode of any order.
+platform, begins in ``primitive.py``. It works under every transformation of JAX, in forward and
+reverse mode of any order, and on every mesh: under automatic and explicit axes, ``jax.shard_map``
+and ``jax.pmap``.
 """
 
 import dataclasses
@@ -16,8 +17,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from gen_jax.nn.conv import primitive
-from gen_jax.nn.conv.geometry import Geometry, Pads
+from gen_jax.nn.conv import meshes, primitive
+from gen_jax.nn.conv.geometry import APPLY, Geometry, Pads, pad
 from gen_jax.typing import Array
 
 Padding = str | Sequence[tuple[int, int]]
@@ -36,8 +37,9 @@ def conv(
 
     ``padding`` is ``"SAME"`` (output size is the input's over the stride, rounded up),
     ``"VALID"``, or a (low, high) pair for each spatial axis, which may be negative (a crop).
-    ``dilation`` spreads the kernel's taps. Raises ``ValueError`` where ranks, channels or
-    options do not fit.
+    ``dilation`` spreads the kernel's taps. On a mesh with explicit axes the result is sharded over
+    the batch as ``x`` is, and over channels as ``kernel`` is. Raises ``ValueError`` where ranks,
+    channels, dtypes, options or shardings do not fit.
     """
     n = _check(x, kernel)
     steps, spread = _per_axis("strides", strides, n), _per_axis("dilation", dilation, n)
@@ -64,7 +66,7 @@ def conv_transpose(
     This is ``jax.lax.conv_transpose`` with its default ``transpose_kernel=False``: the kernel is
     not flipped, and its channels are (in, out). ``"SAME"`` gives ``stride`` times the input's
     size, ``"VALID"`` every output that an input reaches; a (low, high) pair for each axis pads
-    the spread-out input. Raises ``ValueError`` where ranks, channels or options do not fit.
+    the spread-out input. Raises ``ValueError`` as ``conv`` does.
     """
     n = _check(x, kernel)
     steps = _per_axis("strides", strides, n)
@@ -132,6 +134,10 @@ def _check(x: Array, kernel: Array) -> int:
             "a convolution wants x [batch, *space, c_in] and kernel [*space, c_in, c_out], "
             f"got {x.shape} and {kernel.shape}"
         )
+    if x.dtype != kernel.dtype:
+        raise ValueError(
+            f"a convolution wants x and kernel of one dtype, got {x.dtype} and {kernel.dtype}"
+        )
     return x.ndim - 2
 
 
@@ -176,9 +182,13 @@ def _transpose_padding(padding: Padding, sizes: Sequence[int], strides: Sequence
 
 def _pixelwise(x: Array, kernel: Array, strides: Sequence[int], pads: Pads) -> Array:
     """A kernel of one tap is a matrix product, with fast derivatives as it stands."""
-    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
-    x = lax.slice(x, (0,) * x.ndim, x.shape, (1, *strides, 1))
-    return x @ kernel.reshape(kernel.shape[-2:])
+
+    def product(x: Array, kernel: Array) -> Array:
+        x = pad(x, pads)
+        x = lax.slice(x, (0,) * x.ndim, x.shape, (1, *strides, 1))
+        return x @ kernel.reshape(kernel.shape[-2:])
+
+    return meshes.on_any_mesh(product, APPLY, x, kernel)
 
 
 # Layers

@@ -15,32 +15,46 @@ Off the CPU the maps are XLA's own convolution and its transposes; ``cpu`` has t
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching, mlir, xla
 
-from gen_jax.nn.conv import cpu
-from gen_jax.nn.conv.geometry import Geometry, xla_convolution
+from gen_jax.nn.conv import cpu, meshes
+from gen_jax.nn.conv.geometry import (
+    APPLY,
+    INPUT_GRADIENT,
+    KERNEL_GRADIENT,
+    Geometry,
+    Roles,
+    kept_axis,
+    xla_convolution,
+)
 from gen_jax.typing import Array
 
 
 def apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """x [B, *input_size, c_in], kernel [*kernel_size, c_in, c_out] -> [B, *output_size, c_out]."""
-    return _apply_p.bind(x, kernel, geometry=geometry)
+    return _bound(_apply_p, APPLY, x, kernel, geometry)
 
 
 def input_gradient(y: Array, kernel: Array, geometry: Geometry) -> Array:
     """y [B, *output_size, c_out], kernel [*kernel_size, c_in, c_out] -> [B, *input_size, c_in]."""
-    return _input_p.bind(y, kernel, geometry=geometry)
+    return _bound(_input_p, INPUT_GRADIENT, y, kernel, geometry)
 
 
 def kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     """x [B, *input_size, c_in], y [B, *output_size, c_out] -> [*kernel_size, c_in, c_out]."""
-    return _kernel_p.bind(x, y, geometry=geometry)
+    return _bound(_kernel_p, KERNEL_GRADIENT, x, y, geometry)
+
+
+def _bound(primitive: Primitive, roles: Roles, a: Array, b: Array, geometry: Geometry) -> Array:
+    return meshes.on_any_mesh(functools.partial(primitive.bind, geometry=geometry), roles, a, b)
 
 
 # XLA's own
@@ -59,41 +73,96 @@ def _xla_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
 # The primitives
 
 
-def _primitive(name: str, shape: Callable, elsewhere: Callable, on_cpu: Callable) -> Primitive:
+def _primitive(
+    name: str, roles: Roles, shape: Callable, elsewhere: Callable, on_cpu: Callable
+) -> Primitive:
+    """A bilinear map whose operands may both have one more axis in front.
+
+    That axis is of convolutions apart from one another, as ``jax.vmap`` over both operands wants
+    them: feature groups of one convolution, but a loop on the CPU, which is slow at groups.
+    """
     primitive = Primitive(name)
 
-    @functools.partial(jax.jit, static_argnames="geometry")
-    def alone(a, b, *, geometry):
-        return primitive.bind(a, b, geometry=geometry)
+    def size(a, b, geometry) -> tuple[int, ...]:
+        apart = a.ndim - geometry.rank
+        return (*a.shape[:apart], *shape(a.shape[apart:], b.shape[apart:], geometry))
 
     def aval(a, b, *, geometry):
-        return a.update(shape=shape(a.shape, b.shape, geometry), weak_type=False)
+        return a.update(shape=size(a, b, geometry), weak_type=False)
 
-    def unless_empty(a, b, *, geometry):
-        way = on_cpu if len(a) else elsewhere  # of no images none can be taken at a time
-        return way(a, b, geometry)
+    def lowering(way, each):
+        def whole(a, b, *, geometry):
+            if 0 in (a.size, b.size):
+                return jnp.zeros(size(a, b, geometry), a.dtype)
+            one = functools.partial(way, geometry=geometry)
+            return one(a, b) if a.ndim == geometry.rank else each(one, a, b)
 
-    primitive.def_impl(alone)
+        return _on_no_mesh(mlir.lower_fun(whole, multiple_results=False))
+
+    def grouped(one, a, b):
+        return jax.vmap(one)(a, b)
+
+    def in_turn(one, a, b):
+        return lax.map(lambda pair: one(*pair), (a, b))
+
+    primitive.def_impl(functools.partial(xla.apply_primitive, primitive))
     primitive.def_abstract_eval(aval)
-    mlir.register_lowering(primitive, mlir.lower_fun(elsewhere, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(unless_empty, multiple_results=False), "cpu")
+    mlir.register_lowering(primitive, lowering(elsewhere, grouped))
+    mlir.register_lowering(primitive, lowering(on_cpu, in_turn), "cpu")
+    batching.primitive_batchers[primitive] = functools.partial(_batch, primitive, roles)
     return primitive
+
+
+def _on_no_mesh(lower: Callable) -> Callable:
+    """Lowers as if for one device: loops that start from zeros need no type of any mesh."""
+
+    def rule(ctx, *args, **params):
+        plain = [ShapedArray(a.shape, a.dtype) for a in ctx.avals_in]
+        with jax.sharding.use_abstract_mesh(meshes.NO_MESH):
+            return lower(ctx.replace(avals_in=plain), *args, **params)
+
+    return rule
+
+
+def _batch(primitive: Primitive, roles: Roles, operands, mapped, *, geometry):
+    """Where one operand is mapped, by one convolution of a larger batch or of more channels."""
+    a, b = operands
+    if None not in mapped:
+        a, b = (jnp.moveaxis(v, axis, 0) for v, axis in zip((a, b), mapped, strict=True))
+        apart = a.shape[: -geometry.rank]
+        a, b = (v.reshape(math.prod(apart), *v.shape[len(apart) :]) for v in (a, b))
+        result = primitive.bind(*meshes.varying_alike(a, b), geometry=geometry)
+        return result.reshape(*apart, *result.shape[1:]), 0
+
+    which = 0 if mapped[1] is None else 1
+    axis = mapped[which]
+    apart = operands[which].ndim - 1 - geometry.rank
+    source, target = (apart + axis % geometry.rank for axis in kept_axis(roles[which], roles[2]))
+    more = jnp.moveaxis(operands[which], axis, source)
+    sizes = more.shape[source : source + 2]
+    more = more.reshape(*more.shape[:source], math.prod(sizes), *more.shape[source + 2 :])
+    a, b = meshes.varying_alike(*((more, b) if which == 0 else (a, more)))
+    result = primitive.bind(a, b, geometry=geometry)
+    return result.reshape(*result.shape[:target], *sizes, *result.shape[target + 1 :]), target
 
 
 _apply_p = _primitive(
     "convolution",
+    APPLY,
     lambda x, kernel, g: (x[0], *g.output_size, kernel[-1]),
     xla_convolution,
     cpu.apply,
 )
 _input_p = _primitive(
     "convolution_input_gradient",
+    INPUT_GRADIENT,
     lambda y, kernel, g: (y[0], *g.input_size, kernel[-2]),
     _xla_input,
     cpu.input_gradient,
 )
 _kernel_p = _primitive(
     "convolution_kernel_gradient",
+    KERNEL_GRADIENT,
     lambda x, y, g: (*g.kernel_size, x[-1], y[-1]),
     _xla_kernel,
     cpu.kernel_gradient,
@@ -101,46 +170,16 @@ _kernel_p = _primitive(
 
 ad.defbilinear(
     _apply_p,
-    lambda y, x, kernel, *, geometry: input_gradient(y, kernel, geometry),
-    lambda y, x, kernel, *, geometry: kernel_gradient(x, y, geometry),
+    lambda y, x, kernel, *, geometry: _input_p.bind(y, kernel, geometry=geometry),
+    lambda y, x, kernel, *, geometry: _kernel_p.bind(x, y, geometry=geometry),
 )
 ad.defbilinear(
     _input_p,
-    lambda x, y, kernel, *, geometry: apply(x, kernel, geometry),
-    lambda x, y, kernel, *, geometry: kernel_gradient(x, y, geometry),
+    lambda x, y, kernel, *, geometry: _apply_p.bind(x, kernel, geometry=geometry),
+    lambda x, y, kernel, *, geometry: _kernel_p.bind(x, y, geometry=geometry),
 )
 ad.defbilinear(
     _kernel_p,
-    lambda kernel, x, y, *, geometry: input_gradient(y, kernel, geometry),
-    lambda kernel, x, y, *, geometry: apply(x, kernel, geometry),
+    lambda kernel, x, y, *, geometry: _input_p.bind(y, kernel, geometry=geometry),
+    lambda kernel, x, y, *, geometry: _apply_p.bind(x, kernel, geometry=geometry),
 )
-
-
-def _batch_image(primitive: Primitive, args, axes, *, geometry):
-    """(image, kernel) -> image: more images are a larger batch; more kernels are a loop."""
-    image, kernel = args
-    if axes[1] is not None:
-        return _batch_loop(primitive, args, axes, geometry=geometry)
-    image = jnp.moveaxis(image, axes[0], 0)
-    out = primitive.bind(image.reshape(-1, *image.shape[2:]), kernel, geometry=geometry)
-    return out.reshape(*image.shape[:2], *out.shape[1:]), 0
-
-
-def _batch_loop(primitive: Primitive, args, axes, *, geometry):
-    size = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
-
-    def one(i):
-        return primitive.bind(
-            *(
-                a if axis is None else lax.dynamic_index_in_dim(a, i, axis, keepdims=False)
-                for a, axis in zip(args, axes, strict=True)
-            ),
-            geometry=geometry,
-        )
-
-    return lax.map(one, jnp.arange(size)), 0
-
-
-batching.primitive_batchers[_apply_p] = functools.partial(_batch_image, _apply_p)
-batching.primitive_batchers[_input_p] = functools.partial(_batch_image, _input_p)
-batching.primitive_batchers[_kernel_p] = functools.partial(_batch_loop, _kernel_p)
