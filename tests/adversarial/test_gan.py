@@ -140,7 +140,7 @@ def test_several_updates_of_the_discriminator_by_hand(batch, step):
         discriminator = state.discriminator
         for i in range(2):
             noise = jax.random.fold_in(keys["noise"], i)
-            z = gan.latents(state, example_keys(noise, 4))
+            z = gan.latents(state, example_keys(noise, jnp.arange(4)))
             fake, _ = gan.play(state.generator, state.generator.params, z, None)
             (_, (model_state, _)), grads = jax.value_and_grad(gan.discriminator_loss, has_aux=True)(
                 discriminator.params,
@@ -165,7 +165,7 @@ def test_the_generators_update_by_hand(batch, step):
     @jax.jit
     def by_hand(state, discriminator):
         noise = gan.named_keys(state.key, state.step, "noise", "penalty")["noise"]
-        z = gan.latents(state, example_keys(jax.random.fold_in(noise, 0), 8))
+        z = gan.latents(state, example_keys(jax.random.fold_in(noise, 0), jnp.arange(8)))
 
         def loss(params):
             fake, model_state = gan.play(state.generator, params, z, None)
