@@ -155,9 +155,7 @@ def _named(key: PRNGKey, names: Sequence[str]) -> dict[str, PRNGKey]:
     return {name: keys[i] for i, name in enumerate(names)}
 
 
-def example_numbers(
-    examples: Shaped[Array, "batch *dims"], axis_name: str | None = None
-) -> Numbers:
+def example_numbers(examples: Array, axis_name: str | None = None) -> Numbers:
     """The place in the *global* batch of each example [B, ...] that lives here.
 
     ``axis_name`` is the axis of ``jax.pmap`` or ``jax.shard_map`` that the batch is spread over.

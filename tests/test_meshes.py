@@ -1,6 +1,6 @@
 """Every public step and sampler gives the numbers of one device on every kind of mesh.
 
-A new model joins by a row in ``STEPS`` (and in ``EVALUATIONS``, ``SAMPLERS``).
+A new model joins by a row in ``CASES``, its sampler by one in ``SAMPLERS``.
 """
 
 import dataclasses
@@ -25,7 +25,6 @@ AXIS = "data"
 SHAPE = (5, 6, 1)  # small, and of unequal sides
 SQUARE = (8, 8, 1)  # where sides must halve
 N_STEPS = 5
-RANDOM = np.random.default_rng(0)
 
 
 # The kinds of mesh. Each makes of a function of (replicated, spread) one that runs over n devices:
@@ -44,12 +43,12 @@ def _placed(compiled, mesh):
 
 def automatic(function, n, *, reduced):
     mesh = training.make_mesh(jax.devices()[:n])
-    return _placed(jax.jit(functools.partial(function, axis_name=None)), mesh)
+    return _placed(jax.jit(function), mesh)
 
 
 def explicit(function, n, *, reduced):
     mesh = jax.make_mesh((n,), (AXIS,), devices=jax.devices()[:n])
-    return _placed(jax.jit(functools.partial(function, axis_name=None)), mesh)
+    return _placed(jax.jit(function), mesh)
 
 
 def shard_map(function, n, *, reduced, check_vma):
@@ -87,159 +86,167 @@ MESHES = {
     "shard_map": functools.partial(shard_map, check_vma=True),
     "shard_map-unchecked": functools.partial(shard_map, check_vma=False),
 }
-over_meshes = pytest.mark.parametrize("mesh", MESHES)
-over_devices = pytest.mark.parametrize("n_devices", [1, 4])
 
 
 # The models
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-    """A step to be tried: ``start(axis_name)`` makes its state, ``axis_name`` being for batch
-    normalization."""
+class Case:
+    """A model to be tried: ``init`` makes its state, ``step`` and ``evaluate`` read ``batch``.
 
-    start: Callable[[str | None], Any]
+    ``statistics`` says that it has batch statistics, which devices share.
+    """
+
+    init: Callable[[], Any]
     step: Callable[..., Any]
+    evaluate: Callable[..., Any]
     batch: dict[str, np.ndarray]
+    statistics: bool = False
+
+    def start(self, axis_name=None):
+        """A state with random numbers everywhere: no initializer is compiled."""
+        random = np.random.default_rng(0)
+
+        def draw(path, leaf):
+            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                return jax.random.key(0)
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                return np.zeros(leaf.shape, leaf.dtype)
+            values = 0.3 * random.normal(size=leaf.shape).astype(leaf.dtype)
+            return values if "params" in str(path) else np.abs(values)  # variances, k
+
+        state = jax.tree_util.tree_map_with_path(draw, jax.eval_shape(self.init))
+        if not self.statistics or axis_name is None:
+            return state
+        players = {
+            name: getattr(state, name).replace(
+                model=getattr(state, name).model.clone(axis_name=axis_name)
+            )
+            for name in ("generator", "discriminator")
+        }
+        return state.replace(**players)
 
 
 def images(shape=SHAPE, n=8):
-    return RANDOM.integers(0, 256, (n, *shape), np.uint8)
+    return np.random.default_rng(1).integers(0, 256, (n, *shape), np.uint8)
 
 
-def tx(rate=1e-2):
-    return optax.sgd(rate)
-
-
-def of_vae(encoder, decoder, **options):
-    def start(axis_name):
-        model = latent.VAE(SHAPE, 3, encoder, decoder)
-        return latent.init(model, tx(1e-3), jax.random.key(0), images(n=1))
-
-    step = functools.partial(latent.train_step, **options)
-    return Step(start, step, {"image": images()})
-
-
-def of_autoencoder(encoder, decoder):
-    def start(axis_name):
-        model = latent.Autoencoder(SHAPE, 3, encoder, decoder)
-        return autoencoder.init(model, tx(), jax.random.key(0), images(n=1))
-
-    return Step(start, autoencoder.train_step, {"image": images()})
-
-
-def of_network(model, **batch):
-    def start(axis_name):
-        example = next(iter(batch.values()))
-        label = {"label": jnp.zeros(8, jnp.int32)} if "label" in batch else {}
-        cond = autoregressive.Condition(**label) if label else None
-        return autoregressive.init(
-            model, tx(1e-3), jax.random.key(0), jnp.asarray(example), cond=cond
-        )
-
-    return Step(start, autoregressive.train_step, batch)
-
-
-def of_gan(generator, discriminator, shape=SHAPE, *, spread=True, classes=None, **options):
-    def start(axis_name):
-        shared = {"n_classes": classes}
-        g, d = (
-            make(**shared, **fields, **({} if not spread else {"axis_name": axis_name}))
-            for make, fields in (
-                (generator, {"image_shape": shape, "latent_dim": 3}),
-                (discriminator, {}),
-            )
-        )
-        return gan.init(g, d, tx(), tx(), jax.random.key(0), images(shape, 1), ema_decay=0.9)
-
-    batch = {"image": images(shape), "label": np.arange(8) % 3}
-    return Step(start, functools.partial(gan.train_step, **options), batch)
-
-
+LABELS = np.arange(8, dtype=np.int32) % 3
+KEY, SGD, EXAMPLE = jax.random.key(0), optax.sgd(1e-2), np.zeros((1, *SHAPE), np.uint8)
 dense = latent.DenseEncoder((8,)), latent.DenseDecoder((8,))
 convolutional = latent.ConvEncoder((2, 4)), latent.ConvDecoder((4, 2))
 
 
-def dense_gan(norm="none", spectral=False, **options):
+def of_vae(networks, k=None):
+    def init():
+        return latent.init(latent.VAE(SHAPE, 3, *networks), optax.sgd(1e-3), KEY, EXAMPLE)
+
+    step, evaluate = (functools.partial(f, k=k) for f in (latent.train_step, latent.eval_step))
+    return Case(init, step, evaluate, {"image": images()})
+
+
+def of_autoencoder(networks):
+    def init():
+        return autoencoder.init(latent.Autoencoder(SHAPE, 3, *networks), SGD, KEY, EXAMPLE)
+
+    return Case(init, autoencoder.train_step, alone(autoencoder.eval_step), {"image": images()})
+
+
+def of_network(model, **batch):
+    def init():
+        cond = jnp.asarray(batch["label"]) if "label" in batch else None
+        example = jnp.asarray(autoregressive.objective.batch_data(batch))
+        return autoregressive.init(model, optax.sgd(1e-3), KEY, example, cond=cond)
+
+    return Case(init, autoregressive.train_step, autoregressive.eval_step, batch)
+
+
+def of_gan(generator, discriminator, shape=SHAPE, *, statistics=False, **options):
+    def init():
+        networks = generator(image_shape=shape, latent_dim=3), discriminator()
+        return gan.init(*networks, SGD, SGD, KEY, np.zeros((1, *shape), np.uint8), ema_decay=0.9)
+
+    step = functools.partial(gan.train_step, **options)
+    batch = {"image": images(shape), "label": LABELS}
+    return Case(init, step, alone(gan.eval_step), batch, statistics)
+
+
+def dense_gan(hidden=(5,), *, n_classes=None, norm="none", spectral=False, **options):
+    fields = {"n_classes": n_classes, "norm": norm}
     return of_gan(
-        functools.partial(adversarial.DenseGenerator, (6, 5), norm=norm),
-        functools.partial(adversarial.DenseDiscriminator, (6, 5), norm=norm, spectral=spectral),
+        functools.partial(adversarial.DenseGenerator, hidden, **fields),
+        functools.partial(adversarial.DenseDiscriminator, hidden, spectral=spectral, **fields),
+        statistics=norm == "batch",
         **options,
     )
 
 
 def of_began():
-    def start(axis_name):
-        networks = (
-            BEGANDecoder(2, image_shape=SQUARE, latent_dim=3),
-            BEGANDiscriminator(2, latent_dim=3),
-        )
-        return began.init(*networks, tx(), tx(), jax.random.key(0), images(SQUARE, 1))
+    def init():
+        generator = BEGANDecoder(2, image_shape=SQUARE, latent_dim=3)
+        discriminator = BEGANDiscriminator(2, latent_dim=3)
+        return began.init(generator, discriminator, SGD, SGD, KEY, np.zeros((1, *SQUARE), np.uint8))
 
     step = functools.partial(began.train_step, lambda_k=0.5)
-    return Step(start, step, {"image": images(SQUARE)})
+    return Case(init, step, alone(began.eval_step), {"image": images(SQUARE)})
 
 
-SOUND = RANDOM.integers(-(2**15), 2**15, (8, 9, 1), np.int16)
+def alone(evaluate):
+    """An evaluation that draws nothing, and so asks of no axis."""
+    return lambda state, batch, axis_name=None: evaluate(state, batch)
+
+
 NETWORKS = {
-    "pixelcnn": (autoregressive.PixelCNN(layers=1, features=4, head_features=4), {}),
-    "gated-pixelcnn": (
-        autoregressive.GatedPixelCNN(
-            Categorical(3), layers=2, features=4, skip_features=3, first_kernel=3, n_classes=3
-        ),
-        {"label": np.arange(8) % 3},
+    "pixelcnn": autoregressive.PixelCNN(layers=1, features=4, head_features=4, first_kernel=3),
+    "gated-pixelcnn": autoregressive.GatedPixelCNN(
+        Categorical(3), layers=2, features=4, skip_features=3, first_kernel=3, n_classes=3
     ),
-    "pixelcnn-pp": (
-        autoregressive.PixelCNNPlusPlus(
-            LogisticMixture(2, levels=5), blocks=1, stages=1, features=4, dropout_rate=0.5
-        ),
-        {},
+    "pixelcnn-pp": autoregressive.PixelCNNPlusPlus(
+        LogisticMixture(2, levels=5), blocks=1, stages=1, features=4
     ),
-    "row-lstm": (
-        autoregressive.RowLSTM(layers=1, features=3, head_features=4, first_kernel=3),
-        {},
+    "row-lstm": autoregressive.RowLSTM(layers=1, features=3, head_features=4, first_kernel=3),
+    "diagonal-bilstm": autoregressive.DiagonalBiLSTM(
+        layers=1, features=3, head_features=4, first_kernel=3
     ),
-    "diagonal-bilstm": (
-        autoregressive.DiagonalBiLSTM(layers=1, features=3, head_features=4, first_kernel=3),
-        {},
+    "wavenet": autoregressive.WaveNet(
+        Categorical(8, MuLaw()), layers=2, features=4, skip_features=3, first_kernel=3
     ),
 }
-WAVENET = autoregressive.WaveNet(
-    Categorical(8, MuLaw()), layers=2, features=4, skip_features=3, first_kernel=3
-)
-STEPS = {
-    "vae": of_vae(*dense),
-    "conv-vae": of_vae(*convolutional),
-    "iwae": of_vae(*dense, k=2),
-    "conv-iwae": of_vae(*convolutional, k=2),
-    "autoencoder": of_autoencoder(*dense),
-    "conv-autoencoder": of_autoencoder(*convolutional),
-    **{name: of_network(model, image=images(), **more) for name, (model, more) in NETWORKS.items()},
-    "wavenet": of_network(WAVENET, audio=SOUND),
-    **{
-        f"gan-{name}": dense_gan(loss=loss)
-        for name, loss in {
-            "minimax": losses.minimax,
-            "non-saturating": losses.non_saturating,
-            "least-squares": losses.least_squares(),
-            "hinge": losses.hinge,
-            "wasserstein": losses.wasserstein,
-        }.items()
-    },
+SOUND = np.random.default_rng(1).integers(-(2**15), 2**15, (8, 9, 1), np.int16)
+DATA = {name: {"image": images()} for name in NETWORKS} | {
+    "gated-pixelcnn": {"image": images(), "label": LABELS},
+    "wavenet": {"audio": SOUND},
+}
+LOSSES = {
+    "minimax": losses.minimax,
+    "non-saturating": losses.non_saturating,
+    "least-squares": losses.least_squares(),
+    "hinge": losses.hinge,
+    "wasserstein": losses.wasserstein,
+}
+CASES = {
+    "vae": of_vae(dense),
+    "conv-vae": of_vae(convolutional),
+    "iwae": of_vae(dense, k=2),
+    "autoencoder": of_autoencoder(dense),
+    "conv-autoencoder": of_autoencoder(convolutional),
+    **{name: of_network(model, **DATA[name]) for name, model in NETWORKS.items()},
+    **{f"gan-{name}": dense_gan((), loss=loss) for name, loss in LOSSES.items()},
     "gan-gradient-penalty": dense_gan(
         norm="layer", loss=losses.wasserstein, penalty=losses.wgan_gp, d_steps=2
     ),
     "gan-r1": dense_gan(penalty=losses.r1, d_steps=2, fresh_images=True),
-    "gan-norms": dense_gan(norm="batch", spectral=True, d_steps=2),
-    "gan-classes": dense_gan(classes=3),
+    "gan-norms": dense_gan((5, 4), norm="batch", spectral=True),
+    "gan-classes": dense_gan((), n_classes=3),
     "dcgan": of_gan(
         functools.partial(adversarial.ConvGenerator, 2),
         functools.partial(adversarial.ConvDiscriminator, 2),
         SQUARE,
+        statistics=True,
     ),
     "wgan-gp": of_gan(
-        functools.partial(adversarial.ResidualGenerator, 2),
+        functools.partial(adversarial.ResidualGenerator, 2, norm="layer"),
         functools.partial(adversarial.ResidualDiscriminator, 2),
         SQUARE,
         loss=losses.wasserstein,
@@ -249,31 +256,131 @@ STEPS = {
 }
 
 
+# Training
+
+
 @functools.cache
-def on_one_device(name):
-    """The parameters before and after, and the last metrics."""
-    case = STEPS[name]
-    state = start = jax.jit(case.start, static_argnums=0)(None)
-    step = jax.jit(case.step)
+def trained_on_one_device(name):
+    """The state after ``N_STEPS``, and the last metrics."""
+    case = CASES[name]
+    return trained(case, jax.jit(case.step), case.start())
+
+
+def trained(case, step, state):
     for _ in range(N_STEPS):
         state, metrics = step(state, case.batch)
-    return jax.device_get((start.params, state.params, metrics))
+    return state, metrics
 
 
-@over_devices
-@over_meshes
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize(
+    ("name", "n_devices"),
+    [(name, 4) for name in CASES] + [(name, 1) for name in ("vae", "row-lstm", "gan-norms")],
+)
 def test_a_step_over_devices_is_that_of_one(name, mesh, n_devices):
-    case = STEPS[name]
+    """Whole states and metrics, to a small part of how far the parameters move."""
+    case = CASES[name]
+    axis_name = None if mesh in ("automatic", "explicit") else AXIS
     step = MESHES[mesh](case.step, n_devices, reduced=True)
-    named = None if mesh in ("automatic", "explicit") else AXIS
-    state = jax.jit(case.start, static_argnums=0)(named)
-    for _ in range(N_STEPS):
-        state, metrics = step(state, case.batch)
-    before, after, expected_metrics = on_one_device(name)
-    params = jax.device_get(state.params)
-    moved = jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), after, before))
-    for ours, theirs in zip(jax.tree.leaves(params), jax.tree.leaves(after), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-3 * max(moved))
+    start = case.start(axis_name)
+    after, metrics = trained(case, step, start)
+    expected, expected_metrics = trained_on_one_device(name)
+    moved = max(
+        float(np.abs(a - b).max())
+        for a, b in zip(*map(jax.tree.leaves, (expected.params, start.params)), strict=True)
+    )
+    for ours, theirs in zip(*map(jax.tree.leaves, (after, expected)), strict=True):
+        if jnp.issubdtype(ours.dtype, jax.dtypes.prng_key):
+            ours, theirs = jax.random.key_data(ours), jax.random.key_data(theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-3 * moved)
     for key, value in expected_metrics.items():
-        np.testing.assert_allclose(metrics[key], value, rtol=2e-4, atol=1e-5, err_msg=key)
+        np.testing.assert_allclose(metrics[key], value, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+def test_a_step_that_is_not_told_of_an_axis_refuses_it():
+    """Its gradients would be sums over the devices."""
+    for name in ("autoencoder", "vae", "gan-hinge"):
+        case = CASES[name]
+
+        def step(state, batch, axis_name, step=case.step):
+            return step(state, batch)
+
+        with pytest.raises(ValueError, match="only when called with axis_name='data'"):
+            MESHES["shard_map"](step, 4, reduced=True)(case.start(), case.batch)
+
+
+# Evaluation and sampling
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize(
+    "name", ["iwae", "conv-autoencoder", *NETWORKS, "gan-classes", "dcgan", "began"]
+)
+def test_an_evaluation_over_devices_is_that_of_one(name, mesh):
+    case = CASES[name]
+    state = case.start()
+    metrics = MESHES[mesh](case.evaluate, 4, reduced=False)(state, case.batch)
+    for key, value in evaluated_on_one_device(name).items():
+        assert value.shape == (8,)
+        np.testing.assert_allclose(metrics[key], value, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+@functools.cache
+def evaluated_on_one_device(name):
+    case = CASES[name]
+    return jax.jit(case.evaluate)(case.start(), case.batch)
+
+
+def sample_network(name, method="cached"):
+    def sample(state, inputs, axis_name=None):
+        return autoregressive.sample(
+            NETWORKS[name],
+            state.params,
+            KEY,
+            (len(inputs["numbers"]), *(SHAPE if name != "wavenet" else (9, 1))),
+            method=method,
+            cond=inputs["label"] if name == "gated-pixelcnn" else None,
+            numbers=inputs["numbers"],
+        )
+
+    return sample
+
+
+def sample_vae(state, inputs, axis_name=None):
+    numbers = inputs["numbers"]
+    return latent.sample(state.model, state.params, KEY, len(numbers), mean=False, numbers=numbers)
+
+
+def sample_gan(state, inputs, axis_name=None):
+    numbers = inputs["numbers"]
+    return adversarial.sample(state, KEY, len(numbers), numbers=numbers)
+
+
+SAMPLERS = {
+    "vae": sample_vae,
+    "conv-vae": sample_vae,
+    "gan-classes": sample_gan,
+    "dcgan": sample_gan,
+    **{name: sample_network(name) for name in NETWORKS},
+    "row-lstm, naive": sample_network("row-lstm", "naive"),
+    "row-lstm, jacobi": sample_network("row-lstm", "jacobi"),
+    "gated-pixelcnn, jacobi": sample_network("gated-pixelcnn", "jacobi"),
+}
+INPUTS = {"numbers": np.arange(40, 48, dtype=np.int32), "label": LABELS}
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samples_drawn_over_devices_are_those_of_one(name, mesh):
+    state = CASES[name.split(",")[0]].start()
+    drawn = MESHES[mesh](SAMPLERS[name], 4, reduced=False)(state, INPUTS)
+    np.testing.assert_array_equal(drawn, sampled_on_one_device(name))
+    if mesh != "pmap":
+        assert drawn.sharding.shard_shape(drawn.shape)[0] == 2
+
+
+@functools.cache
+def sampled_on_one_device(name):
+    drawn = jax.jit(SAMPLERS[name])(CASES[name.split(",")[0]].start(), INPUTS)
+    assert len(np.unique(np.asarray(drawn).reshape(8, -1), axis=0)) > 1
+    return drawn

@@ -8,7 +8,16 @@ import numpy as np
 import optax
 import pytest
 
-from gen_jax.state import TrainState, example_keys, mean_over_devices
+from gen_jax.state import (
+    TrainState,
+    evaluation_keys,
+    example_keys,
+    example_numbers,
+    mean_gradients,
+    mean_over_devices,
+    named_keys,
+    sample_numbers,
+)
 
 PARAMS = {"w": jnp.array([1.0, 2.0]), "b": jnp.array([3.0])}
 GRADS = {"w": jnp.array([1.0, -1.0]), "b": jnp.array([2.0])}
@@ -86,28 +95,97 @@ def test_a_donated_state_is_updated_in_one_trace():
 
 
 def test_step_keys_differ_by_name_and_step_and_can_be_drawn_again():
-    def words(state: TrainState) -> list[tuple[int, ...]]:
-        keys = state.step_keys("noise", "dropout")
-        return [tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys.values()]
+    def drawn(state: TrainState) -> list[tuple[int, ...]]:
+        return [words(key) for key in state.step_keys("noise", "dropout").values()]
 
     state = make()
     following = state.apply_gradients(GRADS)
     assert list(state.step_keys("noise", "dropout")) == ["noise", "dropout"]
-    assert words(state) == words(state)
-    assert len({*words(state), *words(following)}) == 4
+    assert drawn(state) == drawn(state)
+    assert len({*drawn(state), *drawn(following)}) == 4
 
 
 def test_example_keys_do_not_depend_on_how_the_batch_is_spread():
-    key = jax.random.key(0)
-    whole = jax.random.key_data(example_keys(key, 12))
+    key, examples = jax.random.key(0), jnp.zeros((12, 2))
+    whole = jax.random.key_data(example_keys(key, example_numbers(examples)))
     assert len(np.unique(whole, axis=0)) == 12
 
-    def local(_):
-        return jax.random.key_data(example_keys(key, 4, "data"))
+    def local(examples):
+        return jax.random.key_data(example_keys(key, example_numbers(examples, "data")))
 
-    spread = jax.vmap(local, axis_name="data")(jnp.arange(3))
+    spread = jax.vmap(local, axis_name="data")(examples.reshape(3, 4, 2))
     np.testing.assert_array_equal(spread.reshape(whole.shape), whole)
-    np.testing.assert_array_equal(jax.random.key_data(example_keys(key, 5)), whole[:5])
+    np.testing.assert_array_equal(
+        jax.random.key_data(example_keys(key, jnp.array([7, 3]))), whole[np.array([7, 3])]
+    )
+
+
+def words(key) -> tuple[int, ...]:
+    return tuple(np.asarray(jax.random.key_data(key)).tolist())
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_a_steps_keys_are_what_they_have_always_been(impl):
+    """A run that is resumed by a newer version draws what it would have drawn."""
+    key = jax.random.key(3, impl=impl)
+    keys = named_keys(key, jnp.int32(41), "noise", "dropout")
+    for ours, theirs in zip(
+        keys.values(), jax.random.split(jax.random.fold_in(key, 41), 2), strict=True
+    ):
+        assert words(ours) == words(theirs)
+
+
+def test_no_key_of_an_evaluation_is_one_of_training():
+    """Nor a root of keys: not of an example, a named use or a step."""
+    key, names, numbers = jax.random.key(0), ("one", "two", "three"), jnp.arange(40)
+
+    def domain(root, keys):
+        yield words(root)
+        for named in keys.values():
+            yield words(named)
+            yield from map(tuple, np.asarray(jax.random.key_data(example_keys(named, numbers))))
+
+    training = set()
+    for step in [*range(60), 2**31 - 1]:
+        step = jnp.int32(step)
+        training |= {*domain(jax.random.fold_in(key, step), named_keys(key, step, *names))}
+    evaluation = [*domain(jax.random.clone(key), evaluation_keys(key, *names))]
+    assert len({*evaluation}) == len(evaluation)  # examples of all uses have keys of their own
+    assert not training & {*evaluation}
+
+
+def test_evaluations_draw_the_same_after_every_step():
+    state = make()
+    before, after = (s.evaluation_keys("noise") for s in (state, state.apply_gradients(GRADS)))
+    assert words(before["noise"]) == words(after["noise"])
+
+
+@pytest.mark.parametrize(
+    ("n", "numbers", "message"),
+    [
+        (0, None, "1 or more examples can be drawn, got 0"),
+        (3, jnp.arange(2), r"numbers must be 3 integers, one an example, got int32 \(2,\)"),
+        (2, jnp.zeros(2), r"numbers must be 2 integers, one an example, got float32 \(2,\)"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(n, numbers, message):
+    with pytest.raises(ValueError, match=message):
+        sample_numbers(n, numbers)
+    np.testing.assert_array_equal(sample_numbers(3, None), [0, 1, 2])
+
+
+def test_gradients_values_and_what_comes_with_them_are_means_over_devices():
+    def local(x):
+        def loss(params):
+            return (params["w"] * x).sum(), {"x": x}
+
+        return mean_gradients(loss, PARAMS, "data")
+
+    x = jnp.arange(6.0).reshape(3, 2)
+    grads, value, aux = jax.vmap(local, axis_name="data")(x)
+    np.testing.assert_allclose(grads["w"], np.broadcast_to(x.mean(0), (3, 2)))
+    np.testing.assert_allclose(value, np.full(3, (x @ PARAMS["w"]).mean()))
+    np.testing.assert_allclose(aux["x"], np.broadcast_to(x.mean(0), (3, 2)))
 
 
 def test_mean_over_devices_averages_only_over_a_named_axis():

@@ -144,7 +144,8 @@ def test_several_updates_of_the_discriminator_by_hand(batch, step, reuse):
         keys = gan.named_keys(state.key, state.step, "noise", "penalty")
         discriminator, generator, values = state.discriminator, state.generator, {}
         for i in range(d_steps):
-            z = gan.latents(state, example_keys(jax.random.fold_in(keys["noise"], i), m))
+            noise = jax.random.fold_in(keys["noise"], i)
+            z = gan.latents(state, example_keys(noise, jnp.arange(m)))
             fake, _ = gan.play(generator, generator.params, z, None)
             (_, (model_state, values)), grads = jax.value_and_grad(
                 gan.discriminator_loss, has_aux=True
@@ -295,7 +296,7 @@ def test_the_generators_update_by_hand(batch, step):
     @jax.jit
     def by_hand(state, discriminator):
         noise = gan.named_keys(state.key, state.step, "noise", "penalty")["noise"]
-        z = gan.latents(state, example_keys(jax.random.fold_in(noise, 0), 8))
+        z = gan.latents(state, example_keys(jax.random.fold_in(noise, 0), jnp.arange(8)))
 
         def loss(params):
             fake, model_state = gan.play(state.generator, params, z, None)

@@ -23,7 +23,10 @@ def make(n_classes=None):
 def test_many_samples_can_be_drawn_in_parts():
     state, key = make(), jax.random.key(1)
     whole = adversarial.sample(state, key, 7)
-    parts = [adversarial.sample(state, key, n, first=first) for first, n in ((0, 3), (3, 4))]
+    parts = [
+        adversarial.sample(state, key, len(numbers), numbers=numbers)
+        for numbers in (jnp.arange(3), jnp.arange(3, 7))
+    ]
     assert whole.dtype == jnp.uint8
     assert whole.shape == (7, 3, 4, 1)
     np.testing.assert_array_equal(np.concatenate(parts), whole)
@@ -42,8 +45,8 @@ def test_a_conditional_generator_goes_through_its_classes_in_turn():
     z = adversarial.latents(state, key, 5)
     expected = adversarial.generate(state, z, jnp.asarray([0, 1, 2, 0, 1]))
     np.testing.assert_array_equal(adversarial.sample(state, key, 5), expected)
-    rest = adversarial.sample(state, key, 2, first=3)
-    np.testing.assert_array_equal(rest, expected[3:])
+    rest = adversarial.sample(state, key, 2, numbers=jnp.array([4, 1]))
+    np.testing.assert_array_equal(rest, expected[jnp.array([4, 1])])
 
 
 def test_truncated_latents_stay_within_their_limit():
@@ -93,7 +96,7 @@ def test_arithmetic_is_of_mean_codes():
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
-        (lambda: adversarial.sample(make(), jax.random.key(0), 0), "1 or more latents"),
+        (lambda: adversarial.sample(make(), jax.random.key(0), 0), "1 or more examples"),
         (lambda: queries.truncated_normal(0.0), "positive limit, got 0.0"),
         (
             lambda: adversarial.generate(make(), jnp.zeros((2, 5)), jnp.zeros((2,), jnp.int32)),

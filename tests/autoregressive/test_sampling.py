@@ -141,8 +141,9 @@ def test_a_part_of_a_batch_is_that_part_drawn_alone():
     params = zoo.draw_params(model, shape)
     key = jax.random.key(2)
     whole = autoregressive.sample(model, params, key, (6, *shape))
-    part = autoregressive.sample(model, params, key, (2, *shape), first_example=3)
-    np.testing.assert_array_equal(whole[3:5], part)
+    numbers = jnp.array([4, 1])
+    part = autoregressive.sample(model, params, key, (2, *shape), numbers=numbers)
+    np.testing.assert_array_equal(whole[numbers], part)
     assert not np.array_equal(whole[0], whole[1])
 
 
@@ -158,6 +159,38 @@ def test_temperature_sharpens_to_the_likeliest_value():
     assert mean_log_prob(0.01) > mean_log_prob(0.5) + 1.0 > mean_log_prob(1.0) + 2.0
     cold = sample(params, jax.random.key(0), temperature=jnp.float32(1e-4))
     assert len(np.unique(np.asarray(cold).reshape(64, -1), axis=0)) == 1
+
+
+def test_a_second_call_compiles_nothing():
+    """Outside of jit too: equal models make one program."""
+    model, shape = make("gated", "binary", layers=2)
+    params = zoo.draw_params(model, shape)
+    evidence = Evidence(np.zeros((2, *shape), np.uint8), np.zeros((2, *shape), bool))
+
+    def draw(seed):
+        model, _ = make("gated", "binary", layers=2)
+        key = jax.random.key(seed)
+        return [
+            autoregressive.sample(model, params, key, (2, *shape), **options)
+            for options in ({}, {"evidence": evidence, "temperature": 0.5 + seed})
+        ]
+
+    compiled = []
+
+    def listen(event, duration, **more):
+        if "compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        first = draw(0)
+        assert compiled
+        compiled.clear()
+        second = draw(1)
+        assert not compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not np.array_equal(first[0], second[0])
 
 
 def test_one_compilation_serves_every_key_and_all_devices_share_a_batch():

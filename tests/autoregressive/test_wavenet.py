@@ -106,7 +106,7 @@ def test_a_long_sound_is_what_the_network_would_draw_after_it(kind):
             task = sampling.make_task(model, params, key, (n, t, 1), cond=cond)
             value, _ = sampling.cached(task)
             units = value.reshape(n, t, 1, 1)
-            return value, task.whole(task.draw(task.outputs(units), task.noise, None))
+            return value, task.whole(task.draw(task.outputs(units), task.noise(), None))
 
         drawn, redrawn = draw_and_redraw(params, jax.random.key(0))
     np.testing.assert_array_equal(drawn, redrawn)

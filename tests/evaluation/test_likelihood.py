@@ -14,7 +14,8 @@ from gen_jax.state import TrainState, example_keys
 
 def gaussian_weights(keys, x):
     """Log-weights that are N(x, 1): the mean weight is exp(x + 1/2)."""
-    noise = jax.vmap(lambda key: jax.vmap(jax.random.normal)(example_keys(key, len(x))))(keys)
+    numbers = jnp.arange(len(x))
+    noise = jax.vmap(lambda key: jax.vmap(jax.random.normal)(example_keys(key, numbers)))(keys)
     return x[None] + noise
 
 
@@ -46,26 +47,35 @@ def test_average_counts_each_example_once_and_no_padding(state):
     assert all(isinstance(mean, float) for mean in means.values())
 
 
+def echo(state, batch):
+    return {"x": batch["x"]}
+
+
 def test_average_takes_batches_without_a_mask_whole(state):
-    means = average(lambda state, batch: batch, state, [{"x": np.arange(3.0)}, {"x": np.ones(1)}])
+    means = average(echo, state, [{"x": np.arange(3.0)}, {"x": np.ones(1)}])
     assert means == {"x": 1.0}
 
 
 def test_average_adds_in_double_precision(state):
     batch = {"x": np.full(1000, 16_777_217 / 16_777_216 * 1e4, np.float64).astype(np.float32)}
-    mean = average(lambda state, batch: batch, state, [batch] * 50)["x"]
+    mean = average(echo, state, [batch] * 50)["x"]
     assert mean == float(batch["x"][0])
 
 
-def test_average_gives_each_batch_noise_of_its_own(state):
-    def eval_step(state, batch):
-        return {"noise": jax.random.normal(state.key, batch["x"].shape)}
+@pytest.mark.parametrize("batch_size", [1, 4, 10])
+def test_each_example_has_noise_of_its_own_whatever_the_size_of_batches(state, batch_size):
+    seen = []
 
-    one = average(eval_step, state, [{"x": np.zeros(1)}])
-    two = average(eval_step, state, [{"x": np.zeros(1)}] * 2)
-    again = average(eval_step, state, [{"x": np.zeros(1)}] * 2)
-    assert one != two
-    assert two == again
+    def eval_step(state, batch):
+        keys = example_keys(state.evaluation_keys("noise")["noise"], batch["number"])
+        seen.append(np.asarray(jax.vmap(jax.random.normal)(keys)))
+        return {"noise": seen[-1]}
+
+    average(eval_step, state, batches(10, batch_size))
+    key = state.evaluation_keys("noise")["noise"]
+    expected = jax.vmap(jax.random.normal)(example_keys(key, jnp.arange(10)))
+    np.testing.assert_array_equal(np.concatenate(seen)[:10], expected)
+    assert len(np.unique(expected)) == 10
 
 
 @pytest.mark.parametrize(
@@ -73,7 +83,7 @@ def test_average_gives_each_batch_noise_of_its_own(state):
 )
 def test_average_of_nothing_is_refused(state, nothing):
     with pytest.raises(ValueError, match="no examples to average over"):
-        average(lambda state, batch: batch, state, nothing)
+        average(echo, state, nothing)
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 60])

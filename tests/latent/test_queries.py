@@ -105,6 +105,9 @@ def test_decoded_images_are_expectations_of_samples(likelihood, tiny_vae, wild_p
 def test_a_sample_depends_on_its_place_not_on_how_many_are_drawn(model, params):
     few, many = (latent.sample(model, params, jax.random.key(0), n, mean=False) for n in (4, 9))
     np.testing.assert_array_equal(few, many[:4])
+    numbers = jnp.array([7, 2])
+    some = latent.sample(model, params, jax.random.key(0), 2, mean=False, numbers=numbers)
+    np.testing.assert_array_equal(some, many[numbers])
 
 
 def test_traversals_move_one_dimension_at_a_time(tiny_vae, wild_params):
