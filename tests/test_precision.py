@@ -238,6 +238,6 @@ def test_the_last_dtype_is_float32_or_more():
     with jax.enable_x64(True):
         assert last_dtype(jnp.float64) == jnp.float64
     params = {"first": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
-    cast = cast_params(params, jnp.bfloat16, last="head")
+    cast = cast_params(params, jnp.bfloat16, last=["head"])
     assert cast["first"]["kernel"].dtype == jnp.bfloat16
     assert cast["head"]["kernel"].dtype == jnp.float32

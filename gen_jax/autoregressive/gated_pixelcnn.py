@@ -87,10 +87,9 @@ class GatedPixelCNN(nn.Module):
             horizontal = out[..., :f] if i == 0 else horizontal + out[..., :f]
             skip = skip + out[..., f:]
             vertical = gate(above)
-        mask = causal_mask("B", groups, here=-1)
-        hidden = self._conv("head", s, mask=mask)(nn.relu(skip))
-        last = {"mask": mask, "dtype": last_dtype(self.dtype)}
-        outputs = Conv(n_outputs, (1, 1), **last, name="outputs")(nn.relu(hidden))
+        head = {"mask": causal_mask("B", groups, here=-1), "dtype": last_dtype(self.dtype)}
+        hidden = Conv(s, (1, 1), **head, name="head")(nn.relu(skip))
+        outputs = Conv(n_outputs, (1, 1), **head, name="outputs")(nn.relu(hidden))
         return outputs.reshape(*x.shape[:3], groups, -1).astype(jnp.float32)
 
     @nn.nowrap
@@ -106,7 +105,7 @@ class GatedPixelCNN(nn.Module):
 
     @nn.nowrap
     def weights(self, params: Params) -> Tree:
-        p = cast_params(params, self.dtype, last="outputs")
+        p = cast_params(params, self.dtype, last=("head", "outputs"))
         f, s, layers = self.features, self.skip_features, range(self.layers)
         groups = self.likelihood.units(p["vertical_0"]["kernel"].shape[2])
         order = group_order((f, f), groups)

@@ -87,11 +87,11 @@ class PixelCNN(nn.Module):
             found = nn.relu(look(i, f, narrow))
             stream = stream + self._conv(f"widen_{i}", 2 * f, groups)(found)
         hidden = nn.relu(stream)
+        head = {"mask": causal_mask("B", groups, here=-1), "dtype": last_dtype(self.dtype)}
         for name in HEAD:
-            hidden = nn.relu(self._conv(name, self.head_features, groups)(hidden))
+            hidden = nn.relu(Conv(self.head_features, (1, 1), **head, name=name)(hidden))
         n_outputs = groups * self.likelihood.unit_outputs(x.shape[-1])
-        last = {"mask": causal_mask("B", groups, here=-1), "dtype": last_dtype(self.dtype)}
-        outputs = Conv(n_outputs, (1, 1), **last, name="outputs")(hidden)
+        outputs = Conv(n_outputs, (1, 1), **head, name="outputs")(hidden)
         return outputs.reshape(*x.shape[:3], groups, -1).astype(jnp.float32)
 
     @nn.nowrap
@@ -110,7 +110,7 @@ class PixelCNN(nn.Module):
 
     @nn.nowrap
     def weights(self, params: Params) -> Tree:
-        p = cast_params(params, self.dtype, last="outputs")
+        p = cast_params(params, self.dtype, last=(*HEAD, "outputs"))
         first, blocks = p["masked_0"], [p[f"masked_{i}"] for i in range(1, self.layers + 1)]
         groups = self.likelihood.units(first["kernel"].shape[2])
 

@@ -85,10 +85,10 @@ class _PixelRNN(nn.Module):
             states = self._layer(groups, f"lstm_{i}")(stream, told)
             stream = stream + self._conv(f"out_{i}", maps, groups)(states)
         hidden = nn.relu(jnp.moveaxis(stream, 2, 0))
+        head = {"mask": causal_mask("B", groups, here=-1), "dtype": last_dtype(self.dtype)}
         for name in HEAD:
-            hidden = nn.relu(self._conv(name, self.head_features, groups)(hidden))
-        last = {"mask": causal_mask("B", groups, here=-1), "dtype": last_dtype(self.dtype)}
-        outputs = Conv(n_outputs, (1, 1), **last, name="outputs")(hidden)
+            hidden = nn.relu(Conv(self.head_features, (1, 1), **head, name=name)(hidden))
+        outputs = Conv(n_outputs, (1, 1), **head, name="outputs")(hidden)
         return outputs.reshape(*x.shape[:3], groups, -1).astype(jnp.float32)
 
     @nn.nowrap
@@ -102,7 +102,7 @@ class _PixelRNN(nn.Module):
 
     @nn.nowrap
     def weights(self, params: Params) -> Tree:
-        p = cast_params(params, self.dtype, last="outputs")
+        p = cast_params(params, self.dtype, last=(*HEAD, "outputs"))
         kernel, reach = p["first"]["kernel"], self.first_kernel // 2
         groups = self.likelihood.units(kernel.shape[2])
 

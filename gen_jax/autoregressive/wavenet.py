@@ -79,10 +79,9 @@ class WaveNet(nn.Module):
             out = self._conv(f"out_{i}", self._passed(i) + s)(gate(gates))
             skip = skip + out[..., :s]
             h = h + out[..., s:] if self._passed(i) else h
-        hidden = self._conv("head", s)(nn.relu(skip))
-        n_outputs = self.likelihood.unit_outputs(channels)
-        outputs = Conv(n_outputs, (1,), dtype=last_dtype(self.dtype), name="outputs")
-        outputs = outputs(nn.relu(hidden))
+        n_outputs, dtype = self.likelihood.unit_outputs(channels), last_dtype(self.dtype)
+        hidden = Conv(s, (1,), dtype=dtype, name="head")(nn.relu(skip))
+        outputs = Conv(n_outputs, (1,), dtype=dtype, name="outputs")(nn.relu(hidden))
         return outputs[:, :, None].astype(jnp.float32)
 
     @nn.nowrap
@@ -102,7 +101,7 @@ class WaveNet(nn.Module):
 
     @nn.nowrap
     def weights(self, params: Params) -> Tree:
-        p = cast_params(params, self.dtype, last="outputs")
+        p = cast_params(params, self.dtype, last=("head", "outputs"))
         layers = range(len(self.dilations))
         kernels = [p[f"dilated_{i}"]["kernel"] for i in layers]
         told = [p[f"condition_{i}"]["kernel"] for i in layers if f"condition_{i}" in p]
