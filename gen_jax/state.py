@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Int, Shaped
+from jaxtyping import Int
 
 from gen_jax.meshes import per_device, varying
 from gen_jax.typing import Array, Numbers, Params, PRNGKey, PRNGKeys

@@ -87,7 +87,7 @@ def train_step(state, batch, *, axis_name=None, bad_step=None):
 def scores(state, batch):
     """What an evaluation may give: a loss an example, noise and all, and arrays below it."""
     image = batch["image"].astype(jnp.float32) / 255.0
-    keys = example_keys(state.step_keys("noise")["noise"], len(image))
+    keys = example_keys(state.step_keys("noise")["noise"], jnp.arange(len(image)))
     noise = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(keys)
     first, second = (state.eval_params[f"Dense_{i}"] for i in range(2))
     h = nn.tanh((image + 0.1 * noise) @ first["kernel"] + first["bias"][None])
