@@ -5,11 +5,11 @@ from gen_jax.training.arrays import params_digest
 from gen_jax.training.checkpoint import restore, saved_metrics
 from gen_jax.training.config import applicable, applies
 from gen_jax.training.devices import check_platform
+from gen_jax.training.environment import environment
 from gen_jax.training.evaluating import CompiledEval, compile_eval
 from gen_jax.training.loop import FitResult, fit
 from gen_jax.training.run import (
     Run,
-    environment,
     experiment_of,
     load_config,
     load_data,

@@ -7,15 +7,10 @@ writes; all of them must see the folder.
 
 import dataclasses
 import fcntl
-import importlib.metadata
 import json
 import logging
 import os
 import pathlib
-import platform
-import shlex
-import subprocess
-import sys
 import typing
 from collections.abc import Mapping
 from typing import Any, Self
@@ -26,6 +21,7 @@ import numpy as np
 from gen_jax.files import RunError, write_atomically, writing
 from gen_jax.training.arrays import params_digest
 from gen_jax.training.config import Config, applicable, decode, encode, flat
+from gen_jax.training.environment import device_name, environment
 from gen_jax.typing import Params
 
 FORMAT = 1
@@ -252,50 +248,6 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any] | None:
         reason = "not the JSON of a run's summary"
     _logger.warning(f"{path} is damaged ({reason}): it is ignored")
     return None
-
-
-def device_name() -> str:
-    """What this run computes on: ``"cpu (2 cores)"``, ``"NVIDIA H200"``, ``"8 x TPU v5 lite"``."""
-    kind, count = jax.devices()[0].device_kind, jax.device_count()
-    if jax.default_backend() == "cpu":
-        kind = f"cpu ({os.cpu_count()} cores)"
-    return kind if count == 1 else f"{count} x {kind}"
-
-
-def environment() -> dict[str, Any]:
-    """What a result depends on beside its config."""
-    versions = {}
-    for name in ("gen_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None  # used from a checkout
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": versions,
-        "device": device_name(),
-        "device_count": jax.device_count(),
-        "process_count": jax.process_count(),
-        "commit": _commit(),
-        "command": shlex.join(sys.orig_argv),
-    }
-
-
-def _commit() -> str | None:
-    """The commit of this code with ``+`` for changes on top, None outside a git checkout."""
-    code = pathlib.Path(__file__).parents[2]
-    if not (code / ".git").exists():
-        return None  # installed: a repository around it is someone else's
-    git = ["git", "-C", str(code)]
-    try:
-        head, changes = (
-            subprocess.run(git + args, capture_output=True, text=True, timeout=10, check=True)
-            for args in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head.stdout.strip() + ("+" if changes.stdout else "")
 
 
 def _lock(folder: pathlib.Path) -> typing.IO[str]:
