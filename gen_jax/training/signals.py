@@ -49,8 +49,8 @@ class StopRequest:
     def asked(self, *, everywhere: bool) -> int:
         """The signal that asked to stop, 0 for none.
 
-        Several processes must stop at the same step: they compare notes where ``everywhere`` says
-        that all are there, and know of nothing elsewhere.
+        Several processes must stop at the same step: where ``everywhere`` says that all of them
+        call, they agree on the signal; elsewhere the answer is 0.
         """
         if jax.process_count() == 1:
             return self._signum

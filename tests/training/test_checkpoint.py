@@ -126,7 +126,7 @@ def test_the_content_is_checked_also_where_the_seal_is_missing(run, trained, cap
     assert "(its content is not what was saved)" in caplog.text
 
 
-def test_a_run_goes_on_exactly_from_the_checkpoint_before_a_damaged_one(run, trained, caplog):
+def test_a_run_resumes_exactly_from_the_checkpoint_before_a_damaged_one(run, trained, caplog):
     flip(next((run / "checkpoints" / "10" / "state").glob("ocdbt.process_0/d/*")))
     result = toy.train(run, 10, checkpoint_every=4)
     assert result.first_step == 8

@@ -143,7 +143,7 @@ def test_metrics_are_read_while_the_next_dispatch_runs(monkeypatch):
     assert order == ["call", "call", "read 0", "call", "read 3", "read 6"]
 
 
-def test_the_device_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+def test_the_device_works_while_a_checkpoint_is_written(tmp_path, monkeypatch):
     calls, went_on = [], threading.Event()
     nested = checkpoint.nested
 

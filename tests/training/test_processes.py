@@ -84,7 +84,7 @@ def test_killed_ten_times_gives_the_uninterrupted_digest(start, tmp_path, uninte
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stopped_run_saves_first_and_goes_on_exactly(
+def test_a_stopped_run_saves_first_and_resumes_exactly(
     start, tmp_path, uninterrupted, signum, code
 ):
     run = tmp_path / "run"
@@ -130,7 +130,7 @@ def test_a_folder_in_use_is_refused(start, tmp_path):
 
 
 @pytest.mark.slow
-def test_debug_nans_goes_on_from_the_last_good_checkpoint_and_finds_the_operation(start, tmp_path):
+def test_debug_nans_resumes_from_the_last_good_checkpoint_and_finds_the_operation(start, tmp_path):
     command = (tmp_path / "run", "--steps", 60, "--bad-step", 46)
     _, err = finish(start(*command), 1)
     said = err.strip().splitlines()[-1]
