@@ -33,7 +33,8 @@ def on_any_mesh(
     if mesh.empty:
         return inside(a, b)
     sharding = NamedSharding(mesh, _result_spec(roles, a, b))
-    return jax.sharding.auto_axes(inside, axes=mesh.explicit_axes, out_sharding=sharding)(a, b)
+    automatic = jax.sharding.auto_axes(axes=mesh.explicit_axes, out_sharding=sharding)
+    return automatic(inside)(a, b)
 
 
 def varying_alike(a: Array, b: Array) -> tuple[Array, Array]:

@@ -11,7 +11,8 @@ The derivatives of each map are the other two, so every order of reverse and for
 among these three. That is why they are primitives: JAX's functions with custom derivatives give
 up either forward mode or their rule for the second derivative.
 
-Off the CPU the maps are XLA's own convolution and its transposes; ``cpu`` has the CPU's.
+Off the CPU the maps are XLA's own convolution and its transposes; ``cpu`` has the CPU's. What a
+mesh of devices asks of them is in ``meshes``.
 """
 
 import functools
@@ -76,16 +77,16 @@ def _xla_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
 def _primitive(
     name: str, roles: Roles, shape: Callable, elsewhere: Callable, on_cpu: Callable
 ) -> Primitive:
-    """A bilinear map whose operands may both have one more axis in front.
+    """A bilinear map of two operands, which may both have one more axis, in front.
 
-    That axis is of convolutions apart from one another, as ``jax.vmap`` over both operands wants
-    them: feature groups of one convolution, but a loop on the CPU, which is slow at groups.
+    Along that axis lie separate convolutions, as ``jax.vmap`` over both operands makes them: one
+    convolution with feature groups, or on the CPU, where XLA is slow at groups, a loop.
     """
     primitive = Primitive(name)
 
     def size(a, b, geometry) -> tuple[int, ...]:
-        apart = a.ndim - geometry.rank
-        return (*a.shape[:apart], *shape(a.shape[apart:], b.shape[apart:], geometry))
+        separate = a.ndim - geometry.rank
+        return (*a.shape[:separate], *shape(a.shape[separate:], b.shape[separate:], geometry))
 
     def aval(a, b, *, geometry):
         return a.update(shape=size(a, b, geometry), weak_type=False)
@@ -114,7 +115,7 @@ def _primitive(
 
 
 def _on_no_mesh(lower: Callable) -> Callable:
-    """Lowers as if for one device: loops that start from zeros need no type of any mesh."""
+    """Lowers as for one device: the zeros that a loop starts from vary over no manual axis."""
 
     def rule(ctx, *args, **params):
         plain = [ShapedArray(a.shape, a.dtype) for a in ctx.avals_in]
@@ -125,24 +126,25 @@ def _on_no_mesh(lower: Callable) -> Callable:
 
 
 def _batch(primitive: Primitive, roles: Roles, operands, mapped, *, geometry):
-    """Where one operand is mapped, by one convolution of a larger batch or of more channels."""
-    a, b = operands
+    """Both operands mapped: separate convolutions. One: a larger batch, or more channels."""
+    rank = geometry.rank
     if None not in mapped:
-        a, b = (jnp.moveaxis(v, axis, 0) for v, axis in zip((a, b), mapped, strict=True))
-        apart = a.shape[: -geometry.rank]
-        a, b = (v.reshape(math.prod(apart), *v.shape[len(apart) :]) for v in (a, b))
+        a, b = (jnp.moveaxis(v, axis, 0) for v, axis in zip(operands, mapped, strict=True))
+        separate = a.shape[:-rank]
+        a, b = (v.reshape(math.prod(separate), *v.shape[len(separate) :]) for v in (a, b))
         result = primitive.bind(*meshes.varying_alike(a, b), geometry=geometry)
-        return result.reshape(*apart, *result.shape[1:]), 0
+        return result.reshape(*separate, *result.shape[1:]), 0
 
     which = 0 if mapped[1] is None else 1
-    axis = mapped[which]
-    apart = operands[which].ndim - 1 - geometry.rank
-    source, target = (apart + axis % geometry.rank for axis in kept_axis(roles[which], roles[2]))
-    more = jnp.moveaxis(operands[which], axis, source)
-    sizes = more.shape[source : source + 2]
-    more = more.reshape(*more.shape[:source], math.prod(sizes), *more.shape[source + 2 :])
-    a, b = meshes.varying_alike(*((more, b) if which == 0 else (a, more)))
-    result = primitive.bind(a, b, geometry=geometry)
+    # The mapped axis joins, as the slower, the axis that the result takes from this operand.
+    joined = operands[which]
+    separate = joined.ndim - 1 - rank
+    source, target = (separate + axis % rank for axis in kept_axis(roles[which], roles[2]))
+    joined = jnp.moveaxis(joined, mapped[which], source)
+    sizes = joined.shape[source : source + 2]
+    joined = joined.reshape(*joined.shape[:source], math.prod(sizes), *joined.shape[source + 2 :])
+    a, b = (joined, operands[1]) if which == 0 else (operands[0], joined)
+    result = primitive.bind(*meshes.varying_alike(a, b), geometry=geometry)
     return result.reshape(*result.shape[:target], *sizes, *result.shape[target + 1 :]), target
 
 
