@@ -38,8 +38,8 @@ def automatic(function: Callable[..., T], specs: Any, *args: Any) -> T:
         specs,
         is_leaf=lambda spec: isinstance(spec, PartitionSpec),
     )
-    axes: Any = mesh.explicit_axes
-    return jax.sharding.auto_axes(function, axes=axes, out_sharding=layouts)(*args)
+    auto_axes: Any = jax.sharding.auto_axes
+    return auto_axes(function, axes=mesh.explicit_axes, out_sharding=layouts)(*args)
 
 
 def training_step(step: Callable[..., T]) -> Callable[..., T]:
@@ -110,4 +110,4 @@ def per_device(tree: T, axis_name: str | None) -> T:
     the check of ``jax.shard_map``, it would be summed over the devices already.
     """
     manual = jax.sharding.get_abstract_mesh().manual_axes
-    return vary(tree, frozenset({axis_name}).intersection(manual))
+    return vary(tree, frozenset(axis for axis in manual if axis == axis_name))

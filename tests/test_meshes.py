@@ -162,13 +162,13 @@ def of_network(model, **batch):
     return Case(init, autoregressive.train_step, autoregressive.eval_step, batch)
 
 
-def of_gan(generator, discriminator, shape=SHAPE, *, statistics=False, **options):
+def of_gan(generator, discriminator, *, statistics=False, **options):
     def init():
-        networks = generator(image_shape=shape, latent_dim=3), discriminator()
-        return gan.init(*networks, SGD, SGD, KEY, np.zeros((1, *shape), np.uint8), ema_decay=0.9)
+        networks = generator(image_shape=SHAPE, latent_dim=3), discriminator()
+        return gan.init(*networks, SGD, SGD, KEY, EXAMPLE, ema_decay=0.9)
 
     step = functools.partial(gan.train_step, **options)
-    batch = {"image": images(shape), "label": LABELS}
+    batch = {"image": images(), "label": LABELS}
     return Case(init, step, alone(gan.eval_step), batch, statistics)
 
 
@@ -230,25 +230,21 @@ CASES = {
     "conv-vae": of_vae(convolutional),
     "iwae": of_vae(dense, k=2),
     "autoencoder": of_autoencoder(dense),
-    "conv-autoencoder": of_autoencoder(convolutional),
     **{name: of_network(model, **DATA[name]) for name, model in NETWORKS.items()},
     **{f"gan-{name}": dense_gan((), loss=loss) for name, loss in LOSSES.items()},
     "gan-gradient-penalty": dense_gan(
         norm="layer", loss=losses.wasserstein, penalty=losses.wgan_gp, d_steps=2
     ),
-    "gan-r1": dense_gan(penalty=losses.r1, d_steps=2, fresh_images=True),
+    "gan-r1-classes": dense_gan(n_classes=3, penalty=losses.r1, d_steps=2, reuse_images=True),
     "gan-norms": dense_gan((5, 4), norm="batch", spectral=True),
-    "gan-classes": dense_gan((), n_classes=3),
     "dcgan": of_gan(
         functools.partial(adversarial.ConvGenerator, 2),
         functools.partial(adversarial.ConvDiscriminator, 2),
-        SQUARE,
         statistics=True,
     ),
-    "wgan-gp": of_gan(
-        functools.partial(adversarial.ResidualGenerator, 2, norm="layer"),
-        functools.partial(adversarial.ResidualDiscriminator, 2),
-        SQUARE,
+    "conv-gradient-penalty": of_gan(
+        functools.partial(adversarial.DenseGenerator, ()),
+        functools.partial(adversarial.ConvDiscriminator, 2, norm="none"),
         loss=losses.wasserstein,
         penalty=losses.wgan_gp,
     ),
@@ -314,7 +310,7 @@ def test_a_step_that_is_not_told_of_an_axis_refuses_it():
 
 @pytest.mark.parametrize("mesh", MESHES)
 @pytest.mark.parametrize(
-    "name", ["iwae", "conv-autoencoder", *NETWORKS, "gan-classes", "dcgan", "began"]
+    "name", ["iwae", "conv-vae", "autoencoder", *NETWORKS, "gan-r1-classes", "dcgan", "began"]
 )
 def test_an_evaluation_over_devices_is_that_of_one(name, mesh):
     case = CASES[name]
@@ -336,7 +332,7 @@ def sample_network(name, method="cached"):
         return autoregressive.sample(
             NETWORKS[name],
             state.params,
-            KEY,
+            state.key,
             (len(inputs["numbers"]), *(SHAPE if name != "wavenet" else (9, 1))),
             method=method,
             cond=inputs["label"] if name == "gated-pixelcnn" else None,
@@ -348,18 +344,19 @@ def sample_network(name, method="cached"):
 
 def sample_vae(state, inputs, axis_name=None):
     numbers = inputs["numbers"]
-    return latent.sample(state.model, state.params, KEY, len(numbers), mean=False, numbers=numbers)
+    return latent.sample(
+        state.model, state.params, state.key, len(numbers), mean=False, numbers=numbers
+    )
 
 
 def sample_gan(state, inputs, axis_name=None):
-    numbers = inputs["numbers"]
-    return adversarial.sample(state, KEY, len(numbers), numbers=numbers)
+    return adversarial.sample(state, state.key, len(inputs["numbers"]), numbers=inputs["numbers"])
 
 
 SAMPLERS = {
     "vae": sample_vae,
     "conv-vae": sample_vae,
-    "gan-classes": sample_gan,
+    "gan-r1-classes": sample_gan,
     "dcgan": sample_gan,
     **{name: sample_network(name) for name in NETWORKS},
     "row-lstm, naive": sample_network("row-lstm", "naive"),
