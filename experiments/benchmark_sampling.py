@@ -31,14 +31,15 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.benchmarks.rows import why_no_peer, write_rows
+from experiments.benchmarks.peers import why_no_peer
 from experiments.benchmarks.timing import Program, alternate
 from experiments.running.options import UsageError, parse
-from experiments.running.output import prepare_output, write_output
+from experiments.running.output import prepare_output, write_json
 from experiments.running.terminal import main, say
 from gen_jax import autoregressive, data, training
 from gen_jax.autoregressive import sampling
 from gen_jax.densities import Bernoulli, LogisticMixture
+from gen_jax.files import write_atomically
 from gen_jax.reporting import plots
 from gen_jax.state import TrainState
 
@@ -312,7 +313,7 @@ def rows_of(name: Model, options: Options) -> list[Row]:
 
 def write(result: dict[str, Any], out: Path) -> None:
     """Writes the rows, and beside them the plot of time against the number of positions."""
-    write_rows(result, out)
+    write_json(out, result)
     by_size = [row for row in result["rows"] if row["model"] == "gated-side"]
     if not by_size:
         return
@@ -322,7 +323,7 @@ def write(result: dict[str, Any], out: Path) -> None:
         "one forward pass": (positions, [row["forward_s"] for row in by_size]),
     }
     figure = plots.curves(series, x_label="positions", y_label="seconds", log_x=True, log_y=True)
-    write_output(out.with_suffix(".png"), plots.to_png(figure))
+    write_atomically(out.with_suffix(".png"), plots.to_png(figure))
 
 
 def require_devices(options: Options) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmarks.rows import why_no_peer, write_rows
+from experiments.benchmarks.peers import why_no_peer
 from experiments.benchmarks.timing import alternate
 from experiments.benchmarks.training_cases import (
     AdversarialCase,
@@ -32,7 +32,7 @@ from experiments.benchmarks.training_cases import (
 )
 from experiments.running.fitting import State
 from experiments.running.options import UsageError, parse
-from experiments.running.output import prepare_output
+from experiments.running.output import prepare_output, write_json
 from experiments.running.terminal import main, say
 from gen_jax import data, training
 
@@ -92,7 +92,7 @@ def matrix_product_peak(seconds: float, dtype: str, side: int = 2048) -> float:
 
 def repeated(step: training.CompiledStep, state: State, stack: Any) -> Callable[[], None]:
     """A function that runs one dispatch and waits for it; the donated state goes round."""
-    n = step.steps_per_dispatch
+    n = step.length(stack)
     box = [step.place(state)]
 
     def run() -> None:
@@ -105,11 +105,13 @@ def repeated(step: training.CompiledStep, state: State, stack: Any) -> Callable[
 def measure(name: str, case: Case, options: Options, peak: float) -> Row:
     """One row: our step, and beside it the twin's."""
     k = options.steps_per_dispatch or case.steps_per_dispatch
-    n_examples = k * case.batch_size
-    batches = case.batches(k)
     state = case.state(options.dtype)
     step = training.compile_step(case.train_step, steps_per_dispatch=k)
-    ours = repeated(step, state, step.gather(batches, 0, k))
+    stack = step.gather(case.batches(k), 0, k)
+    k = step.length(stack)  # fewer where they would take more memory than a dispatch may
+    n_examples = k * case.batch_size
+    batches = case.batches(k)
+    ours = repeated(step, state, stack)
     start = time.perf_counter()
     ours()
     first = time.perf_counter() - start
@@ -215,7 +217,7 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
         say(table_line(row))
     result = {"environment": environment, "rows": rows}
     if options.out is not None:
-        write_rows(result, options.out)
+        write_json(options.out, result)
     return result
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.running.config import DataConfig
+from experiments.running.config import ImageConfig
 from experiments.running.experiment import Findings, Job, Study
 from experiments.running.options import UsageError, require_at_least
 from experiments.running.run import run
@@ -26,7 +26,7 @@ SHOWN_POINTS = 3000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(DataConfig):
+class Config(ImageConfig):
     """Cluster images by k-means, and find their principal components."""
 
     clusters: int = 10
@@ -56,7 +56,7 @@ def rows(image: np.ndarray) -> jax.Array:
 
 def work(job: Job) -> Findings:
     """Fits both, measures them on training and test images, and draws what they found."""
-    config, splits, run_dir = job.config, job.data, job.run_dir
+    config, splits, run_dir = job.config, job.data, job.run.dir
     train = data.some(splits.train, config.max_images or len(splits.train))
     test = splits.test.take(np.arange(len(splits.test)))
     x, x_test = rows(train["image"]), rows(test["image"])

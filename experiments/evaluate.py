@@ -5,7 +5,6 @@ python -m experiments.evaluate runs/vae/default --dataset tfds:mnist --data-dir 
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,7 @@ from typing import Literal
 import tyro
 
 from experiments.running.options import help_text, require_at_least
-from experiments.running.output import prepare_output, write_output
+from experiments.running.output import prepare_output, write_json
 from experiments.running.reopened import reopen
 from experiments.running.terminal import main, say
 from gen_jax import training
@@ -63,11 +62,11 @@ def program(argv: Sequence[str] | None = None) -> None:
         channels=options.channels,
     )
     metrics = dict(run.setup.test(run.state, test))
-    say(f"{run.experiment.name} at step {int(run.state.step)}, test {run.noun} of {test.name}")
+    say(f"{run.experiment.name} at step {int(run.state.step)}, test {run.spec.noun} of {test.name}")
     for name, value in metrics.items():
         say(f"  {name:<24} {value:.6g}" if isinstance(value, float) else f"  {name:<24} {value}")
     if options.out is not None:
-        write_output(options.out, json.dumps(metrics, indent=2) + "\n")
+        write_json(options.out, metrics)
 
 
 if __name__ == "__main__":

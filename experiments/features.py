@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import autoencoder, vae
-from experiments.running.config import DataConfig
+from experiments.running.config import ImageConfig, Labels
 from experiments.running.experiment import Findings, Job, Splits, Study
 from experiments.running.fitting import Training, fit
 from experiments.running.options import UsageError, free, require_at_least
@@ -49,7 +49,7 @@ Results = dict[str, tuple[int, list[np.ndarray]]]  # of each kind: width, accura
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(DataConfig):
+class Config(ImageConfig):
     """Compare features by the accuracy of a linear probe with few labels."""
 
     n_labels: tuple[int, ...] = (10, 100, 1000)
@@ -78,6 +78,10 @@ class Config(DataConfig):
         if self.probe_on == "validation" and self.validation_fraction == 0.0:
             raise UsageError("--probe-on validation wants --validation-fraction above 0")
 
+    @property
+    def labels(self) -> Labels:
+        return "required"
+
 
 PRESETS = {
     "smoke": Config(  # widths alike, so that few programs are compiled
@@ -105,7 +109,7 @@ class Features(NamedTuple):
 
 def work(job: Job) -> Findings:
     """Trains what must be, probes every kind of features, and puts all in a table and a plot."""
-    config, splits, run_dir = job.config, job.data, job.run_dir
+    config, splits, run_dir = job.config, job.data, job.run.dir
     train = splits.train.take(np.arange(len(splits.train)))
     held_out = splits.test if config.probe_on == "test" else splits.validation
     test = held_out.take(np.arange(len(held_out)))
@@ -167,7 +171,7 @@ def train_network(
     """Trains one network as its own experiment does, and resumes where it was interrupted."""
     shared = {
         field.name: getattr(config, field.name)
-        for field in dataclasses.fields(DataConfig)
+        for field in dataclasses.fields(ImageConfig)
         if field.name != "run_dir"
     }
     preset: Any = experiment.presets["default"]
@@ -176,6 +180,7 @@ def train_network(
         **shared,
         **choices,
         hidden=config.hidden,
+        steps=None,
         epochs=config.epochs,
         evaluations=config.evaluations,
     )

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ import numpy as np
 import optax
 
 from experiments.adversarial.models import RECIPES, LossName, Recipe
-from experiments.running.config import DataConfig
+from experiments.running.config import BaseConfig
 from experiments.running.experiment import Findings, Job, Study
 from experiments.running.options import UsageError, require_at_least
 from experiments.running.run import run
@@ -33,11 +34,14 @@ PENALTY_WEIGHT = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(DataConfig):
+class Config(BaseConfig):
     """Compare losses on a mixture of Gaussians."""
 
-    dataset: str = "ring"
-    """The mixture; there is no other."""
+    former_fields: ClassVar = (
+        *("dataset", "data_dir", "validation_fraction"),
+        *("image_size", "channels", "skip_bad_images"),
+    )
+
     loss: tuple[LossName, ...] = tuple(RECIPES)
     """The losses to compare."""
     steps: int = 10_000
@@ -48,7 +52,7 @@ class Config(DataConfig):
     latent_dim: int = 16
     learning_rate: float = 1e-3
     moments: int = 5
-    """How often the generator is looked at."""
+    """Number of snapshots of each generator."""
     samples: int = 2000
 
     def __post_init__(self):
@@ -56,8 +60,6 @@ class Config(DataConfig):
         names = ("steps", "batch_size", "hidden", "latent_dim", "moments")
         require_at_least(1, self, *names)
         require_at_least(2, self, "samples")
-        if self.dataset != "ring":
-            raise UsageError(f"--dataset must be ring, got {self.dataset}")
         unknown = [name for name in self.loss if name not in RECIPES]
         if unknown or not self.loss:
             known = ", ".join(RECIPES)
@@ -66,6 +68,10 @@ class Config(DataConfig):
             raise UsageError(
                 f"--steps must be a multiple of --moments ({self.moments}), got {self.steps}"
             )
+
+    @property
+    def source(self) -> str:
+        return "ring"
 
 
 PRESETS = {
@@ -156,7 +162,7 @@ def work(job: Job) -> Findings:
         if not config.quiet:
             say(f"{name}: {found.found} of {MODES} modes, {found.high_quality:.1%} of points good")
     steps = each * config.moments * len(config.loss)
-    add_results(config, clouds, rows, each, job.run_dir)
+    add_results(config, clouds, rows, each, job.run.dir)
     return Findings(
         params=params,
         steps=steps,

@@ -15,10 +15,11 @@ import tyro
 from PIL import Image
 
 from experiments.running.options import UsageError, help_text, require_at_least, require_seed
-from experiments.running.output import prepare_output, write_output
+from experiments.running.output import prepare_output
 from experiments.running.reopened import reopen
 from experiments.running.terminal import main, say
 from gen_jax import data, images, training
+from gen_jax.files import write_atomically
 
 PICTURES, SOUNDS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tiff"), (".wav",)
 
@@ -47,16 +48,18 @@ def program(argv: Sequence[str] | None = None) -> None:
     training.check_platform()
     run = reopen(options.run_dir, step=options.step)
     if run.setup.draw is None:
-        raise UsageError(f"{run.experiment.name} is no generative model: it has nothing to sample")
+        raise UsageError(
+            f"{run.experiment.name} is not a generative model, so it cannot be sampled"
+        )
     rate = run.setup.sample_rate
     out = options.out or options.run_dir / ("samples.png" if rate is None else "samples.wav")
     prepare_output(out, PICTURES if rate is None else SOUNDS)
     drawn = run.setup.draw(jax.random.key(options.seed), run.state, options.num)
     if rate is None:
-        write_output(out, as_picture(images.grid(drawn), out))
+        write_atomically(out, as_picture(images.grid(drawn), out))
     else:
         data.write_wav(out, in_turn(drawn, rate), rate)
-    say(f"{options.num} {run.noun} of step {int(run.state.step)}: {out}")
+    say(f"{options.num} {run.spec.noun} of step {int(run.state.step)}: {out}")
 
 
 def as_picture(sheet: np.ndarray, out: Path) -> bytes:

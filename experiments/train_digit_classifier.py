@@ -12,7 +12,7 @@ import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,10 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from experiments.running.config import Labels, RunConfig
+from experiments.running.config import ImageRunConfig, Labels
 from experiments.running.experiment import Splits
 from experiments.running.fitting import Setup, Training
-from experiments.running.options import UsageError
+from experiments.running.options import UsageError, where
 from experiments.running.run import run
 from experiments.running.terminal import main
 from gen_jax import data, images, reporting, training
@@ -41,7 +41,7 @@ Judged = dict[str, np.ndarray]  # of each image of a split: nll, guess, accuracy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(ImageRunConfig):
     """Train and evaluate the digit classifier."""
 
     shift: float = 2.0
@@ -52,6 +52,9 @@ class Config(RunConfig):
     """Change its height and its width by at most this share."""
     elastic: float = 1.0
     """Bend it: the standard deviation of a smooth random displacement, in pixels."""
+    dtype: Literal["float32", "bfloat16"] = where(
+        "float32", lambda config: False, "networks that also compute in bfloat16"
+    )
     label_smoothing: float = 0.0
     """Share of a label's probability that is spread evenly over all digits."""
 
@@ -66,7 +69,7 @@ class Config(RunConfig):
 
     @property
     def labels(self) -> Labels:
-        return "optional"  # ``check`` says that they are needed
+        return "required"
 
 
 PRESETS = {

@@ -36,10 +36,13 @@ class Config(LatentConfig):
     likelihood: Literal["bernoulli", "gaussian", "categorical"] = "bernoulli"
     binarization: Literal["dynamic", "threshold"] = when("dynamic", likelihood="bernoulli")
     """How a Bernoulli likelihood sees gray pixels."""
-    beta: float = 1.0
+    beta: float = when(1.0, importance_samples=1)
     """Weight of the KL term."""
     importance_samples: int = 1
-    """Above 1, trains the importance-weighted bound with so many samples."""
+    """Above 1, trains the importance-weighted bound with this many samples."""
+    decay_epochs: float | Literal["run"] | None = when(None, schedule="plain")
+    """Let the learning rate fall along a cosine, to zero after this many epochs; with "run", over
+    the length that the run is first started with. Default constant."""
     schedule: Literal["plain", "paper"] = "plain"
     """plain: as --decay-epochs says. paper: the rate falls by 10^(-1/7) after 1, 3, 9, ... epochs
     more (Burda 2015)."""
@@ -54,12 +57,6 @@ class Config(LatentConfig):
         require_at_least(1, self, *names)
         if not (self.beta >= 0.0 and math.isfinite(self.beta)):
             raise UsageError(f"--beta must be 0 or more, got {self.beta}")
-        if self.schedule == "paper" and self.decay_epochs is not None:
-            raise UsageError("--schedule paper has its own decay: leave --decay-epochs out")
-        if self.beta != 1.0 and self.importance_samples > 1:
-            raise UsageError(
-                "--beta weighs the KL, which --importance-samples above 1 does not use"
-            )
 
 
 PRESETS = {

@@ -9,16 +9,15 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 
 from experiments.pixels.sampler import Sampler
-from experiments.running.config import Labels, RunConfig
+from experiments.running.config import Labels, RunConfig, of_source
 from experiments.running.fitting import Setup, Training
 from experiments.running.options import UsageError, free, require_at_least
 from experiments.running.run import run
@@ -36,18 +35,17 @@ HALF_A_SEMITONE = 2.0 ** (1.0 / 24.0) - 1.0  # 3 %
 class Config(RunConfig):
     """Train and evaluate a WaveNet."""
 
+    former_fields: ClassVar = ("image_size", "channels", "skip_bad_images")
+
     dataset: str = "strings"
     """strings (plucked, of 12 pitches, made here), folder:PATH of WAV files, tfds:NAME."""
-    image_size: tyro.conf.Suppress[None] = None
-    channels: tyro.conf.Suppress[None] = None
-    skip_bad_images: tyro.conf.Suppress[Literal[False]] = False
     sample_rate: int = 8000
     """Samples a second."""
-    resample: bool = False
+    resample: bool = of_source(False, "folder", "tfds")
     """Resample what was recorded at another rate, instead of refusing it."""
     length: int = 1000
     """Samples of a training window."""
-    label: str = "label"
+    label: str = of_source("label", "tfds")
     """Which feature of a TFDS set is the class."""
     class_conditional: bool = True
     """Model p(sound | class), where there are classes."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from experiments.running.config import Labels, RunConfig
+from experiments.running.config import ImageRunConfig, Labels
 from experiments.running.options import UsageError, length, require_at_least, when, where
 from gen_jax import adversarial
 from gen_jax.adversarial import gan, losses
@@ -91,7 +91,7 @@ RECIPES: dict[LossName, Recipe] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GameConfig(RunConfig):
+class GameConfig(ImageRunConfig):
     """What both adversarial runs are told: the generator, and how it is judged."""
 
     latent_dim: int = 64

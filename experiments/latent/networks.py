@@ -6,7 +6,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import numpy as np
 
-from experiments.running.config import RunConfig
+from experiments.running.config import ImageRunConfig
 from experiments.running.options import UsageError, when
 from gen_jax import data, latent
 
@@ -14,7 +14,7 @@ CHUNK_BYTES = 2**26  # of images looked at together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LatentConfig(RunConfig):
+class LatentConfig(ImageRunConfig):
     """What an encoder and its mirrored decoder are made of."""
 
     network: Literal["dense", "conv"] = "dense"

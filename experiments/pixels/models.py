@@ -12,7 +12,7 @@ import optax
 
 from experiments.pixels.pictures import add_pictures
 from experiments.pixels.sampler import Sampler
-from experiments.running.config import Labels, RunConfig
+from experiments.running.config import ImageRunConfig, Labels
 from experiments.running.experiment import Splits
 from experiments.running.fitting import Setup
 from experiments.running.options import UsageError, free, require_at_least, when
@@ -55,7 +55,7 @@ PAPER: dict[str, Any] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PixelConfig(RunConfig):
+class PixelConfig(ImageRunConfig):
     """What an autoregressive model of images is made of."""
 
     likelihood: Literal["bernoulli", "categorical", "mixture"] = "bernoulli"

@@ -3,26 +3,24 @@
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from experiments.running.config import DataConfig
-from experiments.running.options import ByChoice, UsageError
+from experiments.running.config import ImageConfig
+from experiments.running.options import ByChoice
 from experiments.running.terminal import say
 from gen_jax import data, training
 from gen_jax.typing import Params
 
-Data = TypeVar("Data", bound=data.AnyDataset)
 Summary = Mapping[str, Any]  # the content of a run's summary.json
 
 
 @dataclasses.dataclass(frozen=True)
-class Splits(Generic[Data]):
+class Splits:
     """The three parts of an experiment's data."""
 
-    train: Data
-    validation: Data
-    test: Data
+    train: Any  # data sets, of images or of sounds
+    validation: Any
+    test: Any
 
     def record(self) -> dict[str, Any]:
         """What the data is, as JSON holds it: another record is another set of examples."""
@@ -36,7 +34,7 @@ def describe(part: data.AnyDataset) -> dict[str, Any]:
     return {"examples": len(part), "digest": part.digest[:16]}
 
 
-def open_images(config: DataConfig, split: str) -> data.Dataset:
+def open_images(config: ImageConfig, split: str) -> data.Dataset:
     """One part of the config's images."""
     return data.load(
         config.dataset,
@@ -52,22 +50,17 @@ def open_images(config: DataConfig, split: str) -> data.Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What there is to work with: the data (None where an experiment makes its own) and the open
-    run folder."""
+    """What there is to work with: the config, the open run folder, and the data."""
 
     config: Any
-    splits: Splits[Any] | None
     run: training.Run
+    loaded: Splits | None  # None where an experiment makes its own
 
     @property
-    def run_dir(self) -> Path:
-        return self.run.dir
-
-    @property
-    def data(self) -> Splits[Any]:
-        """The parts of the data, for experiments that have some."""
-        assert self.splits is not None
-        return self.splits
+    def data(self) -> Splits:
+        """The parts of the data, for experiments that load some."""
+        assert self.loaded is not None
+        return self.loaded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +88,7 @@ class Experiment:
     _: dataclasses.KW_ONLY
     open: Callable[[Any, str], data.AnyDataset] | None = open_images
 
-    def load(self, config: Any) -> Splits[Any] | None:
+    def load(self, config: Any) -> Splits | None:
         """The training, validation and test part of the config's data, which agree in size.
 
         With ``validation_fraction`` 0 every training example trains, and validation looks at the
@@ -106,13 +99,14 @@ class Experiment:
         train, test = self.open(config, "train"), self.open(config, "test")
         held_out = config.validation_fraction > 0
         validation = self.open(config, "validation") if held_out else test
-        splits = Splits(train, validation, test)
-        data.check_splits(train, validation, test, classes=_reads_labels(config, splits))
+        labels = config.labels
+        reads_labels = labels == "required" or (labels == "optional" and bool(train.class_names))
+        data.check_splits(train, validation, test, classes=reads_labels)
         if train.skipped:
-            say(f"{train.skipped} examples of {config.dataset} are left out: unreadable, or short")
-        return splits
+            say(f"Skipped {train.skipped} examples of {config.dataset} (unreadable or too short).")
+        return Splits(train, validation, test)
 
-    def settle(self, config: Any, saved: Any, splits: Splits[Any] | None) -> Any:
+    def settle(self, config: Any, saved: Any, splits: Splits | None) -> Any:
         """The config with what depends on the data, or on the ``saved`` config of an earlier start
         of the same run."""
         del saved, splits
@@ -126,21 +120,6 @@ class Experiment:
     def work(self, job: Job) -> Findings:
         """Does what the experiment is for, and adds to the run's report."""
         raise NotImplementedError  # a subclass's
-
-
-def _reads_labels(config: DataConfig, splits: Splits[Any]) -> bool:
-    """Whether the model reads labels. Raises ``UsageError`` for a part that lacks them."""
-    if config.labels == "unused":
-        return False
-    if config.labels == "optional" and splits.train.class_names is None:
-        return False
-    for name in ("train", "validation", "test"):
-        if getattr(splits, name).class_names is None:
-            raise UsageError(
-                f"--class-conditional wants labels, and the {name} examples of {config.dataset} "
-                "have none: give --no-class-conditional"
-            )
-    return True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,10 +34,10 @@ class Setup:
 
     init: Callable[[data.AnyDataset], State]
     train_step: Callable[..., Any]
-    validate: Callable[[State, Splits[Any]], Mapping[str, float]]
-    film: Callable[[State, Splits[Any]], np.ndarray]
+    validate: Callable[[State, Splits], Mapping[str, float]]
+    film: Callable[[State, Splits], np.ndarray]
     test: Callable[[State, Any], Mapping[str, float | int | str]]
-    pictures: Callable[[State, Splits[Any], Path], None]
+    pictures: Callable[[State, Splits, Path], None]
     best: tuple[str, Literal["min", "max"]] | None
     draw: Callable[[PRNGKey, State, int], np.ndarray] | None = None
     sample_rate: int | None = None
@@ -61,7 +61,7 @@ class Training(Experiment):
         except ValueError as error:
             raise UsageError(str(error)) from error
 
-    def settle(self, config: RunConfig, saved: Any, splits: Splits[Any] | None) -> RunConfig:
+    def settle(self, config: RunConfig, saved: Any, splits: Splits | None) -> RunConfig:
         assert splits is not None
         return config.with_decay(saved, len(splits.train))
 
@@ -81,7 +81,7 @@ class Training(Experiment):
         metrics = dict(setup.test(result.state, splits.test))
         state = training.local_copy(result.state)
         if job.run.writes:
-            setup.pictures(state, splits, job.run_dir)
+            setup.pictures(state, splits, job.run.dir)
         return Findings(
             params=state.params,
             steps=result.steps,
@@ -96,19 +96,19 @@ def announce(config: RunConfig, n_examples: int, steps: int) -> None:
     n = config.examples_per_step
     if n > n_examples:
         say(
-            f"A step reads {n} examples and {n_examples} are there to train on: each comes several "
-            "times. A smaller --batch-size would hold each once."
+            f"A step reads {n} examples and the training set has {n_examples}, so examples repeat "
+            "within a step: a smaller --batch-size avoids that."
         )
-    span = config.decay_steps(n_examples)
+    span = config.decay_span(n_examples)
     if span is not None and steps > span:
         say(
-            f"The learning rate is 0 from step {span} to step {steps}: this run's schedule ends "
-            "there. A longer one is another run, with --decay-epochs and --run-dir of its own."
+            f"The learning rate is 0 from step {span} to step {steps}, because the run's schedule "
+            f"ends at step {span}. A longer schedule needs a new run: --run-dir and --decay-epochs."
         )
 
 
 def fit(
-    config: RunConfig, setup: Setup, splits: Splits[Any], steps: int, opened: training.Run
+    config: RunConfig, setup: Setup, splits: Splits, steps: int, opened: training.Run
 ) -> training.FitResult:
     """Trains as the config says, with the setup's scores and pictures along the way."""
     metric, mode = setup.best or (None, "min")

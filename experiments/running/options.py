@@ -2,8 +2,8 @@
 
 A config is a frozen dataclass whose fields are options. Beside its default a field can declare that
 it is no part of a run's identity (``free``), that it says how long to train (``length``), or that
-it means something only beside certain values of other options (``when``). Where it means nothing it
-is refused on the command line, and left out of the run's ``config.json`` and of its report.
+it applies only with certain values of other options (``when``). Where it does not apply it is
+refused on the command line, and left out of the run's ``config.json`` and of its report.
 """
 
 import dataclasses
@@ -43,8 +43,8 @@ def length() -> Any:
 
 
 def when(default: Any, **choices: object) -> Any:
-    """A field that means something only where each named option has the given value, or one of a
-    tuple of them: ``when(0.5, model="plus-plus")``."""
+    """A field that applies only where each named option has the given value, or one of a tuple of
+    them: ``when(0.5, model="plus-plus")``."""
     wanted = {
         name: values if isinstance(values, tuple) else (values,) for name, values in choices.items()
     }
@@ -56,7 +56,7 @@ def when(default: Any, **choices: object) -> Any:
         here = (name for name, values in wanted.items() if getattr(config, name) not in values)
         name = next(here)
         options = " or ".join(map(str, wanted[name]))
-        return f"--{dashed(name)} {options}, and this is --{dashed(name)} {getattr(config, name)}"
+        return f"--{dashed(name)} {options} (here: --{dashed(name)} {getattr(config, name)})"
 
     return where(default, matches, reason)
 
@@ -67,9 +67,9 @@ def where(
     reason: str | Callable[[Any], str],
     **metadata: object,
 ) -> Any:
-    """A field that means something only for configs that ``matches`` holds of.
+    """A field that applies only to configs for which ``matches`` is true.
 
-    ``reason`` completes the sentence "--option is for ..."; ``metadata`` is the field's own.
+    ``reason`` completes "--option applies only to ..."; ``metadata`` is the field's own.
     """
     declared = {"applies": matches, "reason": reason, **metadata}
     return dataclasses.field(default=default, metadata=declared)
@@ -109,10 +109,17 @@ class ByChoice(Generic[C]):
 
     def chosen(self, args: Sequence[str]) -> C:
         """The preset for the value that the arguments give the option."""
-        given = dict(zip(map(_option_of, args), args[1:], strict=False))
-        given |= {_option_of(arg): arg.partition("=")[2] for arg in args if "=" in arg}
+        value = ""
+        for argument, following in zip(args, [*args[1:], ""], strict=True):
+            if _option_of(argument) == self.option:  # the last one counts
+                value = argument.partition("=")[2] or following
         first = next(iter(self.presets.values()))
-        return self.presets.get(given.get(self.option, ""), first)  # a wrong value is tyro's to say
+        return self.presets.get(value, first)  # a wrong value is tyro's to refuse
+
+    def name_of(self, preset: C) -> str | None:
+        """The value that a preset is for; None for the first."""
+        others = list(self.presets)[1:]
+        return next((value for value in others if self.presets[value] is preset), None)
 
 
 class Parsed(NamedTuple, Generic[C]):
@@ -156,6 +163,7 @@ def parse(
     default = _of_given_length(preset, given)
     about = f"{help_text(description).strip()}\n\nPresets: {', '.join(presets)} (first argument)."
     config = tyro.cli(type(preset), default=default, args=args, prog=prog, description=about)
+    _refuse_no_length(config)
     _refuse_idle(config, given)
     return Parsed(name, preset, applicable(config))
 
@@ -164,16 +172,27 @@ def _option_of(argument: str) -> str:
     """The field that an argument sets: ``--no-quiet``, ``--run_dir=x`` and ``--run-dir`` too."""
     if not argument.startswith("--"):
         return ""
-    return argument.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
+    return argument.partition("=")[0][2:].replace("-", "_").removeprefix("no_")
 
 
 def _of_given_length(preset: Any, given: set[str]) -> Any:
     """The preset without its own length where the command line gives one."""
-    known = [field.name for field in dataclasses.fields(preset) if "length" in field.metadata]
+    known = _lengths(preset)
     lengths = [f"--{dashed(name)}" for name in known if name in given]
     if len(lengths) > 1:
-        raise UsageError(f"{' and '.join(lengths)} say one thing: give one of them")
+        raise UsageError(f"{' and '.join(lengths)} both set the length: give only one")
     return dataclasses.replace(preset, **dict.fromkeys(known)) if lengths else preset
+
+
+def _refuse_no_length(config: Any) -> None:
+    """Raises ``UsageError`` where every way to set the length is None."""
+    known = _lengths(config)
+    if known and all(getattr(config, name) is None for name in known):
+        raise UsageError(f"the length is missing: give {' or '.join(f'--{n}' for n in known)}")
+
+
+def _lengths(config: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(config) if "length" in field.metadata]
 
 
 def _refuse_idle(config: Any, given: set[str]) -> None:
@@ -182,4 +201,4 @@ def _refuse_idle(config: Any, given: set[str]) -> None:
         if field.name in given and not applies(field, config):
             reason = field.metadata["reason"]
             words = reason if isinstance(reason, str) else reason(config)
-            raise UsageError(f"--{dashed(field.name)} is for {words}")
+            raise UsageError(f"--{dashed(field.name)} applies only to {words}")

@@ -1,10 +1,12 @@
 """Files that a command is asked to write: checked before the work, written after it."""
 
+import json
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from experiments.running.options import UsageError
-from gen_jax.files import RunError, write_atomically
+from gen_jax.files import write_atomically
 
 
 def prepare_output(out: Path | None, endings: Collection[str] = ()) -> None:
@@ -28,9 +30,6 @@ def prepare_output(out: Path | None, endings: Collection[str] = ()) -> None:
         raise UsageError(f"cannot write {out}: {error.strerror}") from None
 
 
-def write_output(out: Path, content: str | bytes) -> None:
-    """Writes the file whole. Raises ``UsageError`` where it cannot: the disk is full, say."""
-    try:
-        write_atomically(out, content)
-    except RunError as error:
-        raise UsageError(str(error)) from None
+def write_json(out: Path, content: Any) -> None:
+    """Writes numbers as a JSON file. Raises ``RunError`` where it cannot."""
+    write_atomically(out, json.dumps(content, indent=2) + "\n")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from experiments.running.fitting import Setup, Training
 from experiments.running.options import ByChoice, UsageError, dashed
 from gen_jax import data, training
 
+RESIZING = ("image_size", "channels")
 COMMANDS = ("autoencoder", "began", "gan", "pixelcnn", "pixelrnn", "vae", "wavenet")
 
 
@@ -31,11 +33,6 @@ class Reopened:
     spec: data.ExampleSpec
     record: dict[str, Any] | None
 
-    @property
-    def noun(self) -> str:
-        """What the examples are, for a sentence."""
-        return "images" if self.spec.kind == "image" else "sounds"
-
     def test_set(self, dataset: str | None, **changes: object) -> data.AnyDataset:
         """The run's own test examples, or those of another ``dataset`` whose classes have the same
         names; ``changes`` that are not None are options for opening it.
@@ -45,26 +42,27 @@ class Reopened:
         """
         assert self.experiment.open is not None
         given = {"dataset": dataset, **changes}
-        given = {name: value for name, value in given.items() if value is not None}
-        config = dataclasses.replace(self.config, **given)
+        if dataset is None and (options := [name for name in RESIZING if changes.get(name)]):
+            raise UsageError(f"--{dashed(options[0])} applies only to another --dataset")
+        config = _with(self.experiment.name, self.config, given)
         test = self.experiment.open(config, "test")
         found = test.example_spec
         if found.shape != self.spec.shape:
             raise UsageError(
-                f"the model is one of {self.noun} of {_size(self.spec)}, and those of "
-                f"{config.dataset} are {_size(found)}: --image-size and --channels make images fit"
+                f"the model was trained on {self.spec.noun} of {_size(self.spec)}, but those of "
+                f"{config.dataset} are {_size(found)}: set --image-size and --channels"
             )
         if dataset is None and self.record is not None and self.record["test"] != describe(test):
             raise training.RunError(
-                f"the test examples of {config.dataset} are not those that the run held out: name "
-                "the set with --dataset to measure on what it holds now"
+                f"the test examples of {config.dataset} have changed since training: pass "
+                f"--dataset {config.dataset} to evaluate on them anyway"
             )
         names = self.spec.class_names
         if self.config.labels == "unused" or names is None:
             return test
         if found.class_names is None:
             raise UsageError(
-                f"the model reads labels, and the {self.noun} of {test.name} have none"
+                f"the model reads labels, and the {self.spec.noun} of {test.name} have none"
             )
         return test if found.class_names == names else test.with_classes(names)
 
@@ -82,11 +80,7 @@ def reopen(run_dir: str | Path, *, step: int | None = None, **changes: object) -
         )
     experiment: Training = importlib.import_module(f"experiments.{name}").EXPERIMENT
     saved = training.load_config(_config_class(experiment), run_dir)
-    given = {key: value for key, value in changes.items() if value is not None}
-    for key in given:
-        if not hasattr(saved, key):
-            raise UsageError(f"--{dashed(key)} means nothing to a run of {name!r}")
-    config = dataclasses.replace(saved, **given)
+    config = _with(name, saved, changes)
     record = training.load_data(run_dir)
     if record is None:  # an earlier version's: only the data says what it was
         splits = experiment.load(config)
@@ -100,6 +94,18 @@ def reopen(run_dir: str | Path, *, step: int | None = None, **changes: object) -
     template = setup.init(blank)
     state = training.restore(run_dir, template, step=step)
     return Reopened(experiment, config, setup, state, spec, record)
+
+
+def _with(experiment: str, config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
+    """The config with the changes that are not None.
+
+    Raises ``UsageError`` for an option that this experiment does not have.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    for name in given:
+        if not hasattr(config, name):
+            raise UsageError(f"--{dashed(name)} does not apply to a run of {experiment!r}")
+    return dataclasses.replace(config, **given)
 
 
 def _config_class(experiment: Training) -> type[Any]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
-from experiments.running.config import DataConfig, RunConfig
+from experiments.running.config import BaseConfig, RunConfig
 from experiments.running.experiment import Experiment, Job
-from experiments.running.options import UsageError, parse
+from experiments.running.options import ByChoice, UsageError, parse
 from experiments.running.terminal import say
 from gen_jax import reporting, training
 
@@ -29,7 +29,7 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
     join_processes(config)
     training.check_platform()
     start = time.perf_counter()
-    run_dir = config.run_dir or default_run_dir(experiment.name, preset, config, usual)
+    run_dir = config.run_dir or default_run_dir(experiment, preset, config, usual)
     splits = experiment.load(config)  # first: a mistake here must leave no run folder behind
     config = experiment.settle(config, saved_config(run_dir, type(config)), splits)
     with training.open_run(
@@ -38,18 +38,21 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
         preset=preset,
         config=config,
         data=splits and splits.record(),
-        accept_changed_data=config.accept_changed_data,
+        accept_changed_data=splits is not None and config.accept_changed_data,
     ) as opened:
-        job = Job(config, splits, opened)
+        job = Job(config, opened, splits)
+        if opened.data is training.DataStatus.UNKNOWN:
+            say(f"{run_dir} has no record of its data: it is assumed to be what it was.")
         done = training.read_summary(run_dir)
-        if done is not None and experiment.is_done(job, done):
-            say(f"Nothing left to do: {run_dir} has its {done['steps']} steps.")
+        unchanged = opened.data is not training.DataStatus.CHANGED
+        if done is not None and unchanged and experiment.is_done(job, done):
+            say(f"Nothing to do: {run_dir} already has all {done['steps']} steps.")
             refresh_report(opened)
             say(result_line(done, run_dir))
             return run_dir
         findings = experiment.work(job)
         summary = opened.write_summary(
-            dataset=config.dataset,
+            dataset=config.source,
             params=findings.params,
             steps=findings.steps,
             wall_s=findings.earlier_s + time.perf_counter() - start,
@@ -62,12 +65,17 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
     return run_dir
 
 
-def default_run_dir(experiment: str, preset: str, config: DataConfig, usual: DataConfig) -> Path:
-    """Names a run by its preset, and by its dataset where that is not the preset's own."""
-    name = preset
-    if config.dataset != usual.dataset:
-        name += "-" + "".join(c if c.isalnum() else "-" for c in config.dataset).strip("-")
-    return Path("runs") / experiment / name
+def default_run_dir(
+    experiment: Experiment, preset: str, config: BaseConfig, usual: BaseConfig
+) -> Path:
+    """Names a run by its preset, by the choice that the preset follows where that is not the first,
+    and by its dataset where that is not the preset's own."""
+    name, found = preset, experiment.presets[preset]
+    if isinstance(found, ByChoice) and (choice := found.name_of(usual)) is not None:
+        name += f"-{choice}"
+    if config.source != usual.source:
+        name += "-" + "".join(c if c.isalnum() else "-" for c in config.source).strip("-")
+    return Path("runs") / experiment.name / name
 
 
 def saved_config(run_dir: Path, cls: type[Any]) -> Any:
@@ -89,14 +97,14 @@ def refresh_report(opened: training.Run) -> None:
         reporting.write_report(opened.dir)
 
 
-def join_processes(config: DataConfig) -> None:
+def join_processes(config: BaseConfig) -> None:
     """Joins the processes of a run over several hosts, where the command line asks for it."""
     if not isinstance(config, RunConfig):
         return
     where: dict[str, Any] = {}
     if config.coordinator is not None:
         if config.num_processes is None or config.process_id is None:
-            raise UsageError("--coordinator wants --num-processes and --process-id beside it")
+            raise UsageError("--coordinator also needs --num-processes and --process-id")
         where = {
             "coordinator_address": config.coordinator,
             "num_processes": config.num_processes,

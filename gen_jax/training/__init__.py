@@ -9,6 +9,7 @@ from gen_jax.training.environment import environment
 from gen_jax.training.evaluating import CompiledEval, compile_eval
 from gen_jax.training.loop import FitResult, fit
 from gen_jax.training.run import (
+    DataStatus,
     Run,
     experiment_of,
     load_config,
@@ -30,6 +31,7 @@ __all__ = [
     "BatchSource",
     "CompiledEval",
     "CompiledStep",
+    "DataStatus",
     "FitResult",
     "Interrupted",
     "Run",

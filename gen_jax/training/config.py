@@ -41,8 +41,12 @@ def encode(config: Any) -> dict[str, Any]:
 def decode(cls: type[Config], content: Any) -> Config:
     """The config that ``encode`` was given, with what does not apply at its default.
 
-    Raises ``ValueError``, naming the field, where the content is not that of a ``cls``.
+    Fields that ``cls.former_fields`` names, of earlier versions, are dropped. Raises
+    ``ValueError``, naming the field, where the content is not that of a ``cls``.
     """
+    if isinstance(content, dict):
+        former = getattr(cls, "former_fields", ())
+        content = {name: value for name, value in content.items() if name not in former}
     return applicable(_decode(cls, content, "config"))
 
 
@@ -71,10 +75,11 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
     if origin is typing.Annotated:
         return _decode(args[0], value, where)
     if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = [a for a in args if a is not type(None)][:1]
-        return _decode(hint, value, where)
+        return _decode_one_of(args, value, where)
+    if origin is typing.Literal:
+        if value not in args:
+            raise ValueError(f"{where} must be one of {', '.join(map(str, args))}, got {value!r}")
+        return value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object, got {value!r}")
@@ -105,3 +110,17 @@ def _before(field: dataclasses.Field[Any]) -> Any:
     """What a field is where the saved config lacks it: it did not apply, or it came later."""
     idle = field.default if "applies" in field.metadata else dataclasses.MISSING
     return field.metadata.get("before", idle)
+
+
+def _decode_one_of(hints: tuple[Any, ...], value: Any, where: str) -> Any:
+    """Rebuilds a value of the first type that it fits."""
+    if value is None and type(None) in hints:
+        return None
+    reasons = []
+    for hint in hints:
+        if hint is not type(None):
+            try:
+                return _decode(hint, value, where)
+            except ValueError as error:
+                reasons.append(error)
+    raise reasons[0]

@@ -6,7 +6,9 @@ writes; all of them must see the folder.
 """
 
 import dataclasses
+import enum
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -40,6 +42,14 @@ SUMMARY_KINDS = {  # what a reader counts on
 _logger = logging.getLogger(__name__)
 
 
+class DataStatus(enum.Enum):
+    """Whether the data is that of earlier starts; unknown where those kept no record of it."""
+
+    SAME = 0
+    CHANGED = 1
+    UNKNOWN = 2
+
+
 @dataclasses.dataclass(eq=False)
 class Run:
     """An open run folder; closing it (or the end of the process) lets others open it."""
@@ -48,7 +58,13 @@ class Run:
     experiment: str
     preset: str
     _config: str  # the content of config.json, as of this start
-    _lock: typing.IO[str] | None
+    _data: str | None  # that of data.json
+    data: DataStatus = DataStatus.SAME
+    _lock: typing.IO[str] | None = None
+
+    def lock(self) -> None:
+        """Raises ``RunError`` where a live process holds the folder."""
+        self._lock = _lock(self.dir)
 
     @property
     def writes(self) -> bool:
@@ -56,12 +72,14 @@ class Run:
         return jax.process_index() == 0
 
     def write_config(self) -> None:
-        """Writes ``config.json`` as of this start, for those who begin to work in the folder.
+        """Writes ``config.json`` and ``data.json`` as of this start, for those who begin to work.
 
         ``fit`` and ``write_summary`` do so: a start that finds nothing left to do changes nothing.
         """
         if self.writes:
             write_atomically(self.dir / CONFIG, self._config)
+            if self._data is not None:
+                write_atomically(self.dir / DATA, self._data)
 
     def write_environment(self) -> None:
         """Writes ``environment.json``: versions, devices, commit and command of this process."""
@@ -141,48 +159,61 @@ def open_run(
     content["config"] = encode(config)
     if decode(type(config), content["config"]) != applicable(config):
         raise TypeError(f"{type(config).__name__} does not come back equal from JSON: {config}")
+    run = Run(folder, experiment, preset, _json(content), None if data is None else _json(data))
 
     def opened() -> Run:
-        return _open(folder, content, config, data, accept_changed_data)
+        return _open(run, content, config, data, accept_changed_data)
 
     if jax.process_count() == 1:
         return opened()
     from jax.experimental import multihost_utils
 
+    _require_same_data(run)
     # All processes go on or none: the others must not wait for a first one that gave up.
-    run, error = Run(folder, experiment, preset, _json(content), None), None
+    error = None
     if run.writes:
         try:
-            run = opened()
+            opened()
         except RunError as refused:
             error = refused
     if multihost_utils.broadcast_one_to_all(np.int32(error is not None)):
         raise error or RunError(f"the first process could not open {folder}")
+    run.data = DataStatus(int(multihost_utils.broadcast_one_to_all(np.int32(run.data.value))))
     return run
 
 
+def _require_same_data(run: Run) -> None:
+    """Raises ``RunError`` in every process where they see different data."""
+    from jax.experimental import multihost_utils
+
+    mine = np.frombuffer(hashlib.sha256((run._data or "").encode()).digest(), np.uint8)
+    everyones = np.asarray(multihost_utils.process_allgather(mine))
+    if (everyones != everyones[0]).any():
+        raise RunError(f"the processes of {run.dir} see different data: each needs the same files")
+
+
 def _open(
-    folder: pathlib.Path,
+    run: Run,
     content: dict[str, Any],
     config: Any,
     data: Mapping[str, Any] | None,
     accept_changed_data: bool,
 ) -> Run:
+    folder = run.dir
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    names = content["experiment"], content["preset"]
-    run = Run(folder, *names, _json(content), _lock(folder))
+    run.lock()
     try:
         if (folder / CONFIG).exists():
             _refuse_another(folder, content, config)
-            if data is not None and not accept_changed_data:
-                _refuse_changed_data(folder, data)
+            if data is not None:
+                run.data = _status(folder, data)
+            if run.data is DataStatus.CHANGED and not accept_changed_data:
+                _refuse_changed_data(folder, data or {})
         elif others := _names(folder):
             raise RunError(f"{folder} is not a run folder and not empty (it holds {min(others)})")
         else:
             run.write_config()
-        if data is not None:
-            write_atomically(folder / DATA, _json(data))
         if not (folder / ENVIRONMENT).exists():
             run.write_environment()
     except BaseException:
@@ -299,16 +330,19 @@ def _as_of_now(cls: type[Any], fields: dict[str, Any]) -> dict[str, Any]:
         return fields
 
 
-def _refuse_changed_data(folder: pathlib.Path, data: Mapping[str, Any]) -> None:
-    """Raises ``RunError`` where the data is not that of the run's earlier starts."""
+def _status(folder: pathlib.Path, data: Mapping[str, Any]) -> "DataStatus":
     saved = load_data(folder)
     if saved is None:
-        return  # of a version that kept no record
-    if changes := _changes(flat(saved), flat(data)):
-        raise RunError(
-            f"the data of {folder} has changed (old -> new): {changes}; images that were held out "
-            "may be trained on now: start another folder, or resume with --accept-changed-data"
-        )
+        return DataStatus.UNKNOWN
+    return DataStatus.CHANGED if _changes(flat(saved), flat(data)) else DataStatus.SAME
+
+
+def _refuse_changed_data(folder: pathlib.Path, data: Mapping[str, Any]) -> None:
+    changes = _changes(flat(load_data(folder) or {}), flat(data))
+    raise RunError(
+        f"the data of {folder} has changed (old -> new): {changes}; held-out examples may now be "
+        "in the training set: use a new folder, or resume with --accept-changed-data"
+    )
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import benchmark_training
-from experiments.benchmarks import rows, training_cases
+from experiments.benchmarks import peers, training_cases
 from experiments.benchmarks.training_cases import AutoregressiveCase
 from experiments.running.options import UsageError
 from gen_jax.autoregressive import GatedPixelCNN, PixelCNNPlusPlus
@@ -81,17 +81,17 @@ def test_flops_of_a_gated_network_are_those_of_its_convolutions():
 
 
 def test_a_peer_is_on_the_same_processor_in_the_same_dtype(capsys, monkeypatch):
-    monkeypatch.setattr(rows, "find_spec", lambda name: name)  # PyTorch is there
-    assert rows.why_no_peer("float32") is None
+    monkeypatch.setattr(peers, "find_spec", lambda name: name)  # PyTorch is there
+    assert peers.why_no_peer("float32") is None
     arguments = ["smoke", "--model", "dense-autoencoder", "--dtype", "bfloat16"]
     (row,) = benchmark_training.program(arguments)["rows"]
     assert row["peer"] is None
     reason = "PyTorch is not measured: its twins compute in float32, not in bfloat16."
     assert reason in capsys.readouterr().out
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert rows.why_no_peer("float32") == "its twins run on the CPU, JAX on the GPU"
-    monkeypatch.setattr(rows, "find_spec", lambda name: None)
-    assert rows.why_no_peer("float32") == "PyTorch is not installed"
+    assert peers.why_no_peer("float32") == "its twins run on the CPU, JAX on the GPU"
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    assert peers.why_no_peer("float32") == "PyTorch is not installed"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

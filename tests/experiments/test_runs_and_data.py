@@ -207,16 +207,16 @@ def test_by_default_a_schedule_spans_the_length_that_the_run_is_first_started_wi
     parts, whole = tmp_path / "parts", tmp_path / "whole"
     start(pixelcnn, parts, *options, "--steps", "4")
     first = training.load_config(pixelcnn.Config, parts)
-    assert first.decay_steps(9000) == 4
+    assert first.decay_span(9000) == 4
     assert "learning rate" not in capsys.readouterr().out
     start(pixelcnn, parts, *options, "--steps", "6")
     assert "The learning rate is 0 from step 4 to step 6" in capsys.readouterr().out
-    assert training.load_config(pixelcnn.Config, parts).decay_steps(9000) == 4
+    assert training.load_config(pixelcnn.Config, parts).decay_span(9000) == 4
 
     # Another span is another run: equal only where the span says so.
     start(pixelcnn, whole, *options, "--steps", "6")
     assert digest(whole) != digest(parts)
-    given = [*options[:-1], str(first.decay_epochs), "--steps", "6"]
+    given = [*options[:-1], str(4 * 8 / 9000), "--steps", "6"]
     assert digest(start(pixelcnn, tmp_path / "given", *given)) == digest(parts)
 
 

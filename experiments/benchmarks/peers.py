@@ -1,13 +1,8 @@
-"""What the benchmarks share: whether PyTorch on this machine is a peer, and where rows go."""
+"""Whether PyTorch on this machine is a peer of what the benchmarks measure."""
 
-import json
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 import jax
-
-from experiments.running.output import write_output
 
 
 def why_no_peer(dtype: str) -> str | None:
@@ -19,8 +14,3 @@ def why_no_peer(dtype: str) -> str | None:
     if dtype != "float32":
         return f"its twins compute in float32, not in {dtype}"
     return None
-
-
-def write_rows(result: dict[str, Any], out: Path) -> None:
-    """Writes what was measured as JSON."""
-    write_output(out, json.dumps(result, indent=2) + "\n")
