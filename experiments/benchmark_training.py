@@ -162,7 +162,9 @@ def measure_fit(case: Case, options: Options) -> Row:
     state = case.state(options.dtype)
     step = training.compile_step(case.train_step, steps_per_dispatch=k)
     dispatches = 2 if options.small else 25
-    bare_once = repeated(step, state, step.gather(batches, 0, k))
+    stack = step.gather(batches, 0, k)
+    k = step.length(stack)
+    bare_once = repeated(step, state, stack)
 
     def bare() -> None:
         for _ in range(dispatches):

@@ -113,7 +113,7 @@ def work(job: Job) -> Findings:
     train = splits.train.take(np.arange(len(splits.train)))
     held_out = splits.test if config.probe_on == "test" else splits.validation
     test = held_out.take(np.arange(len(held_out)))
-    n_classes = count_classes(config, splits.train.class_names, train)
+    n_classes = count_classes(config, splits.train.class_names or (), train)
     networks = {
         experiment.name: train_network(
             experiment, choices, config, splits, run_dir / experiment.name

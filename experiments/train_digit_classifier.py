@@ -257,10 +257,8 @@ def check(config: Config, spec: data.ExampleSpec) -> None:
             f"those of {config.dataset} are {spec.shape}: --image-size {digits.SIZE} and "
             "--channels 1 make them so"
         ) from None
-    if spec.class_names is None:
-        raise UsageError(f"a classifier is trained with labels, and {config.dataset} has none")
     if spec.class_names != DIGITS:
-        named = ", ".join(spec.class_names[:12])
+        named = ", ".join((spec.class_names or ())[:12])
         raise UsageError(f"labels are the digits 0 to 9, and {config.dataset} has {named}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.running.config import ImageConfig
-from experiments.running.options import ByChoice
+from experiments.running.options import ByChoice, UsageError
 from experiments.running.terminal import say
 from gen_jax import data, training
 from gen_jax.typing import Params
@@ -100,7 +100,10 @@ class Experiment:
         held_out = config.validation_fraction > 0
         validation = self.open(config, "validation") if held_out else test
         labels = config.labels
-        reads_labels = labels == "required" or (labels == "optional" and bool(train.class_names))
+        if labels == "required" and train.class_names is None:
+            advice = "; give --no-class-conditional" if hasattr(config, "class_conditional") else ""
+            raise UsageError(f"the model needs labels, and {config.dataset} has none{advice}")
+        reads_labels = labels != "unused" and train.class_names is not None
         data.check_splits(train, validation, test, classes=reads_labels)
         if train.skipped:
             say(f"Skipped {train.skipped} examples of {config.dataset} (unreadable or too short).")

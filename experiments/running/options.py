@@ -110,7 +110,7 @@ class ByChoice(Generic[C]):
     def chosen(self, args: Sequence[str]) -> C:
         """The preset for the value that the arguments give the option."""
         value = ""
-        for argument, following in zip(args, [*args[1:], ""], strict=True):
+        for argument, following in zip(args, [*args[1:], ""], strict=False):
             if _option_of(argument) == self.option:  # the last one counts
                 value = argument.partition("=")[2] or following
         first = next(iter(self.presets.values()))

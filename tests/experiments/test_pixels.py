@@ -15,6 +15,7 @@ from experiments.running.experiment import Experiment
 from experiments.running.options import UsageError
 from experiments.running.reopened import reopen
 from experiments.running.run import run
+from gen_jax import data
 
 pytestmark = pytest.mark.smoke
 
@@ -117,7 +118,7 @@ def test_classes_need_labels(tmp_path):
     images = np.zeros((40, 6, 6, 1), np.uint8)
     np.savez(tmp_path / "plain.npz", images=images)
     with pytest.raises(
-        UsageError, match="--class-conditional wants labels, and the train examples"
+        UsageError, match=r"the model needs labels, and npz:.* has none; give --no-class-"
     ):
         start(pixelcnn.EXPERIMENT, tmp_path / "run", "--dataset", f"npz:{tmp_path / 'plain.npz'}")
 
@@ -130,7 +131,7 @@ def test_classes_need_labels_in_every_split(tmp_path, without):
         if split != without:
             arrays[f"{split}_labels"] = np.arange(40) % 2
     np.savez(tmp_path / "digits.npz", **arrays)
-    with pytest.raises(UsageError, match=f"wants labels, and the {without} examples"):
+    with pytest.raises(data.DataError, match=f"{without} split of npz:.* has no labels"):
         start(pixelcnn.EXPERIMENT, tmp_path / "run", "--dataset", f"npz:{tmp_path / 'digits.npz'}")
     assert not list((tmp_path / "run").rglob("metrics.jsonl"))
 

@@ -66,7 +66,7 @@ def test_vae_run_folder_holds_what_it_promises(vae_run):
 def test_the_same_command_again_says_that_nothing_is_left(vae_run, capsys):
     before = (vae_run / "summary.json").read_bytes()
     start(vae.EXPERIMENT, vae_run)
-    assert "Nothing left to do" in capsys.readouterr().out
+    assert "Nothing to do" in capsys.readouterr().out
     assert (vae_run / "summary.json").read_bytes() == before
 
 
@@ -135,11 +135,15 @@ def test_a_cosine_reaches_zero_after_its_epochs_however_long_the_run_is():
         (["smok"], "did you mean smoke"),
         (["smoke", "--batch-size", "0"], "--batch-size must be 1 or more, got 0"),
         (["smoke", "--epochs", "-1"], "--epochs must be positive, got -1"),
+        (["smoke", "--steps", "None"], "the length is missing: give --steps or --epochs"),
         (["smoke", "--beta", "nan"], "--beta must be 0 or more, got nan"),
         (["smoke", "--features", "0", "--network", "conv"], "--features must be one or more"),
-        (["smoke", "--features", "8"], "--features is for --network conv"),
+        (["smoke", "--features", "8"], "--features applies only to --network conv"),
         (["smoke", "--latent-dim", "0"], "--latent-dim must be 1 or more, got 0"),
-        (["smoke", "--schedule", "paper", "--decay-epochs", "1"], "leave --decay-epochs out"),
+        (
+            ["smoke", "--schedule", "paper", "--decay-epochs", "1"],
+            "--decay-epochs applies only to --schedule plain",
+        ),
         (["smoke", "--ema-decay", "1"], "--ema-decay must lie in [0, 1), got 1.0"),
     ],
 )
@@ -265,7 +269,7 @@ def test_evaluate_repeats_the_numbers_of_the_run(vae_run, tmp_path):
 
 
 def test_evaluate_refuses_what_means_nothing_to_a_run(autoencoder_run):
-    with pytest.raises(UsageError, match="--nll-samples means nothing to a run of 'autoencoder'"):
+    with pytest.raises(UsageError, match="--nll-samples does not apply to a run of 'autoencoder'"):
         evaluate.program([str(autoencoder_run), "--nll-samples", "5"])
 
 

@@ -115,7 +115,7 @@ def test_a_model_is_sampled_and_measured_without_its_training_data(photos, tmp_p
 def test_evaluate_speaks_of_images_where_sizes_differ(vae_run, tmp_path, capsys):
     write_images(tmp_path / "large", [f"cat/{i}" for i in range(6)], size=12)
     other = ["--dataset", f"folder:{tmp_path / 'large'}"]
-    with pytest.raises(UsageError, match=r"images of 8×8×1, and those of folder:.* are 12×12×1"):
+    with pytest.raises(UsageError, match=r"images of 8×8×1, but those of folder:.* are 12×12×1"):
         evaluate.program([str(vae_run), *other])
     evaluate.program([str(vae_run), *other, "--image-size", "8"])
     assert "test/elbo" in capsys.readouterr().out
@@ -140,7 +140,7 @@ def test_evaluate_refuses_test_images_that_are_not_those_held_out(photos, tmp_pa
     shutil.copytree(photos, mine)
     start(vae, folder, *VAE, "--dataset", f"folder:{mine}")
     write_images(mine, ["cat/a", "cat/b", "cat/c", "cat/d"])
-    with pytest.raises(training.RunError, match="are not those that the run held out"):
+    with pytest.raises(training.RunError, match="have changed since training"):
         evaluate.program([str(folder)])
     evaluate.program([str(folder), "--dataset", f"folder:{mine}"])
 
@@ -148,7 +148,7 @@ def test_evaluate_refuses_test_images_that_are_not_those_held_out(photos, tmp_pa
 def test_a_batch_larger_than_the_set_stays_what_the_config_says(photos, tmp_path, capsys):
     options = [*VAE, "--dataset", f"folder:{photos}", "--batch-size", "40"]
     folder = start(vae, tmp_path / "run", *options)
-    assert "A step reads 40 examples and 28 are there" in capsys.readouterr().out
+    assert "A step reads 40 examples and the training set has 28" in capsys.readouterr().out
     assert json.loads((folder / "config.json").read_text())["config"]["batch_size"] == 40
 
 

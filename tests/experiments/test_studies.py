@@ -57,8 +57,8 @@ def test_classical_finds_digits_and_shows_them(classical_run):
 
 def test_the_same_command_again_says_that_nothing_is_left(classical_run, capsys):
     before = {path.name: path.read_bytes() for path in classical_run.glob("*.json")}
-    start(classical.EXPERIMENT, classical_run, "--data-dir", "elsewhere")
-    assert "Nothing left to do" in capsys.readouterr().out
+    start(classical.EXPERIMENT, classical_run)
+    assert "Nothing to do" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in classical_run.glob("*.json")} == before
     assert set(before) == {"config.json", "environment.json", "summary.json"}
 
@@ -140,7 +140,7 @@ def test_features_want_labels(tmp_path):
     photos.mkdir()
     for i in range(30):
         Image.fromarray(np.full((8, 8), i, np.uint8)).save(photos / f"{i}.png")
-    with pytest.raises(UsageError, match=r"compared by their classes, and folder:.* has none"):
+    with pytest.raises(UsageError, match=r"needs labels, and folder:.* has none"):
         start(features.EXPERIMENT, tmp_path / "run", "--dataset", f"folder:{photos}")
 
 
