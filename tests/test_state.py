@@ -8,13 +8,12 @@ import numpy as np
 import optax
 import pytest
 
+from gen_jax.meshes import mean_gradients, mean_over_devices
 from gen_jax.state import (
     TrainState,
     evaluation_keys,
     example_keys,
     example_numbers,
-    mean_gradients,
-    mean_over_devices,
     named_keys,
     sample_numbers,
 )
