@@ -91,7 +91,7 @@ class Prepared:
             info = json.loads(path.read_text(encoding="utf-8"))
             kind = info.get("fileFormat", "tfrecord")
             names = [split["name"] for split in info["splits"]]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"{self.name}: {path} is damaged ({error})") from error
         if kind != "array_record":
             raise DataError(
