@@ -83,17 +83,24 @@ def value_log_prob(
 
 
 def log_prob(
-    model: Network, params: Params, x: Array, *, cond: Any = None, key: PRNGKey | None = None
+    model: Network,
+    params: Params,
+    x: Array,
+    *,
+    cond: Any = None,
+    key: PRNGKey | None = None,
+    numbers: Numbers | None = None,
 ) -> PerExample:
     """log p(x) of stored data [B, *space, C], in nats an example.
 
-    Gray pixels of a binary model are drawn by ``key``, or cut at level 128 without one. ``cond``:
-    int labels [B], float vectors [B, D], an image [B, *space, C'] or a ``Condition``; a model of
-    classes wants labels. Raises ``ValueError`` for data of another dtype than the likelihood's, and
+    Gray pixels of a binary model are drawn by ``key`` and each example's number (``numbers`` [B],
+    its place unless given), or cut at level 128 without a key. ``cond``: int labels [B], float
+    vectors [B, D], an image [B, *space, C'] or a ``Condition``; a model of classes wants labels.
+    Raises ``ValueError`` for data of another dtype than the likelihood's, and
     for a condition that does not fit.
     """
     condition = read_condition(model, cond, x.shape)
-    value = model.likelihood.quantize(x) if key is None else observe(model, key, x)
+    value = model.likelihood.quantize(x) if key is None else observe(model, key, x, numbers=numbers)
     return _total(value_log_prob(model, params, value, cond=condition))
 
 
