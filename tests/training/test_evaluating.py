@@ -124,7 +124,8 @@ def test_states_from_anywhere_share_one_compilation(caplog, devices):
 def test_a_batch_of_any_length_is_computed_in_chunks_by_one_program(compiled):
     def doubled(state, batch):
         traced.append(len(batch["image"]))
-        return {"more": (2.0 * batch["image"] + state.params["Dense_1"]["bias"][None], batch["label"])}
+        y = 2.0 * batch["image"] + state.params["Dense_1"]["bias"][None]
+        return {"more": (y, batch["label"])}
 
     traced: list[int] = []
     state, whole = toy.make_state(), toy.examples(7)
