@@ -25,7 +25,7 @@ def applies(field: dataclasses.Field[Any], config: Any) -> bool:
     return test is None or test(config)
 
 
-def applicable(config: Config) -> Config:
+def without_idle(config: Config) -> Config:
     """The config with every field that does not apply at its default."""
     fields: Any = dataclasses.fields(config)  # pyright: ignore[reportArgumentType]
     idle = {field.name: field.default for field in fields if not applies(field, config)}
@@ -43,7 +43,7 @@ def decode(cls: type[Config], content: Any) -> Config:
 
     Raises ``ValueError``, naming the field, where the content is not that of a ``cls``.
     """
-    return applicable(_decode(cls, content, "config"))
+    return without_idle(_decode(cls, content, "config"))
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from gen_jax.files import RunError, read_json, write_atomically, writing
 from gen_jax.training.arrays import params_digest
-from gen_jax.training.config import Config, decode, encode, flat, applicable
+from gen_jax.training.config import Config, decode, encode, flat, without_idle
 from gen_jax.training.environment import device_name, environment
 from gen_jax.typing import Params
 
@@ -140,7 +140,7 @@ def open_run(
     folder = pathlib.Path(run_dir)
     content = {"format": FORMAT, "experiment": experiment, "preset": preset}
     content["config"] = encode(config)
-    if decode(type(config), content["config"]) != applicable(config):
+    if decode(type(config), content["config"]) != without_idle(config):
         raise TypeError(f"{type(config).__name__} does not come back equal from JSON: {config}")
 
     def opened() -> Run:
