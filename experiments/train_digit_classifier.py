@@ -29,7 +29,8 @@ from experiments.running.terminal import main
 from gen_jax import data, images, reporting, training
 from gen_jax.evaluation import digits
 from gen_jax.evaluation.resize import bicubic_weights
-from gen_jax.state import TrainState, example_keys, example_numbers, mean_gradients
+from gen_jax.meshes import mean_gradients
+from gen_jax.state import TrainState, example_keys, example_numbers
 from gen_jax.typing import Array, Batch, Images, Metrics, Params, PRNGKey
 
 SHOWN = 64

@@ -1,11 +1,13 @@
-"""Writing files so that a crash leaves none half-written, and a failure says what it was."""
+"""Files that are written whole or not at all; what goes wrong with one is one line."""
 
 import errno
 import io
+import json
 import os
 import pathlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -43,6 +45,25 @@ def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
         finally:
             partial.unlink(missing_ok=True)
         sync(path.parent)
+
+
+def read_json(path: pathlib.Path, what: str = "a JSON object") -> dict[str, Any]:
+    """The JSON object in a file; ``what`` names it in a message.
+
+    Raises ``FileNotFoundError`` where there is no such file, and ``RunError`` for one that cannot
+    be read, or holds anything else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"no {path}") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: not {what}") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged: not {what}")
+    return content
 
 
 def sync(path: pathlib.Path) -> None:

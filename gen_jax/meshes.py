@@ -4,7 +4,8 @@ Over an automatic mesh they say nothing: XLA spreads what a program computes. Ov
 (the default of ``jax.make_mesh``) an array's type says how it is spread, and many an operation asks
 how its result shall be: ``automatic`` leaves that to XLA again, for the length of a function. Under
 the check of ``jax.shard_map`` the type says over which axes an array may *vary* from device to
-device, and what a loop carries must have one type throughout: ``vary_like``.
+device, and what a loop carries must have one type throughout: ``vary_like``. Where a step runs once
+on each device, ``mean_gradients`` makes one gradient of all of theirs.
 """
 
 import functools
@@ -15,7 +16,7 @@ import jax
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from gen_jax.typing import Array
+from gen_jax.typing import Array, Params
 
 T = TypeVar("T")
 
@@ -111,3 +112,31 @@ def per_device(tree: T, axis_name: str | None) -> T:
     """
     manual = jax.sharding.get_abstract_mesh().manual_axes
     return vary(tree, frozenset(axis for axis in manual if axis == axis_name))
+
+
+# Averages over devices
+
+
+def mean_gradients(
+    loss: Callable[[Params], tuple[Array, Any]], params: Params, axis_name: str | None
+) -> tuple[Params, Array, Any]:
+    """The gradients of ``loss(params) -> (value, aux)``, its value and ``aux``, averaged over the
+    devices of ``axis_name``.
+
+    Under jit, where there is no such axis, the loss is of the whole batch already. Raises
+    ``ValueError`` where the loss differs over an axis of ``jax.shard_map`` that is not named: JAX
+    would sum the gradients over it.
+    """
+    params = per_device(params, axis_name)
+    (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    if axes := sorted(varying(value) - varying(params)):
+        raise ValueError(
+            f"the batch is spread over the mesh axis {axes[0]!r}, which the step averages over "
+            f"only when called with axis_name={axes[0]!r}"
+        )
+    return mean_over_devices((grads, value, aux), axis_name)
+
+
+def mean_over_devices(tree: Any, axis_name: str | None) -> Any:
+    """Averages over ``axis_name``; the identity under jit, where the mesh already sees all."""
+    return tree if axis_name is None else lax.pmean(tree, axis_name)

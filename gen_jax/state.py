@@ -1,7 +1,7 @@
 """Training states, and how everything random in a step derives from them."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import flax.linen as nn
@@ -13,7 +13,6 @@ import optax
 from jax import lax
 from jaxtyping import Int
 
-from gen_jax.meshes import per_device, varying
 from gen_jax.typing import Array, Numbers, Params, PRNGKey, PRNGKeys
 
 EVALUATION = np.uint32(2**32 - 1)  # where a step's number stands, an int32 that is never negative
@@ -164,6 +163,13 @@ def example_numbers(examples: Array, axis_name: str | None = None) -> Numbers:
     return here if axis_name is None else lax.axis_index(axis_name) * len(here) + here
 
 
+def numbers_or_places(
+    numbers: Numbers | None, examples: Array, axis_name: str | None = None
+) -> Numbers:
+    """The numbers of examples [B, ...]: those given, or their places in the global batch."""
+    return example_numbers(examples, axis_name) if numbers is None else numbers
+
+
 def sample_numbers(n: int, numbers: Numbers | None) -> Numbers:
     """The numbers of ``n`` samples: those given, or 0 to ``n - 1``.
 
@@ -187,28 +193,3 @@ def example_keys(key: PRNGKey, numbers: Numbers) -> PRNGKeys:
     Noise drawn from them does not depend on how a batch is spread over devices.
     """
     return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
-
-
-def mean_gradients(
-    loss: Callable[[Params], tuple[Array, Any]], params: Params, axis_name: str | None
-) -> tuple[Params, Array, Any]:
-    """The gradients of ``loss(params) -> (value, aux)``, its value and ``aux``, averaged over the
-    devices of ``axis_name``.
-
-    Under jit, where there is no such axis, the loss is of the whole batch already. Raises
-    ``ValueError`` where the loss differs over an axis of ``jax.shard_map`` that is not named: JAX
-    would sum the gradients over it.
-    """
-    params = per_device(params, axis_name)
-    (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(params)
-    for axis in sorted(varying(value) - varying(params)):
-        raise ValueError(
-            f"the batch is spread over the mesh axis {axis!r}, which the step averages over only "
-            f"when called with axis_name={axis!r}"
-        )
-    return mean_over_devices((grads, value, aux), axis_name)
-
-
-def mean_over_devices(tree: Any, axis_name: str | None) -> Any:
-    """Averages over ``axis_name``; the identity under jit, where the mesh already sees all."""
-    return tree if axis_name is None else lax.pmean(tree, axis_name)

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from gen_jax import training
-from gen_jax.files import sync, sync_tree, write_atomically
+from gen_jax.files import read_json, sync, sync_tree, write_atomically
 
 
 def test_a_failed_write_leaves_the_file_before_and_nothing_else(tmp_path, monkeypatch):
@@ -58,3 +58,19 @@ def test_a_folder_in_the_way_is_one_line(tmp_path):
     with pytest.raises(training.RunError, match=r"^cannot write .*a\.json.*: Is a directory$"):
         write_atomically(tmp_path / "a.json", "content")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_json_object_is_read_whole_or_refused_in_one_line(tmp_path):
+    path = tmp_path / "a.json"
+    for missing in (path, path / "b.json"):
+        with pytest.raises(FileNotFoundError):
+            read_json(missing)
+        path.write_text('{"a": [1]}')
+    assert read_json(path) == {"a": [1]}
+    for content in (b"", b'{"a": [1]', b"[1]", b"3", b"null", b"\xff", b"[" * 10_000):
+        path.write_bytes(content)
+        with pytest.raises(training.RunError) as refused:
+            read_json(path, "the JSON of a list")
+        assert str(refused.value) == f"{path} is damaged: not the JSON of a list"
+    with pytest.raises(training.RunError, match=r"^cannot read .*: Is a directory$"):
+        read_json(tmp_path)

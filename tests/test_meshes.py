@@ -20,6 +20,7 @@ from gen_jax.adversarial import began, gan, losses
 from gen_jax.adversarial.began_networks import BEGANDecoder, BEGANDiscriminator
 from gen_jax.densities import Categorical, LogisticMixture, MuLaw
 from gen_jax.latent import autoencoder
+from gen_jax.meshes import mean_gradients, mean_over_devices
 
 AXIS = "data"
 SHAPE = (5, 6, 1)  # small, and of unequal sides
@@ -381,3 +382,26 @@ def sampled_on_one_device(name):
     drawn = jax.jit(SAMPLERS[name])(CASES[name.split(",")[0]].start(), INPUTS)
     assert len(np.unique(np.asarray(drawn).reshape(8, -1), axis=0)) > 1
     return drawn
+
+
+def test_gradients_values_and_what_comes_with_them_are_means_over_devices():
+    params = {"w": jnp.array([1.0, 2.0])}
+
+    def local(x):
+        def loss(params):
+            return (params["w"] * x).sum(), {"x": x}
+
+        return mean_gradients(loss, params, AXIS)
+
+    x = jnp.arange(6.0).reshape(3, 2)
+    grads, value, aux = jax.vmap(local, axis_name=AXIS)(x)
+    np.testing.assert_allclose(grads["w"], np.broadcast_to(x.mean(0), (3, 2)))
+    np.testing.assert_allclose(value, np.full(3, (x @ params["w"]).mean()))
+    np.testing.assert_allclose(aux["x"], np.broadcast_to(x.mean(0), (3, 2)))
+
+
+def test_mean_over_devices_averages_only_over_a_named_axis():
+    values = jnp.arange(4.0)
+    averaged = jax.vmap(lambda x: mean_over_devices({"x": x}, AXIS), axis_name=AXIS)(values)
+    np.testing.assert_array_equal(averaged["x"], jnp.full(4, 1.5))
+    assert mean_over_devices(values, None) is values

@@ -13,8 +13,6 @@ from gen_jax.state import (
     evaluation_keys,
     example_keys,
     example_numbers,
-    mean_gradients,
-    mean_over_devices,
     named_keys,
     sample_numbers,
 )
@@ -172,24 +170,3 @@ def test_numbers_that_do_not_fit_are_refused(n, numbers, message):
     with pytest.raises(ValueError, match=message):
         sample_numbers(n, numbers)
     np.testing.assert_array_equal(sample_numbers(3, None), [0, 1, 2])
-
-
-def test_gradients_values_and_what_comes_with_them_are_means_over_devices():
-    def local(x):
-        def loss(params):
-            return (params["w"] * x).sum(), {"x": x}
-
-        return mean_gradients(loss, PARAMS, "data")
-
-    x = jnp.arange(6.0).reshape(3, 2)
-    grads, value, aux = jax.vmap(local, axis_name="data")(x)
-    np.testing.assert_allclose(grads["w"], np.broadcast_to(x.mean(0), (3, 2)))
-    np.testing.assert_allclose(value, np.full(3, (x @ PARAMS["w"]).mean()))
-    np.testing.assert_allclose(aux["x"], np.broadcast_to(x.mean(0), (3, 2)))
-
-
-def test_mean_over_devices_averages_only_over_a_named_axis():
-    values = jnp.arange(4.0)
-    averaged = jax.vmap(lambda x: mean_over_devices({"x": x}, "data"), axis_name="data")(values)
-    np.testing.assert_array_equal(averaged["x"], jnp.full(4, 1.5))
-    assert mean_over_devices(values, None) is values

@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import tyro
 
-from gen_jax.training import applicable, applies
+from gen_jax.training import applies, without_idle
 
 C = TypeVar("C")
 MAX_SEED = 2**32 - 1  # what a key of ``jax.random.key`` holds
@@ -165,7 +165,7 @@ def parse(
     config = tyro.cli(type(preset), default=default, args=args, prog=prog, description=about)
     _refuse_no_length(config)
     _refuse_idle(config, given)
-    return Parsed(name, preset, applicable(config))
+    return Parsed(name, preset, without_idle(config))
 
 
 def _option_of(argument: str) -> str:

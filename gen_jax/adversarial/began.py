@@ -24,8 +24,8 @@ from jaxtyping import Float
 from gen_jax.adversarial import gan
 from gen_jax.adversarial.gan import GANState, Prior, play
 from gen_jax.adversarial.networks import FloatImages
-from gen_jax.meshes import evaluation_step, training_step
-from gen_jax.state import example_keys, example_numbers, mean_gradients, named_keys
+from gen_jax.meshes import evaluation_step, mean_gradients, training_step
+from gen_jax.state import example_keys, example_numbers, named_keys
 from gen_jax.typing import Array, Batch, Images, Metrics, Params, PerExample, PRNGKey
 
 

@@ -27,13 +27,17 @@ from gen_jax.adversarial import losses
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 from gen_jax.adversarial.networks import FloatImages, Labels, Latents
 from gen_jax.images import require_uint8_or_float, to_symmetric
-from gen_jax.meshes import evaluation_step, per_device, training_step
+from gen_jax.meshes import (
+    evaluation_step,
+    mean_gradients,
+    mean_over_devices,
+    per_device,
+    training_step,
+)
 from gen_jax.state import (
     NetworkState,
     example_keys,
     example_numbers,
-    mean_gradients,
-    mean_over_devices,
     named_keys,
 )
 from gen_jax.typing import Array, Batch, Images, Metrics, Params, PerExample, PRNGKey, PRNGKeys

@@ -14,9 +14,9 @@ from jaxtyping import Float
 
 from gen_jax.autoregressive.network import Network, read_condition
 from gen_jax.densities import bits_per_dim
-from gen_jax.meshes import evaluation_step, training_step
+from gen_jax.meshes import evaluation_step, mean_gradients, training_step
 from gen_jax.nn.causal import Condition, as_condition
-from gen_jax.state import TrainState, example_keys, example_numbers, mean_gradients
+from gen_jax.state import TrainState, example_keys, example_numbers, numbers_or_places
 from gen_jax.typing import (
     Array,
     Batch,
@@ -62,7 +62,7 @@ def observe(model: Network, key: PRNGKey, data: Array, *, numbers: Numbers | Non
     What is drawn for example b depends on the key and ``numbers[b]`` (its place, unless given)
     alone. Raises ``ValueError`` for data of another dtype than the likelihood's.
     """
-    numbers = example_numbers(data) if numbers is None else numbers
+    numbers = numbers_or_places(numbers, data)
     return jax.vmap(model.likelihood.observe)(example_keys(key, numbers), data)
 
 
@@ -83,17 +83,24 @@ def value_log_prob(
 
 
 def log_prob(
-    model: Network, params: Params, x: Array, *, cond: Any = None, key: PRNGKey | None = None
+    model: Network,
+    params: Params,
+    x: Array,
+    *,
+    cond: Any = None,
+    key: PRNGKey | None = None,
+    numbers: Numbers | None = None,
 ) -> PerExample:
     """log p(x) of stored data [B, *space, C], in nats an example.
 
-    Gray pixels of a binary model are drawn by ``key``, or cut at level 128 without one. ``cond``:
-    int labels [B], float vectors [B, D], an image [B, *space, C'] or a ``Condition``; a model of
-    classes wants labels. Raises ``ValueError`` for data of another dtype than the likelihood's, and
+    Gray pixels of a binary model are drawn by ``key`` and each example's number (``numbers`` [B],
+    its place unless given), or cut at level 128 without a key. ``cond``: int labels [B], float
+    vectors [B, D], an image [B, *space, C'] or a ``Condition``; a model of classes wants labels.
+    Raises ``ValueError`` for data of another dtype than the likelihood's, and
     for a condition that does not fit.
     """
     condition = read_condition(model, cond, x.shape)
-    value = model.likelihood.quantize(x) if key is None else observe(model, key, x)
+    value = model.likelihood.quantize(x) if key is None else observe(model, key, x, numbers=numbers)
     return _total(value_log_prob(model, params, value, cond=condition))
 
 
@@ -148,7 +155,7 @@ def eval_step(state: TrainState, batch: Batch, *, axis_name: str | None = None) 
     unless given), and not from the step: one key, one binarization.
     """
     data = batch_data(batch)
-    numbers = batch.get("number", example_numbers(data, axis_name))
+    numbers = numbers_or_places(batch.get("number"), data, axis_name)
     key = state.evaluation_keys("observe")["observe"]
     value = observe(state.model, key, data, numbers=numbers)
     cond = batch_condition(state.model, batch)

@@ -7,7 +7,7 @@ masked.
 
 from gen_jax.data.agreement import check_splits
 from gen_jax.data.batches import Batches, EvaluationBatches, evaluation_batches
-from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset, ExampleSpec, some, spread
+from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset, ExampleSpec, part, some, spread
 from gen_jax.data.errors import DataError
 from gen_jax.data.loading import load, load_audio
 from gen_jax.data.pictures.stream import StreamDataset
@@ -28,6 +28,7 @@ __all__ = [
     "evaluation_batches",
     "load",
     "load_audio",
+    "part",
     "read_wav",
     "some",
     "spread",

@@ -5,8 +5,6 @@ import numpy as np
 from gen_jax.data.dataset import AnyDataset, called
 from gen_jax.data.errors import DataError
 
-_KINDS = {"image": "images", "audio": "sounds"}
-
 
 def check_splits(
     train: AnyDataset, validation: AnyDataset, test: AnyDataset, *, classes: bool
@@ -26,9 +24,7 @@ def check_splits(
 def _check_shapes(train: AnyDataset, part: AnyDataset) -> None:
     ours, theirs = train.example_spec, part.example_spec
     if ours.kind != theirs.kind:
-        raise DataError(
-            f"{called(train)} holds {_KINDS[ours.kind]}, {called(part)} {_KINDS[theirs.kind]}"
-        )
+        raise DataError(f"{called(train)} holds {ours.noun}, {called(part)} {theirs.noun}")
     both = f"{called(part)} is {list(theirs.shape)}, of {called(train)} {list(ours.shape)}"
     if ours.kind == "audio" and ours.shape != theirs.shape:
         raise DataError(f"sounds differ in length: one of {both}; give both the same length")

@@ -97,10 +97,11 @@ class EvaluationBatches:
 def evaluation_batches(dataset: AnyDataset, batch_size: int) -> EvaluationBatches:
     """Returns batches that hold each example exactly once, in order, all of one shape.
 
-    "mask" bool [B] is False on the padding of the last batch. ``batch_size`` may exceed the set.
+    "mask" bool [B] is False on the padding of the last batch. A set of fewer than ``batch_size``
+    examples is one batch of its own size.
     """
     _check_batch_size(batch_size)
-    return EvaluationBatches(dataset, batch_size)
+    return EvaluationBatches(dataset, max(1, min(batch_size, len(dataset))))
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -114,7 +114,7 @@ class Cache:
                     path / file, mmap_mode="r", allow_pickle=False
                 )
             return Entry(arrays, manifest["notes"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError):
             return None  # absent, or not ours: the caller makes it anew
 
     def _write(

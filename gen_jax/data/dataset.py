@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -51,6 +51,11 @@ class ExampleSpec:
             raise DataError(
                 f"an example has a kind, a shape and class_names (or null), got {fields}"
             ) from error
+
+    @property
+    def noun(self) -> str:
+        """What examples are called in a message: images or sounds."""
+        return "images" if self.kind == "image" else "sounds"
 
     @property
     def n_classes(self) -> int | None:
@@ -127,6 +132,9 @@ class AnyDataset(Labelled, Protocol):
         may have, where ``labels`` are unknown) and is not among the names.
         """
         ...
+
+
+Divided = TypeVar("Divided", bound=AnyDataset)
 
 
 class Dataset(AnyDataset, Protocol):
@@ -309,6 +317,17 @@ def spread(size: int, n: int) -> Int[np.ndarray, " n"]:
     return np.arange(n) * size // max(n, 1)
 
 
+def part(dataset: Divided, n: int | None) -> Divided:
+    """``n`` examples from all over a set as a data set, always the same ones.
+
+    It is the set itself where that has no more, or ``n`` is None.
+    """
+    if n is None or n >= len(dataset):
+        return dataset
+    return dataset.select(spread(len(dataset), n), dataset.split)
+
+
 def some(dataset: AnyDataset, n: int) -> Examples:
     """``n`` examples from all over a set, always the same ones; all where it has no more."""
-    return dataset.take(spread(len(dataset), n))
+    few = part(dataset, n)
+    return few.take(np.arange(len(few)))

@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import importlib.resources
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from gen_jax.data.sounds.tfds import PreparedAudio
 from gen_jax.data.sounds.windows import AudioDataset, AudioOptions, Sounds
 
 DIGITS = tuple("0123456789")
+SHIPPED = pathlib.Path(__file__).parent / "shipped"
 
 
 def load(
@@ -57,15 +57,10 @@ def load(
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
     options = ImageOptions(image_size, channels, skip_bad_images, memory_limit)
-    try:
-        with _pictures_source(
-            spec, None if data_dir is None else _path(data_dir), options
-        ) as source:
-            return splits.open_split(
-                source, split, validation_fraction=validation_fraction, seed=seed
-            )
-    except OSError as error:  # no permission, say
-        raise DataError(f"{spec} cannot be read: {error}") from error
+    folder = None if data_dir is None else _path(data_dir)
+    with _unreadable(spec):
+        source = _pictures_source(spec, folder, options)
+        return splits.open_split(source, split, validation_fraction=validation_fraction, seed=seed)
 
 
 def load_audio(
@@ -98,9 +93,9 @@ def load_audio(
     for name, value in (("sample_rate", sample_rate), ("length", length)):
         if value < 1:
             raise DataError(f"{name} must be 1 or more, got {value}")
-    folder = None if data_dir is None else pathlib.Path(data_dir).expanduser()
+    folder = None if data_dir is None else _path(data_dir)
     options = AudioOptions(sample_rate, resample, label)
-    try:
+    with _unreadable(spec):
         source = _sounds_source(spec, folder, options, seed)
         sounds = splits.open_split(
             source,
@@ -109,31 +104,34 @@ def load_audio(
             seed=seed,
             few="; whole sounds are held out, so cut a long recording into three files or more",
         )
-    except OSError as error:  # no permission, say
-        raise DataError(f"{spec} cannot be read: {error}") from error
     return sounds.windows(length)
 
 
 @contextlib.contextmanager
+def _unreadable(spec: str) -> Iterator[None]:
+    """Turns a failure of the system, no permission say, into a ``DataError``."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{spec} cannot be read: {error}") from error
+
+
 def _pictures_source(
     spec: str, data_dir: pathlib.Path | None, options: ImageOptions
-) -> Iterator[splits.Source[Dataset]]:
+) -> splits.Source[Dataset]:
     kind, _, rest = spec.partition(":")
     if spec == "mnist-subset":
-        shipped = importlib.resources.files("gen_jax.data.shipped") / "mnist_subset.npz"
-        with importlib.resources.as_file(shipped) as path:
-            yield NpzFile(spec, path, options, class_names=DIGITS)
-    elif spec == "faces-mini":
-        yield MiniFaces(options)
-    elif kind == "tfds" and rest:
-        yield PreparedSet(rest, data_dir, options)
-    elif kind == "folder" and rest:
-        yield ImageFolder(spec, _path(rest), options)
-    elif kind == "npz" and rest:
-        yield NpzFile(spec, _path(rest), options)
-    else:
-        kinds = {"tfds": "NAME", "folder": "PATH", "npz": "PATH"}
-        raise _unknown_set(spec, ["mnist-subset", "faces-mini"], kinds, data_dir)
+        return NpzFile(spec, SHIPPED / "mnist_subset.npz", options, class_names=DIGITS)
+    if spec == "faces-mini":
+        return MiniFaces(options)
+    if kind == "tfds" and rest:
+        return PreparedSet(rest, data_dir, options)
+    if kind == "folder" and rest:
+        return ImageFolder(spec, _path(rest), options)
+    if kind == "npz" and rest:
+        return NpzFile(spec, _path(rest), options)
+    kinds = {"tfds": "NAME", "folder": "PATH", "npz": "PATH"}
+    raise _unknown_set(spec, ["mnist-subset", "faces-mini"], kinds, data_dir)
 
 
 def _sounds_source(
@@ -145,7 +143,7 @@ def _sounds_source(
     if kind == "tfds" and rest:
         return PreparedAudio(rest, data_dir, options)
     if kind == "folder" and rest:
-        return WavFolder(spec, pathlib.Path(rest).expanduser(), options)
+        return WavFolder(spec, _path(rest), options)
     raise _unknown_set(spec, [Strings.name], {"tfds": "NAME", "folder": "PATH"}, data_dir)
 
 

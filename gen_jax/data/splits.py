@@ -97,9 +97,8 @@ def open_split(
             more = ", ..." if len(source.ignored) > 8 else ""
             hint = f"; ignored: {', '.join(source.ignored[:8])}{more}"
         raise DataError(f"{source.name} has no split {split!r}; it has {', '.join(names)}{hint}")
-    # All of "train" is train+validation, unless a test part comes off it too.
-    parts = {*held_out, *train[: len(held_out)]}
-    if split in parts:
+    undivided = "+".join(("train", *held_out))  # of any size, and without a copy
+    if held_out and split in (*held_out, *train) and split != undivided:
         whole = source.open("train")
         return whole.select(
             _part(source.name, len(whole), split, held_out, validation_fraction, seed, few), split
@@ -143,11 +142,6 @@ def _part(
             f"leaves none to train on; a smaller validation_fraction than {fraction} would"
         )
     order = permutation(n, seed, _HELD_OUT)
-    start = {part: i * count for i, part in enumerate(held_out)}
-    if split in held_out:
-        chosen = order[start[split] : start[split] + count]
-    elif split == "train":
-        chosen = order[len(held_out) * count :]
-    else:  # train+validation
-        chosen = np.concatenate([order[:count], order[len(held_out) * count :]])
-    return np.sort(chosen)
+    cuts = np.split(order, count * np.arange(1, len(held_out) + 1))
+    parts = dict(zip((*held_out, "train"), cuts, strict=True))
+    return np.sort(np.concatenate([parts[part] for part in split.split("+")]))

@@ -91,7 +91,7 @@ class Prepared:
             info = json.loads(path.read_text(encoding="utf-8"))
             kind = info.get("fileFormat", "tfrecord")
             names = [split["name"] for split in info["splits"]]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"{self.name}: {path} is damaged ({error})") from error
         if kind != "array_record":
             raise DataError(
@@ -140,18 +140,18 @@ class Prepared:
             raise DataError(f"{self.name}: {path} cannot be used ({reason})") from error
 
     def _fingerprint(self) -> dict[str, Any]:
-        files = sorted(path for path in self._path.iterdir() if path.is_file())
-        stats = [(path.name, path.stat()) for path in files]
-        return {
-            "info": self._info,
-            "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
-        }
+        files = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in self._stats()]
+        return {"info": self._info, "files": files}
 
     def _digest(self, *names: str) -> str:
         """Changes when the set is prepared otherwise, or a file has another size."""
-        files = sorted(path for path in self._path.iterdir() if path.is_file())
-        sizes = [(path.name, path.stat().st_size) for path in files]
+        sizes = [(name, stat.st_size) for name, stat in self._stats()]
         return digest("prepared", self._info, sizes, names)
+
+    def _stats(self) -> list[tuple[str, os.stat_result]]:
+        """The prepared set's files, by name."""
+        files = sorted(path for path in self._path.iterdir() if path.is_file())
+        return [(path.name, path.stat()) for path in files]
 
 
 def default_data_dir() -> pathlib.Path:

@@ -15,8 +15,8 @@ from jaxtyping import Float
 
 from gen_jax.images import to_float
 from gen_jax.latent.networks import DenseDecoder, DenseEncoder
-from gen_jax.meshes import evaluation_step, training_step
-from gen_jax.state import TrainState, mean_gradients
+from gen_jax.meshes import evaluation_step, mean_gradients, training_step
+from gen_jax.state import TrainState
 from gen_jax.typing import (
     Array,
     Batch,

@@ -19,8 +19,8 @@ from jaxtyping import Float
 
 from gen_jax.densities import Bernoulli, Likelihood, gaussian_kl
 from gen_jax.latent.networks import DenseDecoder, DenseEncoder
-from gen_jax.meshes import evaluation_step, training_step
-from gen_jax.state import TrainState, example_keys, example_numbers, mean_gradients
+from gen_jax.meshes import evaluation_step, mean_gradients, training_step
+from gen_jax.state import TrainState, example_keys, example_numbers, numbers_or_places
 from gen_jax.typing import (
     Array,
     Batch,
@@ -117,11 +117,8 @@ def observe(model: VAE, key: PRNGKey, image: Images, *, numbers: Numbers | None 
     What is drawn for example b depends on the key and ``numbers[b]`` (its place, unless given)
     alone, here and in what follows. Raises ``ValueError`` for images that are not uint8.
     """
-    return jax.vmap(model.likelihood.observe)(example_keys(key, _numbers(image, numbers)), image)
-
-
-def _numbers(x: Array, numbers: Numbers | None) -> Numbers:
-    return example_numbers(x) if numbers is None else numbers
+    numbers = numbers_or_places(numbers, image)
+    return jax.vmap(model.likelihood.observe)(example_keys(key, numbers), image)
 
 
 def _apply(model: VAE, params: Params, x: Array, method: str) -> Any:
@@ -218,7 +215,7 @@ def _look(
 ) -> _Draws:
     """Observes images, and samples q(z|x) ``k`` times."""
     observe_key, noise_key = jax.random.split(key)
-    numbers = _numbers(image, numbers)
+    numbers = numbers_or_places(numbers, image)
     x = observe(model, observe_key, image, numbers=numbers)
     return _draw(model, params, jax.random.split(noise_key, k), x, numbers)
 
@@ -232,7 +229,7 @@ def log_weights(
     p(x); an example's weight for a key does not depend on the other keys, so many can be taken
     in chunks.
     """
-    return _draw(model, params, keys, x, _numbers(x, numbers)).log_weight
+    return _draw(model, params, keys, x, numbers_or_places(numbers, x)).log_weight
 
 
 @training_step
@@ -277,7 +274,7 @@ def eval_step(
     step: one key, one binarization.
     """
     image, keys = batch["image"], state.evaluation_keys("observe", "noise")
-    numbers = batch.get("number", example_numbers(image, axis_name))
+    numbers = numbers_or_places(batch.get("number"), image, axis_name)
     x = observe(state.model, keys["observe"], image, numbers=numbers)
     noise_keys = jax.random.split(keys["noise"], k or 1)
     draws = _draw(state.model, state.eval_params, noise_keys, x, numbers)

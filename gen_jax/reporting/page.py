@@ -19,7 +19,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from gen_jax.files import RunError, write_atomically
+from gen_jax.files import RunError, read_json, write_atomically
 from gen_jax.reporting import plots
 from gen_jax.reporting.metrics import Curve, describe, format_value, group_curves, read_rows
 from gen_jax.reporting.pictures import Entry, read_entries
@@ -282,17 +282,14 @@ def _rows(path: pathlib.Path, notes: list[str]) -> list[dict[str, Any]]:
 
 def _read_object(path: pathlib.Path, notes: list[str]) -> dict[str, Any]:
     """A JSON object, or an empty one where the file is missing; a damaged file is noted."""
-    if not path.exists():
-        return {}
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        notes.append(f"{path.name} could not be read: {error}")
+        return read_json(path)
+    except FileNotFoundError:
         return {}
-    if isinstance(content, dict):
-        return content
-    notes.append(f"{path.name} is no JSON object")
-    return {}
+    except RunError as error:
+        # The page is shown elsewhere: it names no folder of this machine.
+        notes.append(str(error).replace(str(path), path.name))
+        return {}
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from gen_jax.files import RunError
 from gen_jax.training.arrays import params_digest
 from gen_jax.training.checkpoint import restore, saved_metrics
-from gen_jax.training.config import applicable, applies
+from gen_jax.training.config import applies, without_idle
 from gen_jax.training.devices import check_platform
 from gen_jax.training.environment import environment
 from gen_jax.training.evaluating import CompiledEval, compile_eval
@@ -36,7 +36,6 @@ __all__ = [
     "Interrupted",
     "Run",
     "RunError",
-    "applicable",
     "applies",
     "check_platform",
     "compile_eval",
@@ -54,4 +53,5 @@ __all__ = [
     "read_summary",
     "restore",
     "saved_metrics",
+    "without_idle",
 ]

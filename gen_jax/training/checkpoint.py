@@ -1,15 +1,10 @@
-"""Checkpoints: the one file that knows orbax.
+"""The checkpoints of a run: which are kept, and which is taken up again.
 
-A checkpoint holds every array of a training state as nested dicts (a typed key as its data), and
-a record with the step, the metrics, and a SHA-256 over all of it. It is written beside the
-running device by a thread, and appears under its name whole or not at all; a list of its files,
-the seal, is written when they are on the disk. What else lies in the folder (a file browser's
-thumbnails, somebody's copy) is ignored. In a run of several processes the first writes, and all
-read.
+A checkpoint (``stored``) is written beside the running device by a thread, and appears under its
+name whole or not at all. What else lies in the folder (a file browser's thumbnails, somebody's
+copy) is ignored. In a run of several processes the first writes, and all read.
 """
 
-import hashlib
-import json
 import logging
 import math
 import os
@@ -23,20 +18,14 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from gen_jax.files import RunError, sync, sync_tree, write_atomically, writing
-from gen_jax.training.arrays import Arrays, filled, nested, params_digest
+from gen_jax.files import RunError, sync, writing
+from gen_jax.training import stored
+from gen_jax.training.arrays import Arrays, filled, nested
+from gen_jax.training.stored import Record
 
-FORMAT = 1
-SEAL = "files.json"  # in a checkpoint: the SHA-256 of each of its files
-PARTS = "state", "record"  # its folders
 STEP = re.compile("0|[1-9][0-9]{0,17}")
 LEFTOVER = re.compile(r"[0-9]+\.(orbax-checkpoint-tmp.*|deleted)")  # of a killed process
-Record = dict[str, Any]
 _logger = logging.getLogger(__name__)
-
-
-class _Damaged(Exception):
-    """A checkpoint that is not what was saved."""
 
 
 def restore(run_dir: str | os.PathLike, template: Any = None, *, step: int | None = None) -> Any:
@@ -98,7 +87,7 @@ class Checkpoints:
             with writing(folder):
                 folder.mkdir(exist_ok=True)
                 sync(folder.parent)
-            self._pool.submit(_orbax)  # imported while the step compiles
+            self._pool.submit(stored.orbax)  # imported while the step compiles
 
     def restore_newest(self, template: Any) -> tuple[Any, Record] | None:
         """The newest good checkpoint as a state like ``template``, and its record; None at first.
@@ -156,23 +145,15 @@ class Checkpoints:
         path = self.folder / str(step)
         try:
             arrays = nested(state)
-            record = {"format": FORMAT, "step": step, "metrics": metrics, "progress": progress}
-            record["digest"] = _digest(arrays, record)
             self._clear_the_way(path)
-            ocp = _orbax()
-            content = ocp.args.Composite(
-                state=ocp.args.PyTreeSave(arrays), record=ocp.args.JsonSave(record)
-            )
-            with _checkpointer(ocp) as writer:
-                writer.save(path.resolve(), args=content)
-            sync_tree(path)
-            write_atomically(path / SEAL, json.dumps(_file_digests(path), indent=2))
+            stored.write(path, arrays, step=step, metrics=metrics, progress=progress)
             self._metrics[step] = metrics
             self._remove_old(step)
         except RunError:
             raise
         except Exception as error:
-            raise RunError(f"cannot save step {step} in {self.folder}: {_reason(error)}") from error
+            why = stored.reason(error)
+            raise RunError(f"cannot save step {step} in {self.folder}: {why}") from error
         self.last_step = step
 
     def _clear_the_way(self, path: pathlib.Path) -> None:
@@ -222,12 +203,7 @@ def _steps(folder: pathlib.Path) -> list[int]:
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
-    return sorted((int(path.name) for path in found if _holds_checkpoint(path)), reverse=True)
-
-
-def _holds_checkpoint(path: pathlib.Path) -> bool:
-    """Whether any part of a checkpoint is there, be it damaged."""
-    return any((path / part).exists() for part in (*PARTS, SEAL))
+    return sorted((int(path.name) for path in found if stored.holds_checkpoint(path)), reverse=True)
 
 
 def _set_aside(path: pathlib.Path) -> None:
@@ -247,8 +223,8 @@ def _saved_metrics(folder: pathlib.Path) -> dict[int, dict[str, float]]:
     metrics = {}
     for step in _steps(folder):
         try:
-            metrics[step] = _read(folder / str(step), only_record=True)[1]["metrics"]
-        except _Damaged:
+            metrics[step] = stored.read(folder / str(step), only_record=True)[1]["metrics"]
+        except stored.Damaged:
             continue
     return metrics
 
@@ -260,8 +236,8 @@ def _newest_good(
     damaged: dict[int, str] = {}
     for step in steps:
         try:
-            found = _read(folder / str(step))
-        except _Damaged as error:
+            found = stored.read(folder / str(step))
+        except stored.Damaged as error:
             damaged[step] = f"checkpoint {step} in {folder} is damaged ({error})"
             continue
         after = f": using that of step {step} instead"
@@ -269,98 +245,3 @@ def _newest_good(
     if damaged:
         raise RunError("; ".join(damaged.values()) + ": no good checkpoint is left")
     return None, {}
-
-
-def _read(path: pathlib.Path, *, only_record: bool = False) -> tuple[Arrays, Record]:
-    """A checkpoint's content, checked. Raises ``_Damaged``, or ``RunError`` for a newer format."""
-    ocp = _orbax()
-    wanted: dict[str, Any] = {"record": ocp.args.JsonRestore()}
-    if not only_record:
-        _check_files(path)
-        wanted["state"] = ocp.args.PyTreeRestore()
-    try:
-        with _checkpointer(ocp) as reader:
-            content = reader.restore(path.resolve(), args=ocp.args.Composite(**wanted))
-        record = dict(content.record)
-        version, digest = record["format"], record["digest"]
-        record["metrics"] = dict(record["metrics"])
-        arrays = {} if only_record else content.state
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _Damaged(_reason(error)) from error
-    if isinstance(version, int) and version > FORMAT:
-        raise RunError(f"{path} was written by a newer version of gen_jax: update it to read this")
-    if not only_record and _digest(arrays, record) != digest:
-        raise _Damaged("its content is not what was saved")
-    return arrays, record
-
-
-def _check_files(path: pathlib.Path) -> None:
-    """Compares a checkpoint's files with their seal, before TensorStore meets a damaged one.
-
-    (It would report that, and then print errors of its threads.) A process killed between the end
-    of a save and its seal leaves none; then the content's digest decides alone.
-    """
-    try:
-        sealed = dict(json.loads((path / SEAL).read_bytes()))
-        for name in sorted(sealed):
-            if not (path / name).is_file():
-                raise _Damaged(f"{name} is missing")
-            if _sha256(path / name) != sealed[name]:
-                raise _Damaged(f"{name} is not what was saved")
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise _Damaged(_reason(error)) from error
-
-
-def _file_digests(path: pathlib.Path) -> dict[str, str]:
-    files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith((SEAL, "."))]
-    return {file.relative_to(path).as_posix(): _sha256(file) for file in files}
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _digest(arrays: Arrays, record: Record) -> str:
-    rest = json.dumps({k: v for k, v in record.items() if k != "digest"}, sort_keys=True)
-    return hashlib.sha256((params_digest(arrays) + rest).encode()).hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    """One line on an error of orbax or TensorStore, whose messages run over several."""
-    if code := re.search(r"os_error_code='(\d+)'", str(error)):
-        return os.strerror(int(code[1]))
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-def _orbax() -> Any:
-    """orbax, imported when first needed, its log lines dropped: what matters, it raises."""
-    import orbax.checkpoint as ocp
-
-    absl = logging.getLogger("absl")
-    if _quiet_orbax not in absl.filters:
-        absl.addFilter(_quiet_orbax)
-    return ocp
-
-
-def _quiet_orbax(entry: logging.LogRecord) -> bool:
-    return "orbax" not in pathlib.Path(entry.pathname).parts
-
-
-def _checkpointer(ocp: Any) -> Any:
-    """Reads and writes for a process that waits for no other one.
-
-    orbax's barriers run on the devices, where they would wait for the other processes' steps.
-    """
-    me = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
-    options = ocp.CompositeOptions(multiprocessing_options=alone)
-    handler = ocp.CompositeCheckpointHandler(composite_options=options)
-    return ocp.Checkpointer(handler, multiprocessing_options=alone)

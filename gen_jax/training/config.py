@@ -25,7 +25,7 @@ def applies(field: dataclasses.Field[Any], config: Any) -> bool:
     return test is None or test(config)
 
 
-def applicable(config: Config) -> Config:
+def without_idle(config: Config) -> Config:
     """The config with every field that does not apply at its default."""
     fields: Any = dataclasses.fields(config)  # pyright: ignore[reportArgumentType]
     idle = {field.name: field.default for field in fields if not applies(field, config)}
@@ -47,7 +47,7 @@ def decode(cls: type[Config], content: Any) -> Config:
     if isinstance(content, dict):
         former = getattr(cls, "former_fields", ())
         content = {name: value for name, value in content.items() if name not in former}
-    return applicable(_decode(cls, content, "config"))
+    return without_idle(_decode(cls, content, "config"))
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -78,11 +78,7 @@ class CompiledEval:
 
         Raises ``ValueError`` for a batch without examples, or whose arrays differ in their number.
         """
-        shapes = [np.shape(x) for x in jax.tree.leaves(batch)]
-        sizes = {shape[0] if shape else 0 for shape in shapes}
-        if len(sizes) != 1 or 0 in sizes:
-            raise ValueError(f"a batch must be arrays of B >= 1 examples each, got shapes {shapes}")
-        (n,) = sizes
+        n = _n_examples(batch)
         _, spread = _layouts(self.mesh)
         missing = -n % self.mesh.shape[AXIS]
 
@@ -92,6 +88,31 @@ class CompiledEval:
         batch = jax.tree.map(lambda x: put(x, filled, spread), batch)
         result = self._run(self.place(state), batch)
         return jax.tree.map(lambda x: np.asarray(x.addressable_data(0))[:n], result)
+
+    def in_chunks(self, state: State, batch: Any, size: int) -> Any:
+        """The function's result for a batch of any length, computed ``size`` rows at a time.
+
+        One program does all: the last chunk is filled up with copies of the last example, whose
+        results are dropped. Raises ``ValueError`` for a ``size`` below 1, and as a call does.
+        """
+        if size < 1:
+            raise ValueError(f"a chunk has 1 or more rows, got a size of {size}")
+        n = _n_examples(batch)
+        size = min(size, n)
+        state = self.place(state)
+        chunks = []
+        for start in range(0, n, size):
+            rows = np.minimum(np.arange(start, start + size), n - 1)
+            chunks.append(self(state, jax.tree.map(lambda x, rows=rows: x[rows], batch)))
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *chunks)
+
+
+def _n_examples(batch: Any) -> int:
+    shapes = [np.shape(x) for x in jax.tree.leaves(batch)]
+    sizes = {shape[0] if shape else 0 for shape in shapes}
+    if len(sizes) != 1 or 0 in sizes:
+        raise ValueError(f"a batch must be arrays of B >= 1 examples each, got shapes {shapes}")
+    return sizes.pop()
 
 
 def _layouts(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:

@@ -20,9 +20,9 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from gen_jax.files import RunError, write_atomically, writing
+from gen_jax.files import RunError, read_json, write_atomically, writing
 from gen_jax.training.arrays import params_digest
-from gen_jax.training.config import Config, applicable, decode, encode, flat
+from gen_jax.training.config import Config, decode, encode, flat, without_idle
 from gen_jax.training.environment import device_name, environment
 from gen_jax.typing import Params
 
@@ -30,7 +30,8 @@ FORMAT = 1
 CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", "data.json"
 START = {CONFIG, ENVIRONMENT, DATA}  # what a folder holds before any work
 SUMMARY = "summary.json"
-SUMMARY_KINDS = {  # what a reader counts on
+CONFIG_KINDS = {"experiment": str, "preset": str, "config": dict}  # what a reader counts on
+SUMMARY_KINDS = {
     "experiment": str,
     "preset": str,
     "dataset": str,
@@ -157,7 +158,7 @@ def open_run(
     folder = pathlib.Path(run_dir)
     content = {"format": FORMAT, "experiment": experiment, "preset": preset}
     content["config"] = encode(config)
-    if decode(type(config), content["config"]) != applicable(config):
+    if decode(type(config), content["config"]) != without_idle(config):
         raise TypeError(f"{type(config).__name__} does not come back equal from JSON: {config}")
     run = Run(folder, experiment, preset, _json(content), None if data is None else _json(data))
 
@@ -245,13 +246,10 @@ def load_data(run_dir: str | os.PathLike) -> dict[str, Any] | None:
 
     None where an earlier version made the run. Raises ``RunError`` for a damaged record.
     """
-    path = pathlib.Path(run_dir) / DATA
-    if not path.exists():
-        return None
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{path} is damaged: not the JSON of a run's data") from error
+        return read_json(pathlib.Path(run_dir) / DATA, "the JSON of a run's data")
+    except FileNotFoundError:
+        return None
 
 
 def experiment_of(run_dir: str | os.PathLike) -> tuple[str, str]:
@@ -267,17 +265,14 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any] | None:
     """
     path = pathlib.Path(run_dir) / SUMMARY
     try:
-        summary = json.loads(path.read_text())
-        if all(isinstance(summary[name], kind) for name, kind in SUMMARY_KINDS.items()):
+        summary = read_json(path, "the JSON of a run's summary")
+        if _has(summary, SUMMARY_KINDS):
             return summary
-        reason = "not the JSON of a run's summary"
+        raise RunError(f"{path} is damaged: not the JSON of a run's summary")
     except FileNotFoundError:
         return None
-    except OSError as error:
-        reason = error.strerror
-    except (ValueError, KeyError, TypeError, RecursionError):
-        reason = "not the JSON of a run's summary"
-    _logger.warning(f"{path} is damaged ({reason}): it is ignored")
+    except RunError as error:
+        _logger.warning(f"{error}: it is ignored")
     return None
 
 
@@ -358,20 +353,22 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 def _read_config(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
-        saved = json.loads(path.read_text())
-        version = saved["format"]
-        if version == FORMAT and {"experiment", "preset", "config"} <= saved.keys():
-            return saved
-    except OSError as error:
+        saved = read_json(path, "the JSON of a run's config")
+    except FileNotFoundError as error:
         raise RunError(f"{folder} is not a run folder: no {path.name} to read") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path} is damaged: not the JSON of a run's config") from error
+    version = saved.get("format")
+    if version == FORMAT and _has(saved, CONFIG_KINDS):
+        return saved
     if isinstance(version, int) and version > FORMAT:
         raise RunError(
             f"{path} was written by a newer version of gen_jax (format {version}, this one reads "
             f"{FORMAT}): update gen_jax to use this run"
         )
     raise RunError(f"{path} is damaged: not the JSON of a run's config")
+
+
+def _has(record: Mapping[str, Any], kinds: Mapping[str, Any]) -> bool:
+    return all(isinstance(record.get(name), kind) for name, kind in kinds.items())
 
 
 def _json(content: Any) -> str:

@@ -61,6 +61,9 @@ def test_gray_pixels_are_drawn_anew_each_step_and_the_same_again():
     key = jax.random.key(3)
     drawn = autoregressive.log_prob(model, state.params, batch["image"], key=key)
     assert not np.allclose(drawn, autoregressive.log_prob(model, state.params, batch["image"]))
+    last, numbers = batch["image"][2:], jnp.array([2])
+    alone = autoregressive.log_prob(model, state.params, last, key=key, numbers=numbers)
+    np.testing.assert_allclose(alone, drawn[2:], rtol=1e-5)
 
 
 def test_conditions_in_a_batch_matter_where_the_model_has_them():

@@ -104,11 +104,16 @@ def test_evaluation_sees_each_example_once_in_order():
         for _ in range(2):  # it can be gone through again
             seen = list(batches)
             assert len(seen) == len(batches)
-            assert {batch["image"].shape for batch in seen} == {(batch_size, 2, 3, 1)}
+            assert {batch["image"].shape for batch in seen} == {(min(batch_size, n), 2, 3, 1)}
             assert all(batch["mask"].dtype == bool for batch in seen)
             valid = [i for batch in seen for i in batch["label"][batch["mask"]].tolist()]
             assert valid == list(range(n))
             assert sum(int(batch["mask"].sum()) for batch in seen) == n
+
+
+def test_an_evaluation_of_no_examples_has_no_batches():
+    batches = data.evaluation_batches(numbered(0), 5)
+    assert (len(batches), list(batches)) == (0, [])
 
 
 def test_labels_are_absent_where_unknown():

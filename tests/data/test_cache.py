@@ -101,6 +101,7 @@ def test_several_at_once_end_with_one_entry(cache, monkeypatch, lockable):
         lambda folder: (folder / "cache.json").unlink(),
         lambda folder: (folder / "cache.json").write_text("{"),
         lambda folder: (folder / "cache.json").write_text("[]"),
+        lambda folder: (folder / "cache.json").write_text("[" * 10_000),
         lambda folder: (folder / "cache.json").write_text('{"stamp": {"format": 0}}'),
         shutil.rmtree,
     ],

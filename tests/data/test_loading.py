@@ -88,5 +88,9 @@ def test_some_of_a_set_come_from_all_over_it():
     dataset = data.ArrayDataset("sorted", "train", images, labels)
     assert set(data.some(dataset, 5)["label"]) == set(range(5))
     np.testing.assert_array_equal(data.some(dataset, 99)["label"], labels)
+    few = data.part(dataset, 5)
+    assert (len(few), few.split) == (5, dataset.split)
+    np.testing.assert_array_equal(few.labels, data.some(dataset, 5)["label"])
+    assert all(data.part(dataset, n) is dataset for n in (len(dataset), 99, None))
     np.testing.assert_array_equal(data.spread(4, 4), np.arange(4))
     assert len(data.spread(0, 3)) == 0

@@ -73,6 +73,13 @@ def test_the_seed_draws_what_is_held_out():
     assert numbers(source, "train", fraction=0.0) == list(range(50))
 
 
+def test_all_of_train_needs_no_examples_to_hold_out():
+    source = Numbers(train=1, test=2)
+    assert numbers(source, "train+validation") == [0]
+    with pytest.raises(DataError, match="too few examples to hold any out"):
+        numbers(source, "train")
+
+
 def test_other_splits_are_opened_as_they_are():
     source = Numbers(trainA=5, trainB=6)
     assert numbers(source, "trainB") == list(range(5, 11))

@@ -179,9 +179,10 @@ def test_damaged_records_are_an_error(images, prepare_set):
 def test_damaged_metadata_is_an_error(images, prepare_set):
     data_dir = prepare_set("small", {"train": images})
     path = data_dir / "small" / "1.0.0" / "dataset_info.json"
-    path.write_text(path.read_text()[:30])
-    with pytest.raises(data.DataError, match=r"^tfds:small: \S+/dataset_info\.json is damaged"):
-        data.load("tfds:small", "train", data_dir=data_dir)
+    for damaged in (path.read_text()[:30], "[" * 10_000):
+        path.write_text(damaged)
+        with pytest.raises(data.DataError, match=r"^tfds:small: \S+/dataset_info\.json is damaged"):
+            data.load("tfds:small", "train", data_dir=data_dir)
 
 
 def test_a_set_that_is_not_prepared(tmp_path):

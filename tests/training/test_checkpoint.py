@@ -16,7 +16,7 @@ import pytest
 import toy
 
 from gen_jax import training
-from gen_jax.training import checkpoint
+from gen_jax.training import stored
 from gen_jax.training.checkpoint import Checkpoints
 
 
@@ -163,7 +163,7 @@ def test_another_model_is_named(run):
 
 
 def test_a_newer_format_is_not_damage(run, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT", 0)
+    monkeypatch.setattr(stored, "FORMAT", 0)
     with pytest.raises(training.RunError, match="written by a newer version of gen_jax: update it"):
         training.restore(run)
 
@@ -282,7 +282,7 @@ def test_a_full_disk_in_the_thread_is_one_line(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "params_digest", full)
+    monkeypatch.setattr(stored, "params_digest", full)
     message = r"^cannot save step 2 in .*/checkpoints: No space left on device$"
     with pytest.raises(training.RunError, match=message):
         toy.train(tmp_path / "run", 10, checkpoint_every=2)

@@ -103,7 +103,7 @@ def test_an_average_places_its_state_once(compiled, placed):
     ]
     one, four = (training.compile_eval(losses, step.mesh) for step in compiled[:2])
     average = evaluation.average(four, state, batches)
-    assert len(placed) == len(jax.tree.leaves(state)) + 2 * len(batches), "of a batch two arrays"
+    assert len(placed) == len(jax.tree.leaves(state)) + 3 * len(batches), "with its numbers"
     plain = evaluation.average(one, state, batches)
     np.testing.assert_allclose(average["loss"], plain["loss"], rtol=1e-6)
 
@@ -119,6 +119,31 @@ def test_states_from_anywhere_share_one_compilation(caplog, devices):
             step(start, toy.examples(4))
     lines = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
     assert len([line for line in lines if "scores" in line]) == 1
+
+
+def test_a_batch_of_any_length_is_computed_in_chunks_by_one_program(compiled):
+    def doubled(state, batch):
+        traced.append(len(batch["image"]))
+        y = 2.0 * batch["image"] + state.params["Dense_1"]["bias"][None]
+        return {"more": (y, batch["label"])}
+
+    traced: list[int] = []
+    state, whole = toy.make_state(), toy.examples(7)
+    batch = {"image": whole["image"].astype(np.float32), "label": whole["label"], "cond": {}}
+    for mesh, padded in ((compiled[0].mesh, (1, 3, 7)), (compiled[1].mesh, (4, 4, 8))):
+        step = training.compile_eval(doubled, mesh)
+        expected = step(state, batch)
+        for size, rows in zip((1, 3, 99), padded, strict=True):
+            traced.clear()
+            result = step.in_chunks(state, batch, size)
+            assert set(traced) <= {rows}
+            assert len(traced) <= 1
+            jax.tree.map(np.testing.assert_array_equal, result, expected)
+            assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(result))
+    with pytest.raises(ValueError, match="a chunk has 1 or more rows, got a size of 0"):
+        compiled[0].in_chunks(state, batch, 0)
+    with pytest.raises(ValueError, match="a batch must be arrays of B >= 1 examples each, got"):
+        compiled[0].in_chunks(state, {"image": np.zeros((0, 6))}, 3)
 
 
 def test_what_makes_no_sense_is_refused(compiled):

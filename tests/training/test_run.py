@@ -159,10 +159,13 @@ def test_missing_fields_a_newer_format_and_damage_are_told_apart(tmp_path):
     for action in (lambda: training.load_config(Config, tmp_path), lambda: open_run(tmp_path)):
         with pytest.raises(training.RunError, match=newer):
             action()
-    for damaged in (whole[:40], "[]", "{}", "3", '{"format": "one"}', '{"format": 1}'):
+    damages = [whole[:40], "[]", "{}", "3", '{"format": "one"}', '{"format": 1}', "[" * 10_000]
+    damages.append(json.dumps(json.loads(whole) | {"config": [3]}))
+    for damaged in damages:
         path.write_text(damaged)
-        with pytest.raises(training.RunError, match=r"config\.json is damaged"):
-            training.load_config(Config, tmp_path)
+        for action in (lambda: training.load_config(Config, tmp_path), lambda: open_run(tmp_path)):
+            with pytest.raises(training.RunError, match=r"config\.json is damaged"):
+                action()
     with pytest.raises(training.RunError, match=r"is not a run folder: no config\.json"):
         training.load_config(Config, tmp_path / "nowhere")
 
@@ -236,7 +239,7 @@ def test_a_summary_is_read_whole_or_not_at_all(tmp_path, caplog):
         caplog.clear()
         assert training.read_summary(tmp_path / "run") is None, content
         (line,) = caplog.messages
-        assert line == f"{path} is damaged (not the JSON of a run's summary): it is ignored"
+        assert line == f"{path} is damaged: not the JSON of a run's summary: it is ignored"
     path.unlink()
     path.mkdir()
     assert training.read_summary(tmp_path / "run") is None

@@ -11,7 +11,8 @@ import numpy as np
 import optax
 
 from gen_jax import training
-from gen_jax.state import TrainState, example_keys, example_numbers, mean_over_devices
+from gen_jax.meshes import mean_over_devices
+from gen_jax.state import TrainState, example_keys, example_numbers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,13 +11,11 @@ import collections
 from collections.abc import Callable
 
 import jax
-from jax import lax
-from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
+from gen_jax.meshes import automatic, vary, varying
 from gen_jax.nn.conv.geometry import AXES, Roles, kept_axis
 from gen_jax.typing import Array
-
-NO_MESH = AbstractMesh((), ())
 
 
 def on_any_mesh(
@@ -28,26 +26,17 @@ def on_any_mesh(
     def inside(a: Array, b: Array) -> Array:
         return function(*varying_alike(a, b))
 
-    candidates = (jax.sharding.get_abstract_mesh(), *(jax.typeof(v).sharding.mesh for v in (a, b)))
-    mesh = next((m for m in candidates if m.explicit_axes), NO_MESH)
-    if mesh.empty:
-        return inside(a, b)
-    sharding = NamedSharding(mesh, _result_spec(roles, a, b))
-    automatic = jax.sharding.auto_axes(axes=mesh.explicit_axes, out_sharding=sharding)
-    return automatic(inside)(a, b)
+    return automatic(inside, _result_spec(roles, a, b), a, b)
 
 
 def varying_alike(a: Array, b: Array) -> tuple[Array, Array]:
     """Both operands, cast to vary over the manual axes that either varies over."""
-    own = [jax.typeof(v).manual_axis_type for v in (a, b)]
-    either = frozenset.union(*(axes.varying for axes in own))
-    cast = []
-    for v, axes in zip((a, b), own, strict=True):
-        _refuse_partial_sums(v, axes.unreduced)
-        v = lax.pcast(v, tuple(either - axes.varying), to="varying")
-        _refuse_partial_sums(v, jax.typeof(v).manual_axis_type.reduced)
-        cast.append(v)
-    return cast[0], cast[1]
+    for v in (a, b):
+        _refuse_partial_sums(v, jax.typeof(v).mat.unreduced)
+    cast = vary((a, b), varying((a, b)))
+    for v in cast:
+        _refuse_partial_sums(v, jax.typeof(v).mat.reduced)
+    return cast
 
 
 def _refuse_partial_sums(operand: Array, axes: frozenset) -> None:
