@@ -80,7 +80,7 @@ class NetworkState:
     def apply_gradients(self, grads: Params, *, model_state: Any = None, **extra: Any) -> Self:
         """Returns the record after one optimizer update with ``grads``.
 
-        ``extra`` goes to optimizers that look at more, such as a loss (``value=...``).
+        ``extra`` goes to optimizers that read more, such as a loss (``value=...``).
         """
         tx = optax.with_extra_args_support(self.tx)
         updates, opt_state = tx.update(grads, self.opt_state, self.params, **extra)
@@ -145,7 +145,7 @@ def named_keys(key: PRNGKey, step: Int[Array, ""], *names: str) -> dict[str, PRN
 def evaluation_keys(key: PRNGKey, *names: str) -> dict[str, PRNGKey]:
     """One key for each named use of randomness in an evaluation, none of which a step has.
 
-    ``key`` is a state's. The examples of an evaluation are told apart by their numbers.
+    ``key`` is a state's. Examples of an evaluation differ by their numbers.
     """
     return _named(jax.random.fold_in(key, EVALUATION), names)
 

@@ -2,7 +2,7 @@
 
 Images are ``uint8`` arrays ``[batch, height, width, channels]`` (one or three channels,
 0 is black) on disk, on the host, and up to the device. A model turns them into what its
-likelihood wants (binary, float in [0, 1], integer levels) inside its compiled step, with the
+likelihood expects (binary, float in [0, 1], integer levels) inside its compiled step, with the
 functions of ``gen_jax.images``; nothing else in the library converts them. Audio and tokens
 are integers in the same way.
 """

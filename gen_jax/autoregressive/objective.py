@@ -85,11 +85,11 @@ def value_log_prob(
 def log_prob(
     model: Network, params: Params, x: Array, *, cond: Any = None, key: PRNGKey | None = None
 ) -> PerExample:
-    """log p(x) of stored data [B, *space, C], in nats an example.
+    """log p(x) of stored data [B, *space, C], in nats per example.
 
     Gray pixels of a binary model are drawn by ``key``, or cut at level 128 without one. ``cond``:
     int labels [B], float vectors [B, D], an image [B, *space, C'] or a ``Condition``; a model of
-    classes wants labels. Raises ``ValueError`` for data of another dtype than the likelihood's, and
+    classes needs labels. Raises ``ValueError`` for data of another dtype than the likelihood's, and
     for a condition that does not fit.
     """
     condition = read_condition(model, cond, x.shape)
@@ -122,7 +122,7 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """One update by the negative log-likelihood of ``batch["image"]`` (or ``"audio"``).
 
-    Conditions are read as ``batch_condition`` says. Metrics: ``loss``, nats an example, and
+    Conditions are read as ``batch_condition`` says. Metrics: ``loss``, in nats per example, and
     ``bits_per_dim``.
     """
     model, data = state.model, batch_data(batch)

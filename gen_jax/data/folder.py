@@ -14,7 +14,7 @@ from gen_jax.data import splits
 from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 
-JUNK = ("__MACOSX", "@eaDir")  # beside the files of archives and network drives
+JUNK = ("__MACOSX", "@eaDir")  # left by archives and network drives
 _SPELLING = "|".join(itertools.chain.from_iterable(splits.SPELLINGS.values()))
 _DOMAIN = re.compile(f"(?i:{_SPELLING})([AB]|[-_ ][ABab])")
 _NEARLY = re.compile(
@@ -137,8 +137,8 @@ def _split_folders(name: str, path: pathlib.Path, kind: Kind) -> dict[str, str]:
     domains = [folder for folder in others if _DOMAIN.fullmatch(folder)]
     if domains:
         raise DataError(
-            f"{name} holds {', '.join(domains)}: this is an unpaired translation set, and A and B "
-            f"are no classes; {path / domains[0]} alone is a set of {kind.noun}s"
+            f"{name} holds {', '.join(domains)}: this is an unpaired translation set; A and B are "
+            f"domains, not classes; use folder:{path / domains[0]} for one of them"
         )
     nearly = [folder for folder in others if _NEARLY.fullmatch(folder)]
     if nearly:
@@ -149,8 +149,8 @@ def _split_folders(name: str, path: pathlib.Path, kind: Kind) -> dict[str, str]:
     if own and others:
         raise DataError(
             f"{name} holds both splits ({', '.join(own)}) and other folders ({', '.join(others)}): "
-            f"classes belong into the splits, as {own[0]}/{others[0]}, and a class must not be "
-            "called like a split"
+            f"class folders belong inside the splits ({own[0]}/{others[0]}), and a class must not "
+            "be named like a split"
         )
     return splits.by_usual_name(name, own)
 
@@ -167,8 +167,8 @@ def _found(name: str, folder: pathlib.Path, kind: Kind) -> list[File]:
             direct.append((entry, None))
     if direct and classed:
         raise DataError(
-            f"{name}: {kind.noun}s lie both beside subfolders ({direct[0][0]}) and inside "
-            f"({classed[0][0]}); either all are in subfolders, which are their labels, or none"
+            f"{name}: some {kind.noun}s are in subfolders ({classed[0][0]}) and some are not "
+            f"({direct[0][0]}); put all in subfolders, whose names are the classes, or none"
         )
     return direct or classed
 

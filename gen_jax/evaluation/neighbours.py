@@ -11,7 +11,7 @@ how much of the real data the samples cover.
 
 Balls are closed. Distances are float64 on the host. They come from |a|^2 + |b|^2 - 2 a.b, a matrix
 product, of which float32 would leave noise exactly where a and b are almost the same (the
-memorized sample that one looks for); and wherever even float64's rounding could matter, from
+memorized sample that one searches for); and wherever even float64's rounding could matter, from
 |a - b|^2 itself. So equal rows have distance 0, and ties (a set against itself is full of them)
 are ties.
 """
@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from gen_jax.evaluation.fid import Features, feature_matrices, feature_matrix
 
 BLOCK = 2**22  # floats: blocks of features, and products of two, hold no more
-SPARE = 8  # candidates beside the k nearest by products
+SPARE = 8  # candidates besides the k nearest by products
 
 
 class PrecisionRecall(NamedTuple):
@@ -78,7 +78,7 @@ def nearest(
 
     Equally near ones are in the order of their rows; distances that differ by less than float64's
     rounding of the features' squares count as equal where more than ``SPARE`` of them compete.
-    Integers (flattened images) are taken as well. Memory beside the arguments and the result is a
+    Integers (flattened images) are taken as well. Memory besides the arguments and the result is a
     few blocks of 32 MiB. Raises ``ValueError`` unless 1 <= k <= number of references, all rows
     are finite, and both have one width.
     """

@@ -71,7 +71,7 @@ def saved_metrics(run_dir: str | os.PathLike) -> dict[int, dict[str, float]]:
 
 
 class Checkpoints:
-    """The ``checkpoints/`` of a run that trains: saves beside the device, keeps what is worth it.
+    """The ``checkpoints/`` of a run that trains: saves in the background, keeps the best.
 
     Kept are the last ``keep`` and the one whose metric ``best`` is lowest (``best_mode="min"``) or
     highest. Each method raises ``RunError``, in one line, where the folder cannot be written;
@@ -264,7 +264,7 @@ def _newest_good(
         except _Damaged as error:
             damaged[step] = f"checkpoint {step} in {folder} is damaged ({error})"
             continue
-        after = f": using that of step {step} instead"
+        after = f": using step {step} instead"
         return found, {bad: line + after for bad, line in damaged.items()}
     if damaged:
         raise RunError("; ".join(damaged.values()) + ": no good checkpoint is left")

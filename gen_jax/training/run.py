@@ -81,7 +81,7 @@ class Run:
         """Writes ``summary.json`` and returns its content.
 
         ``n_params`` and ``params_digest`` are taken from ``params``. Metrics are named as in
-        ``test/nll`` (nats an image), with ``binarization`` beside a likelihood.
+        ``test/nll`` (nats per image), with ``binarization`` next to a likelihood.
         """
         summary = {
             "experiment": self.experiment,
@@ -251,7 +251,7 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any] | None:
 
 
 def _lock(folder: pathlib.Path) -> typing.IO[str]:
-    """Holds ``.lock`` until closed; the kernel lets go of it when the process dies.
+    """Holds ``.lock`` until closed; the kernel releases it when the process dies.
 
     Where files cannot be locked, a warning is logged.
     """
@@ -287,7 +287,7 @@ def _refuse_another(folder: pathlib.Path, content: dict[str, Any], config: Any) 
     if changes := _changes(old, identity(content, content["config"])):
         raise RunError(
             f"{folder} holds another run (old -> new): {changes}"
-            "; another config wants another folder"
+            "; use another run folder for another config"
         )
 
 
@@ -306,8 +306,8 @@ def _refuse_changed_data(folder: pathlib.Path, data: Mapping[str, Any]) -> None:
         return  # of a version that kept no record
     if changes := _changes(flat(saved), flat(data)):
         raise RunError(
-            f"the data of {folder} has changed (old -> new): {changes}; images that were held out "
-            "may be trained on now: start another folder, or resume with --accept-changed-data"
+            f"the data of {folder} has changed (old -> new): {changes}; held-out examples may "
+            "now be in the training set: use a new folder, or --accept-changed-data"
         )
 
 

@@ -284,7 +284,7 @@ def test_moments_that_do_not_fit_are_refused():
         frechet_distance(moments, Moments.from_features(X[:, :2]))
     with pytest.raises(ValueError, match="features of one width, got 3 and 2"):
         fid_extrapolated(moments, X[:, :2])
-    with pytest.raises(ValueError, match="a covariance wants at least 2 features, got 1"):
+    with pytest.raises(ValueError, match="a covariance needs at least 2 features, got 1"):
         frechet_distance(moments, Moments.from_features(X[:1]))
     with pytest.raises(ValueError, match="must be finite, got 1 of 6"):
         moments.update(NAN)

@@ -107,7 +107,7 @@ def test_a_full_run_has_every_section(run_dir):
     assert [href.removeprefix("#") for href in page.attributes("a", "href")] == ids
     for text in (
         "139.23",
-        "nats an image",
+        "nats per image",
         "bits/dim",
         "drawn anew",  # what dynamic binarization is
         "1\u2009234\u2009567",
@@ -205,7 +205,7 @@ def test_damaged_files_are_notes_and_the_rest_is_shown(run_dir):
     page = read(run_dir)
     for note in (
         "summary.json could not be read",
-        "config.json is no JSON object",
+        "config.json is not a JSON object",
         "samples/step_00000200.png could not be shown",
         "pictures/manifold.png could not be shown",
     ):

@@ -64,7 +64,7 @@ def test_scales_follow_the_options():
 @pytest.mark.parametrize(
     ("series", "message"),
     [
-        ({}, "curves wants at least one series, got none"),
+        ({}, "curves needs at least one series, got none"),
         ({"a": ([1, 2], [1])}, r"series 'a': x \(2,\) and y \(1,\) must be equally long"),
     ],
 )

@@ -141,7 +141,7 @@ def test_arguments_that_make_no_sense_are_refused():
         training.compile_step(toy.train_step, steps_per_dispatch=0)
     with pytest.raises(ValueError, match="how must be 'jit' or 'pmap', got 'xmap'"):
         training.compile_step(toy.train_step, how="xmap")  # pyright: ignore
-    with pytest.raises(ValueError, match="a model axis wants how='jit'"):
+    with pytest.raises(ValueError, match="a model axis needs how='jit'"):
         training.compile_step(toy.train_step, training.make_mesh(model=2), how="pmap")
 
 

@@ -2,7 +2,7 @@
 
     y_n = x_n + ρ (b y_{n-N+1} + (1 - 2b) y_{n-N} + b y_{n-N-1})
 
-A burst of noise x runs around a loop of one period and is smoothed at every turn. N is no whole
+A burst of noise x runs around a loop of one period and is smoothed at every turn. N is not an
 number: a cubic interpolation in the loop tunes it (Jaffe & Smith 1983).
 """
 
@@ -40,7 +40,7 @@ class Strings:
         check_seed(seed)
         if sample_rate < LOWEST_RATE:
             raise DataError(
-                f"strings want a sample rate of {LOWEST_RATE} Hz or more, got {sample_rate}"
+                f"strings need a sample rate of {LOWEST_RATE} Hz or more, got {sample_rate}"
             )
         self._sample_rate = sample_rate
         self._seed = seed

@@ -115,5 +115,5 @@ def test_a_prepared_set_without_sound(prepare_set, picture, encode):
         match=r"^tfds:small has no feature with one sound: image, label are Image, ClassLabel$",
     ):
         data.load_audio("tfds:small", "train", data_dir=folder)
-    with pytest.raises(data.DataError, match="preparing an audio set wants TensorFlow, once"):
+    with pytest.raises(data.DataError, match="preparing an audio set needs TensorFlow, once"):
         data.load_audio("tfds:spoken_digit", "train", data_dir=folder)
