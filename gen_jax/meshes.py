@@ -71,7 +71,7 @@ def evaluation_step(step: Callable[..., T]) -> Callable[..., T]:
 
 
 def batch_spec(x: Array) -> PartitionSpec:
-    """How results for each example of ``x`` [B, ...] are spread where they lie beside them."""
+    """How results for each example of ``x`` [B, ...] are sharded along with them."""
     return PartitionSpec(_spec(x)[0])
 
 

@@ -80,7 +80,7 @@ class NetworkState:
     def apply_gradients(self, grads: Params, *, model_state: Any = None, **extra: Any) -> Self:
         """Returns the record after one optimizer update with ``grads``.
 
-        ``extra`` goes to optimizers that read more, such as a loss (``value=...``).
+        ``extra`` goes to optimizers that look at more, such as a loss (``value=...``).
         """
         tx = optax.with_extra_args_support(self.tx)
         updates, opt_state = tx.update(grads, self.opt_state, self.params, **extra)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Key, UInt8
 
 Array = jax.Array
 PRNGKey = Key[Array, ""]  # a typed key, as ``jax.random.key`` makes it
-PRNGKeys = Key[Array, " batch"]  # one key an example
+PRNGKeys = Key[Array, " batch"]  # one key per example
 Numbers = Int[Array, " batch"]  # each example's own: with a key it says all that is drawn for it
 Images = UInt8[Array, "batch height width channels"]
 PerExample = Float[Array, " batch"]

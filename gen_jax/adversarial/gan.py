@@ -6,8 +6,8 @@ Any loss of ``losses.py`` takes the place of this one. A generator is a linen mo
 ``generator(z, label, train=...)`` that makes float images in [-1, 1], with the fields
 ``latent_dim``, ``image_shape`` and ``n_classes`` (None: no labels); a discriminator is called as
 ``discriminator(x, label, train=...)`` and gives logits [B]. Their batch statistics are those of one
-kind of batch: real and generated images pass the discriminator apart, as Radford et al. (2015) and
-others after them found best. The first paper reports a Parzen-window log-likelihood of 225 on
+kind of batch: real and generated images pass the discriminator separately, as Radford et al. (2015)
+and others after them found best. The first paper reports a Parzen-window log-likelihood of 225 on
 MNIST (``evaluation.parzen``).
 """
 
@@ -296,7 +296,7 @@ def _shown(
         all_of_them = as_made(image), label
         return lambda i: all_of_them
     if len(image) % d_steps:
-        raise ValueError(f"a batch of {len(image)} cannot be dealt out among {d_steps} updates")
+        raise ValueError(f"a batch of {len(image)} cannot be divided among {d_steps} updates")
 
     def deal(x: Array) -> Array:
         # Every d-th image: each device's part of a spread batch serves every update.

@@ -103,7 +103,7 @@ class GatedPixelCNN(nn.Module):
         return Conv(features, size, padding=padding, mask=mask, dtype=self.dtype, name=name)
 
     # Row by row and pixel by pixel. The vertical stack of a row needs the rows above alone, so it
-    # is computed whole, once a row; of the horizontal stack a pixel computes what is its own.
+    # is computed whole, once per row; a pixel computes only its own part of the horizontal stack.
 
     @nn.nowrap
     def weights(self, params: Params) -> Tree:

@@ -3,7 +3,7 @@
 A network is a linen module over images ``[batch, *space, channels]`` (sound has one spatial axis).
 Called on a whole image it is the model: the outputs of a unit depend on the units before it in
 raster order alone. For sampling it offers the same arithmetic piece by piece, as plain functions
-of its parameters: once a row, what depends on the rows above; once a pixel, what depends on the
+of its parameters: per row, what depends on the rows above; per pixel, what depends on the
 pixels to the left. ``sampling.cached`` scans them:
 
     weights = model.weights(params)                      # parameters, cut for the steps

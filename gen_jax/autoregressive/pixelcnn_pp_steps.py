@@ -2,7 +2,7 @@
 Convolutional Autoregressive Models").
 
 The arithmetic of ``pixelcnn_pp.PixelCNNPlusPlus``, in the order in which an image is drawn. The
-stream u of a row depends on rows above alone, and is computed whole, once a row, with all that it
+stream u of a row depends on rows above alone, and is computed whole, once per row, with all that it
 and the rows above contribute to the stream ul; a pixel computes only its own part of ul. Each
 halving of the sides is one *level* down: level l has a new row at every 2^l-th row and there a new
 pixel at every 2^l-th pixel; between them nothing of it is computed. So both steps are recursions

@@ -96,8 +96,8 @@ class _PixelRNN(nn.Module):
         mask = causal_mask("B", groups, here=-1)
         return Conv(features, (1, 1), mask=mask, dtype=self.dtype, name=name)
 
-    # Row by row and pixel by pixel. What the row above adds to the gates is computed once a row, of
-    # all pixels; what the left neighbour adds once a pixel; both of all layers at once.
+    # Row by row and pixel by pixel. What the row above adds to the gates is computed once per row,
+    # for all pixels; what the left neighbour adds once per pixel; both for all layers at once.
     # A row of the LSTMs' memory is [width, layers, batch, features].
 
     @nn.nowrap

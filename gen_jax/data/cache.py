@@ -92,7 +92,7 @@ class Cache:
         return json.loads(_canonical(stamp))
 
     def _folders(self) -> list[pathlib.Path]:
-        # Not part of an entry: a source that moves takes along what lies beside it.
+        # Not part of an entry: a source that is moved takes what is next to it along.
         own = _named(str(self.place), str(self.place))
         chosen = os.environ.get("GEN_JAX_CACHE")
         if chosen:
@@ -123,7 +123,7 @@ class Cache:
         if alone:  # then what is there was left by a process that was killed
             for abandoned in folder.glob(f".{self._key}.partial-*"):
                 shutil.rmtree(abandoned, ignore_errors=True)
-        # Not tempfile.mkdtemp: its folders are closed to other users, a cache beside a set is not.
+        # Not tempfile.mkdtemp: its folders are closed to other users, a cache next to a set is not.
         partial = folder / f".{self._key}.partial-{socket.gethostname()}-{os.getpid()}"
         partial.mkdir()
         try:

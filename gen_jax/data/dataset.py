@@ -270,8 +270,8 @@ def numbered(
         return numbers.astype(np.int32), tuple(str(label) for label in distinct.tolist())
     if labels.size and not 0 <= labels.min() <= labels.max() < len(class_names):
         raise DataError(
-            f"{name}: labels lie in {labels.min()}..{labels.max()}, but those of "
-            f"{len(class_names)} classes in 0..{len(class_names) - 1}"
+            f"{name}: labels must lie in 0..{len(class_names) - 1} for {len(class_names)} classes, "
+            f"got {labels.min()}..{labels.max()}"
         )
     return np.asarray(labels, np.int32), tuple(class_names)
 

@@ -37,14 +37,14 @@ class FileTree:
     """The files of one kind in a folder, sorted by path, with their splits and classes.
 
     Subfolders by the usual names of splits (``train``, ``Test``, ``val``: see ``splits``) are its
-    splits; files beside them are passed over. Within a split, or in a folder without splits,
+    splits; files next to them are ignored. Within a split, or in a folder without splits,
     subfolders are the classes, sorted by name, with all that lies below them; without subfolders
-    there are no labels. Passed over, too, are hidden files, other kinds of files, and folders that
-    hold none of this kind.
+    there are no labels. Also ignored are hidden files, other kinds of files, and folders that hold
+    none of this kind.
 
-    Raises ``DataError`` where there is no folder or no file, where files lie both beside and inside
-    of the classes, and for layouts that would let test files train: splits beside classes, inside
-    of classes, or of two domains (``trainA``, ``trainB``).
+    Raises ``DataError`` where there is no folder or no file, where files are both next to and
+    inside the class folders, and for layouts that would let test files into training: splits next
+    to classes, inside classes, or of two domains (``trainA``, ``trainB``).
     """
 
     def __init__(self, name: str, path: pathlib.Path, kind: Kind):
@@ -59,8 +59,8 @@ class FileTree:
             self._files = {
                 split: _found(name, self.path / folder, kind) for split, folder in own.items()
             }
-            beside = (entry.name for entry in _visible(self.path))
-            self.ignored = tuple(entry for entry in beside if entry not in own.values())
+            names = (entry.name for entry in _visible(self.path))
+            self.ignored = tuple(entry for entry in names if entry not in own.values())
         else:
             self._files = {"train": _found(name, self.path, kind)}
         files = [file for part in self._files.values() for file in part]

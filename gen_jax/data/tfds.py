@@ -19,7 +19,7 @@ _FEATURE = re.compile(r"tensorflow_datasets\.core\.features(\.\w+)+")
 
 
 class Prepared:
-    """A prepared set on disk: ``NAME``, ``NAME/CONFIG``, or either with ``:1.2.3``.
+    """Where a prepared set lies: ``NAME``, ``NAME/CONFIG``, or either with ``:1.2.3``.
 
     ``data_dir`` is the folder that such sets are prepared in (default ``$TFDS_DATA_DIR`` or
     ``~/tensorflow_datasets``); the newest version is taken. TFDS itself is only imported to decode,

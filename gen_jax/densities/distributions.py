@@ -79,7 +79,7 @@ class Bernoulli(ChannelByChannel):
     """Binary pixels; the raw output is the logit.
 
     ``binarization`` says what the density is over: ``"dynamic"`` draws pixels anew at each
-    look with probability level / 255, ``"threshold"`` cuts at level 128. Likelihoods under
+    use with probability level / 255, ``"threshold"`` cuts at level 128. Likelihoods under
     the two cannot be compared.
     """
 

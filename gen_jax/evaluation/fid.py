@@ -49,7 +49,7 @@ def feature_matrices(real: Features, fake: Features) -> tuple[np.ndarray, np.nda
     x, y = feature_matrix(real, "real features"), feature_matrix(fake, "generated features")
     if x.shape[1] != y.shape[1]:
         raise ValueError(
-            "real and generated features must have one width, got "
+            "real and generated features must have the same width, got "
             f"{list(x.shape)} and {list(y.shape)}"
         )
     return x, y
@@ -265,5 +265,5 @@ def _sizes(sizes: Sequence[int] | None, n: int) -> Int[np.ndarray, " sizes"]:
 def _require_same_width(a: Moments, b: Moments) -> None:
     if a.mean.shape != b.mean.shape:
         raise ValueError(
-            f"moments must be of features of one width, got {len(a.mean)} and {len(b.mean)}"
+            f"moments must be of features of the same width, got {len(a.mean)} and {len(b.mean)}"
         )

@@ -56,7 +56,7 @@ def parzen_log_likelihood(
     test = feature_matrix(test, "test points")
     if not samples.shape[1] == validation.shape[1] == test.shape[1]:
         raise ValueError(
-            "samples, validation and test points must have one width, got "
+            "samples, validation and test points must have the same width, got "
             f"{samples.shape[1]}, {validation.shape[1]} and {test.shape[1]}"
         )
     grid = np.asarray(sigmas, np.float64)

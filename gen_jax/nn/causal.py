@@ -109,7 +109,7 @@ class PixelProduct:
         groups: int,
         blocks: Sequence[int] | None = None,
     ) -> Self:
-        """Takes the kernel apart; an output's blocks stand side by side within its group too."""
+        """Splits the kernel; an output's blocks are side by side within its group too."""
         c_in, c_out = kernel.shape
         columns: list[Any] = [slice(None)]  # of one group all, without a gather
         if groups > 1:

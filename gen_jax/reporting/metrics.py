@@ -280,7 +280,7 @@ def group_curves(rows: Sequence[Row]) -> list[Curve]:
 
 
 def format_value(value: Any) -> str:
-    """A value for a reader: thousands apart, two or three decimals, a dash for nothing."""
+    """A value for a reader: thousands separated, two or three decimals, a dash for nothing."""
     if value is None:
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -1,11 +1,11 @@
 """Checkpoints: the one file that knows orbax.
 
 A checkpoint holds every array of a training state as nested dicts (a typed key as its data), and
-a record with the step, the metrics, and a SHA-256 over all of it. It is written beside the
-running device by a thread, and appears under its name whole or not at all; a list of its files,
-the seal, is written when they are on the disk. What else lies in the folder (a file browser's
-thumbnails, somebody's copy) is ignored. In a run of several processes the first writes, and all
-read.
+a record with the step, the metrics, and a SHA-256 over all of it. It is written in a
+background thread while the device runs, and appears under its name whole or not at all; a list of
+its files, the seal, is written when they are on the disk. Anything else in the folder (a file
+browser's thumbnails, somebody's copy) is ignored. In a run of several processes the first writes,
+and all read.
 """
 
 import hashlib

@@ -248,7 +248,7 @@ def _repeat(step: Step) -> Callable[[State, Any, Array], tuple[State, Metrics]]:
 
         _, shapes = jax.eval_shape(step, state, batch_at(0))
         if not shapes:
-            raise ValueError("the step returns no metrics: its loss at least is needed")
+            raise ValueError("the step returns no metrics; it must return at least its loss")
         for name, metric in shapes.items():
             if metric.shape:
                 raise ValueError(f"metric {name!r} must be a scalar, got shape {metric.shape}")

@@ -123,8 +123,8 @@ def test_labels_without_names_are_named_by_their_text():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.array([0, 2]), r"labels lie in 0\.\.2, but those of 2 classes in 0\.\.1"),
-        (np.array([-1, 1]), r"labels lie in -1\.\.1, but those of 2 classes in 0\.\.1"),
+        (np.array([0, 2]), r"labels must lie in 0\.\.1 for 2 classes, got 0\.\.2"),
+        (np.array([-1, 1]), r"labels must lie in 0\.\.1 for 2 classes, got -1\.\.1"),
         (np.array([0.0, 1.0]), "labels must be integers, got float64"),
     ],
 )

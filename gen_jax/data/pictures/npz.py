@@ -125,7 +125,7 @@ class NpzFile:
         labels = self._labels(arrays, f"{prefix}labels")
         if len(labels) != len(images):
             raise DataError(
-                f"{self.name}: {prefix}labels are {len(labels)}, of {len(images)} images; {LAYOUT}"
+                f"{self.name}: {len(labels)} {prefix}labels for {len(images)} images; {LAYOUT}"
             )
         values, places = np.unique(labels, return_inverse=True)
         unknown = [value for value in values.tolist() if value not in self._number]

@@ -126,7 +126,7 @@ def _format(content: bytes, picture) -> tuple[bool, int]:
 
 
 def _opaque(picture, depth: int):
-    """The picture with 8 bits a sample, laid on white where it is transparent."""
+    """The picture with 8 bits per sample, on white where it is transparent."""
     from PIL import Image
 
     key = picture.info.get("transparency")

@@ -14,7 +14,7 @@ from gen_jax.data.errors import DataError
 from gen_jax.data.permutation import check_seed
 from gen_jax.data.sounds.windows import Sounds
 
-_PLUCKS = 2  # sets this use of a seed apart from the others
+_PLUCKS = 2  # separates this use of a seed from the others
 
 NOTES = ("A3", "A#3", "B3", "C4", "C#4", "D4", "D#4", "E4", "F4", "F#4", "G4", "G#4")
 PITCHES = tuple(220.0 * 2.0 ** (i / 12.0) for i in range(12))  # Hz, equally tempered

@@ -81,7 +81,7 @@ def test_size_and_channels_are_converted(write):
         ),
         (
             {"images": images(), "labels": np.zeros(19, int)},
-            r"labels are 19, of 20 images",
+            r"19 labels for 20 images",
         ),
     ],
 )
