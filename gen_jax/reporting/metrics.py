@@ -171,7 +171,7 @@ MEANINGS = {
     "compile_s": Meaning("compiling", "s"),
 }
 BINARIZATIONS = {
-    "dynamic": "Each pixel is redrawn each time the image is used, 1 with probability level/255.",
+    "dynamic": "Pixels are drawn anew each time the image is used, 1 with probability level/255.",
     "threshold": "A pixel is 1 where its level is 128 or more.",
 }
 THIN_SPACE, MINUS = "\u2009", "\u2212"

@@ -244,5 +244,7 @@ def test_images_and_sounds_do_not_go_together():
     longer = data.AudioDataset(
         "beeps", "train", np.zeros(9, np.int16), np.arange(3), 6, sample_rate=8000
     )
-    with pytest.raises(data.DataError, match=r"^sounds differ in length: .* \[5, 1\], .* \[6, 1\]"):
+    with pytest.raises(
+        data.DataError, match=r"^sounds differ in length: \[5, 1\] in .* \[6, 1\] in"
+    ):
         data.check_splits(longer, longer, sound, classes=False)

@@ -128,7 +128,7 @@ def test_folders_of_domains_within_a_split_are_classes(tree):
             "set holds testA, testB, trainA, trainB: this is an unpaired translation set; A "
             r"and B are domains, not classes; use folder:\S+/set/testA for one of them",
         ),
-        (("trainA/a.png",), "set holds trainA: this is an unpaired translation set, .*"),
+        (("trainA/a.png",), "set holds trainA: this is an unpaired translation set; .*"),
         (("train_a/a.png", "val-B/b.png"), "set holds train_a, val-B: this is an unpaired .*"),
         (
             ("train2017/a.png", "val2017/b.png"),
@@ -224,9 +224,9 @@ def test_pictures_and_sounds_are_laid_out_alike(picture, encode, write_folder, t
         data.load_audio(f"folder:{sounds}", "extra")
     for root in (folder, sounds):
         (root / "Train").rename(root / "trainA")
-    with pytest.raises(data.DataError, match=r"unpaired translation set, .* is a set of pictures$"):
+    with pytest.raises(data.DataError, match=r"unpaired translation set; .* use folder:\S+/trainA"):
         data.load(f"folder:{folder}", "train")
-    with pytest.raises(data.DataError, match=r"unpaired translation set, .* is a set of sounds$"):
+    with pytest.raises(data.DataError, match=r"unpaired translation set; .* use folder:\S+/trainA"):
         data.load_audio(f"folder:{sounds}", "train")
 
 

@@ -62,7 +62,7 @@ def test_too_short_a_log_is_not_called_healthy():
         ({"train__diversity": fall(0.9, 1000, 0.3)}, "Diversity is below 50% of its best"),
         ({"train__generator__gradient": fall(1.0, 1000, 1e-5)}, "G's gradient has vanished"),
         ({"train__discriminator__gradient": fall(1.0, 1000, 1e5)}, "D's gradient has exploded"),
-        ({"train__convergence": fall(0.1, 1000, 0.4)}, "M is more than 1.5 times as high"),
+        ({"train__convergence": fall(0.1, 1000, 0.4)}, "M is more than 1.5 times its lowest"),
         ({"validation__held_out__logit": fall(0.8, 1000, -0.5)}, "D overfits"),
         (
             {"validation__classes_covered": fall(10.0, 1000, 4.0)},

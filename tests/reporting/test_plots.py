@@ -93,7 +93,9 @@ def test_latent_scatter_colors_differ_for_many_classes():
 
 
 def test_latent_scatter_refuses_other_shapes():
-    with pytest.raises(ValueError, match=r"points \[N, 2\] and labels \[N\], got \(4, 3\), \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"points \[N, 2\] and labels \[N\], got \(4, 3\) and \(4,\)"
+    ):
         plots.latent_scatter(np.zeros((4, 3)), np.zeros(4, int))
 
 

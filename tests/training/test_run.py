@@ -90,7 +90,7 @@ def test_another_config_is_refused_field_by_field(tmp_path):
     )
     with pytest.raises(training.RunError, match="experiment: vae -> gan; preset: smoke -> paper"):
         training.open_run(tmp_path, experiment="gan", preset="paper", config=Config())
-    with pytest.raises(training.RunError, match=r"momentum: \(no such field\) -> 0.0; another"):
+    with pytest.raises(training.RunError, match=r"momentum: \(no such field\) -> 0.0; use another"):
         open_run(tmp_path, LaterConfig())
     assert training.load_config(Config, tmp_path) == Config(), "a refusal changes nothing"
 

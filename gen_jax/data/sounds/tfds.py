@@ -112,8 +112,7 @@ class PreparedAudio(Prepared):
         if wanted == AudioOptions.label:
             return None
         raise DataError(
-            f"{self.name} has no class feature {wanted!r}; it has "
-            f"{', '.join(classes) or 'none at all'}"
+            f"{self.name} has no class feature {wanted!r}; it has {', '.join(classes) or 'none'}"
         )
 
     def _records(
