@@ -101,7 +101,7 @@ def grid(
     """Tiles a batch into one image, row by row, ``columns`` a row (default: nearly square)."""
     images = np.asarray(images)
     if images.ndim != 4 or len(images) == 0:
-        raise ValueError(f"grid wants images [B, H, W, C] with B > 0, got shape {images.shape}")
+        raise ValueError(f"grid expects images [B, H, W, C] with B > 0, got shape {images.shape}")
     n, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)

@@ -1,11 +1,11 @@
 """Every kind of mesh: what the types of arrays say about it, and what a step does about that.
 
 Over an automatic mesh they say nothing: XLA spreads what a program computes. Over an *explicit* one
-(the default of ``jax.make_mesh``) an array's type says how it is spread, and many an operation asks
-how its result shall be: ``automatic`` leaves that to XLA again, for the length of a function. Under
-the check of ``jax.shard_map`` the type says over which axes an array may *vary* from device to
-device, and what a loop carries must have one type throughout: ``vary_like``. Where a step runs once
-on each device, ``mean_gradients`` makes one gradient of all of theirs.
+(the default of ``jax.make_mesh``) an array's type says how it is sharded, and many operations
+require an explicit output sharding: within ``automatic``, XLA chooses it again. Under the check of
+``jax.shard_map`` the type says over which axes an array may *vary* from device to device, and what
+a loop carries must have one type throughout: ``vary_like``. Where a step runs once on each device,
+``mean_gradients`` averages their gradients.
 """
 
 import functools
@@ -72,7 +72,7 @@ def evaluation_step(step: Callable[..., T]) -> Callable[..., T]:
 
 
 def batch_spec(x: Array) -> PartitionSpec:
-    """How results for each example of ``x`` [B, ...] are spread where they lie beside them."""
+    """How results for each example of ``x`` [B, ...] are sharded along with them."""
     return PartitionSpec(_spec(x)[0])
 
 

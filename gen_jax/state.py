@@ -144,7 +144,7 @@ def named_keys(key: PRNGKey, step: Int[Array, ""], *names: str) -> dict[str, PRN
 def evaluation_keys(key: PRNGKey, *names: str) -> dict[str, PRNGKey]:
     """One key for each named use of randomness in an evaluation, none of which a step has.
 
-    ``key`` is a state's. The examples of an evaluation are told apart by their numbers.
+    ``key`` is a state's. Examples of an evaluation differ by their numbers.
     """
     return _named(jax.random.fold_in(key, EVALUATION), names)
 

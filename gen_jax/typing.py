@@ -2,7 +2,7 @@
 
 Images are ``uint8`` arrays ``[batch, height, width, channels]`` (one or three channels,
 0 is black) on disk, on the host, and up to the device. A model turns them into what its
-likelihood wants (binary, float in [0, 1], integer levels) inside its compiled step, with the
+likelihood expects (binary, float in [0, 1], integer levels) inside its compiled step, with the
 functions of ``gen_jax.images``; nothing else in the library converts them. Audio and tokens
 are integers in the same way.
 """
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Key, UInt8
 
 Array = jax.Array
 PRNGKey = Key[Array, ""]  # a typed key, as ``jax.random.key`` makes it
-PRNGKeys = Key[Array, " batch"]  # one key an example
+PRNGKeys = Key[Array, " batch"]  # one key per example
 Numbers = Int[Array, " batch"]  # each example's own: with a key it says all that is drawn for it
 Images = UInt8[Array, "batch height width channels"]
 PerExample = Float[Array, " batch"]

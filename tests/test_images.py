@@ -97,7 +97,7 @@ def test_grid_is_nearly_square_by_default_and_keeps_colours():
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (0, 28, 28, 1)])
 def test_grid_refuses_what_is_no_batch_of_images(shape):
-    with pytest.raises(ValueError, match=r"grid wants images \[B, H, W, C\]"):
+    with pytest.raises(ValueError, match=r"grid expects images \[B, H, W, C\]"):
         images.grid(np.zeros(shape, np.uint8))
 
 

@@ -52,7 +52,7 @@ def plateau(
     halve = optax.contrib.reduce_on_plateau(
         factor=0.5,
         patience=1,
-        rtol=1e-6,  # optax wants some
+        rtol=1e-6,  # optax needs one
         accumulation_size=patience,
         min_scale=min_scale,
     )

@@ -6,8 +6,8 @@ Any loss of ``losses.py`` takes the place of this one. A generator is a linen mo
 ``generator(z, label, train=...)`` that makes float images in [-1, 1], with the fields
 ``latent_dim``, ``image_shape`` and ``n_classes`` (None: no labels); a discriminator is called as
 ``discriminator(x, label, train=...)`` and gives logits [B]. Their batch statistics are those of one
-kind of batch: real and generated images pass the discriminator apart, as Radford et al. (2015) and
-others after them found best. The first paper reports a Parzen-window log-likelihood of 225 on
+kind of batch: real and generated images pass the discriminator separately, as Radford et al. (2015)
+and others after them found best. The first paper reports a Parzen-window log-likelihood of 225 on
 MNIST (``evaluation.parzen``).
 """
 
@@ -47,7 +47,7 @@ Prior = Callable[[PRNGKey, tuple[int, ...]], Array]  # key, shape -> latents
 
 @flax.struct.dataclass(kw_only=True)
 class GANState:
-    """Both players' records, and what the step needs beside them; ``step`` counts updates of G.
+    """Both players' records, and what else the step needs; ``step`` counts updates of G.
 
     ``prior`` is what latents are drawn from, in training and afterwards.
     """
@@ -153,7 +153,7 @@ def discriminator_loss(
 ) -> tuple[Array, tuple[Any, Metrics]]:
     """The discriminator's mean loss, its new batch statistics, and metrics.
 
-    ``params`` are the discriminator's; no gradient goes on to who made ``fake``.
+    ``params`` are the discriminator's; no gradient reaches the generator through ``fake``.
     """
     fake = lax.stop_gradient(fake)
     real_logits, model_state = play(network, params, real, label)
@@ -300,7 +300,7 @@ def _shown(
         all_of_them = as_made(image), label
         return lambda i: all_of_them
     if len(image) % d_steps:
-        raise ValueError(f"a batch of {len(image)} cannot be dealt out among {d_steps} updates")
+        raise ValueError(f"a batch of {len(image)} cannot be divided among {d_steps} updates")
 
     def deal(x: Array) -> Array:
         # Every d-th image: each device's part of a spread batch serves every update.
@@ -318,13 +318,13 @@ def _shown(
 def separation(
     real_logits: PerExample, fake_logits: PerExample, axis_name: str | None = None
 ) -> Array:
-    """The share of logits on their side of the middle between both means: 1 where D tells all.
+    """The share of logits on their side of the midpoint of both means.
 
-    1/2 where it tells nothing, whatever scale the loss gives its logits; one in the very middle
-    counts half.
+    1 where D separates real from generated images perfectly, 1/2 where not at all, whatever the
+    scale of its logits. A logit at the midpoint counts half.
     """
-    middle = 0.5 * mean_over_devices(real_logits.mean() + fake_logits.mean(), axis_name)
-    sides = jnp.sign(real_logits - middle).mean() + jnp.sign(middle - fake_logits).mean()
+    midpoint = 0.5 * mean_over_devices(real_logits.mean() + fake_logits.mean(), axis_name)
+    sides = jnp.sign(real_logits - midpoint).mean() + jnp.sign(midpoint - fake_logits).mean()
     return 0.5 + 0.25 * mean_over_devices(sides, axis_name)
 
 

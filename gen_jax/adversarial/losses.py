@@ -73,7 +73,7 @@ wasserstein = AdversarialLoss(real=jnp.negative, fake=lambda logits: logits, gen
 
 
 def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
-    """Squared distances of the logits to codes: ``a`` generated, ``b`` real, ``c`` what G wants.
+    """Squared distances of the logits to codes: ``a`` generated, ``b`` real, ``c`` what G aims at.
 
     The default is the paper's 0-1 coding (equation 9); ``least_squares(-1, 1, 0)`` minimizes
     Pearson's chi-squared divergence (b - c = 1, b - a = 2; equation 8).

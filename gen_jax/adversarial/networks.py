@@ -4,7 +4,7 @@ al. 2015), residual (WGAN-GP, Gulrajani et al. 2017).
 A generator is called as ``generator(z, label, train=...)`` with latents [B, latent_dim] and makes
 images [B, *image_shape], float32 in [-1, 1]; a discriminator as ``discriminator(x, label,
 train=...)`` with such images, and gives logits [B]. ``label`` [B] is for networks with
-``n_classes``: a generator reads it beside z, a discriminator by projection (Miyato & Koyama 2018),
+``n_classes``: a generator reads it next to z, a discriminator by projection (Miyato & Koyama 2018),
 ``logit = f(h) + <embedding of the label, h>``. ``ValueError`` is raised for a label that a network
 does not take, or lacks.
 
@@ -296,7 +296,7 @@ def halvings(sides: Sequence[int], smallest: Sequence[int] = (4, 7)) -> int:
 
 
 def generator_input(generator: Any, z: Latents, label: Labels | None) -> Float[Array, "batch c"]:
-    """Latents, and beside them the label where there is one, whose mean square is one as theirs.
+    """Latents, concatenated with the one-hot label if any, scaled to a mean square of one as well.
 
     Raises ``ValueError`` where either is not what the generator takes.
     """
@@ -315,7 +315,7 @@ def require_label(who: str, n_classes: int | None, label: Labels | None) -> None
     if n_classes is None and label is not None:
         raise ValueError(f"a {who} without n_classes takes no labels")
     if n_classes is not None and label is None:
-        raise ValueError(f"a {who} of {n_classes} classes wants a label for each example")
+        raise ValueError(f"a {who} of {n_classes} classes needs a label for each example")
 
 
 class _Logit(nn.Module):

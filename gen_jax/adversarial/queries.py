@@ -1,4 +1,4 @@
-"""What a trained generator can be asked: images, walks between them, and sums of their codes.
+"""Queries of a trained generator: images, walks between them, and sums of their codes.
 
 Each takes the game's state and uses the generator's averaged parameters where it has them, with
 its running batch statistics.
@@ -36,8 +36,8 @@ def generate(state: GANState, z: Latents, label: Labels | None = None) -> Images
     generator = state.generator
     classes = n_classes(generator.model)
     if (classes is None) != (label is None):
-        wants = "no labels" if classes is None else f"a label below {classes} for each image"
-        raise ValueError(f"the generator takes {wants}")
+        expected = "no labels" if classes is None else f"a label below {classes} for each image"
+        raise ValueError(f"the generator takes {expected}")
     return from_symmetric(generator.model.apply(generator.eval_variables, z, label, train=False))
 
 

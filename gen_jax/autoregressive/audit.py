@@ -66,12 +66,12 @@ class CausalityReport:
 
     @property
     def blind_spot(self) -> bool:
-        """Whether the middle of the last row overlooks an earlier pixel in the smallest box around
+        """Whether the middle of the last row misses an earlier pixel in the smallest box around
         all that it sees."""
-        looked_at = self.receptive_field()[..., 0] > 0
-        box = tuple(slice(places.min(), places.max() + 1) for places in np.nonzero(looked_at))
-        earlier = np.arange(looked_at.size) < np.ravel_multi_index(self._default, self._space)
-        return bool((earlier.reshape(self._space) & ~looked_at)[box].any())
+        is_read = self.receptive_field()[..., 0] > 0
+        box = tuple(slice(places.min(), places.max() + 1) for places in np.nonzero(is_read))
+        earlier = np.arange(is_read.size) < np.ravel_multi_index(self._default, self._space)
+        return bool((earlier.reshape(self._space) & ~is_read)[box].any())
 
     @property
     def _space(self) -> tuple[int, ...]:

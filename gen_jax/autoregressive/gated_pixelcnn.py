@@ -65,7 +65,7 @@ class GatedPixelCNN(nn.Module):
         del dropout  # there is none
         f, s, groups = self.features, self.skip_features, self.likelihood.units(x.shape[-1])
         n_outputs = groups * self.likelihood.unit_outputs(x.shape[-1])
-        told = None if cond is None else self.embed(cond)
+        cond_features = None if cond is None else self.embed(cond)
         vertical = horizontal = 2.0 * x - 1.0  # so that no pixel looks like the padding
         skip = 0.0
         for i in range(self.layers):
@@ -73,15 +73,17 @@ class GatedPixelCNN(nn.Module):
             rows = ((reach, -1) if i == 0 else (reach, 0), (reach, reach))
             height = reach if i == 0 else reach + 1  # the first sees rows above alone
             above = self._conv(f"vertical_{i}", 2 * f, (height, 2 * reach + 1), rows)(vertical)
-            if told is not None:
+            if cond_features is not None:
                 above = above + jnp.broadcast_to(
-                    nn.Dense(2 * f, use_bias=False, dtype=self.dtype, name=f"condition_{i}")(told),
+                    nn.Dense(2 * f, use_bias=False, dtype=self.dtype, name=f"condition_{i}")(
+                        cond_features
+                    ),
                     above.shape,
                 )
             mask = causal_mask("A" if i == 0 else "B", groups, (f, f), here=-1)
             columns = ((0, 0), (reach, 0))
-            beside = self._conv(f"horizontal_{i}", 2 * f, (1, reach + 1), columns, mask)(horizontal)
-            gated = gate(beside + self._conv(f"link_{i}", 2 * f)(above))
+            across = self._conv(f"horizontal_{i}", 2 * f, (1, reach + 1), columns, mask)(horizontal)
+            gated = gate(across + self._conv(f"link_{i}", 2 * f)(above))
             mask = causal_mask("B", groups, (f, s), here=-1)
             out = self._conv(f"out_{i}", f + s, mask=mask)(gated)
             horizontal = out[..., :f] if i == 0 else horizontal + out[..., :f]
@@ -101,7 +103,7 @@ class GatedPixelCNN(nn.Module):
         return Conv(features, size, padding=padding, mask=mask, dtype=self.dtype, name=name)
 
     # Row by row and pixel by pixel. The vertical stack of a row needs the rows above alone, so it
-    # is computed whole, once a row; of the horizontal stack a pixel computes what is its own.
+    # is computed whole, once per row; a pixel computes only its own part of the horizontal stack.
 
     @nn.nowrap
     def weights(self, params: Params) -> Tree:
@@ -154,8 +156,8 @@ class GatedPixelCNN(nn.Module):
                 kept.append(vertical[:, 1:])
             found = conv_row(vertical, conv_layer["kernel"]) + conv_layer["bias"].reshape(1, 1, -1)
             if cond is not None:
-                told = cond.astype(self.dtype) @ weights["condition"][layer]
-                found = found + jnp.broadcast_to(told, found.shape)
+                cond_bias = cond.astype(self.dtype) @ weights["condition"][layer]
+                found = found + jnp.broadcast_to(cond_bias, found.shape)
             gates.append(found)
             vertical = gate(found)[:, None]
         links = jnp.einsum("lbwc,lcd->wlbd", jnp.stack(gates), weights["link"])
@@ -175,10 +177,10 @@ class GatedPixelCNN(nn.Module):
         w, f, (pixels, features) = weights, self.features, left
         batch_size, _, channels = pixels.shape
         first = context[0] + pixels.reshape(batch_size, -1) @ w["left_first"]
-        told = [first]
+        known = [first]
         if w["left"] is not None:
             flat = features.reshape(*features.shape[:2], -1)
-            told += list(context[1:] + jnp.einsum("lbc,lcd->lbd", flat, w["left"]))
+            known += list(context[1:] + jnp.einsum("lbc,lcd->lbd", flat, w["left"]))
         bounds = group_bounds(f, self.likelihood.units(channels))
         inputs: list[list[Array]] = [[] for _ in range(self.layers + 1)]  # of each layer, by group
         gated: list[list[Array]] = [[] for _ in range(self.layers)]
@@ -186,7 +188,7 @@ class GatedPixelCNN(nn.Module):
         for g, (start, end) in enumerate(itertools.pairwise(bounds)):
             skip = jnp.zeros((), self.dtype)
             for layer in range(self.layers):
-                gates = told[layer][:, 2 * start : 2 * end] + w["here"][layer](inputs[layer], g)
+                gates = known[layer][:, 2 * start : 2 * end] + w["here"][layer](inputs[layer], g)
                 gated[layer].append(gate(gates))
                 out = w["out"][layer](gated[layer], g)
                 forward, part = out[:, : end - start], out[:, end - start :]

@@ -3,7 +3,7 @@
 A network is a linen module over images ``[batch, *space, channels]`` (sound has one spatial axis).
 Called on a whole image it is the model: the outputs of a unit depend on the units before it in
 raster order alone. For sampling it offers the same arithmetic piece by piece, as plain functions
-of its parameters: once a row, what depends on the rows above; once a pixel, what depends on the
+of its parameters: per row, what depends on the rows above; per pixel, what depends on the
 pixels to the left. ``sampling.cached`` scans them:
 
     weights = model.weights(params)                      # parameters, cut for the steps
@@ -69,7 +69,7 @@ class Network(Protocol):
     def row(
         self, weights: Tree, rows: Tree, i: Array, cond: Float[Array, "batch width c"] | None
     ) -> tuple[Tree, Tree, Tree]:
-        """The memory of rows, what each pixel of row ``i`` is told [width, ...], and the memory
+        """The memory of rows, the context of each pixel of row ``i`` [width, ...], and the memory
         left of the first.
 
         ``cond`` is the row of the embedded condition, of width 1 where it is the same everywhere.
@@ -91,8 +91,8 @@ def read_condition(model: Network, cond: Any, shape: tuple[int, ...]) -> Conditi
     """``cond`` as a ``Condition`` of the model, for examples of ``shape`` (B, *space, C).
 
     Raises ``ValueError`` where it is for another number of examples or for examples of another
-    size, where a model of classes is told none, and for a label (of those known now: a traced one
-    is not) that is no class.
+    size, where a model of classes gets no labels, and for a label (of those known now: a traced one
+    is not) that is not a class.
     """
     condition = as_condition(cond)
     for leaf in jax.tree.leaves(condition):
@@ -110,7 +110,7 @@ def read_condition(model: Network, cond: Any, shape: tuple[int, ...]) -> Conditi
         return condition
     label = None if condition is None else condition.label
     if label is None:
-        raise ValueError(f"a model of {model.n_classes} classes wants a label for each example")
+        raise ValueError(f"a model of {model.n_classes} classes needs a label for each example")
     if not isinstance(label, Tracer):
         known = np.asarray(label)
         wrong = known[(known < 0) | (known >= model.n_classes)]

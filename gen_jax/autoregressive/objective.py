@@ -91,11 +91,11 @@ def log_prob(
     key: PRNGKey | None = None,
     numbers: Numbers | None = None,
 ) -> PerExample:
-    """log p(x) of stored data [B, *space, C], in nats an example.
+    """log p(x) of stored data [B, *space, C], in nats per example.
 
     Gray pixels of a binary model are drawn by ``key`` and each example's number (``numbers`` [B],
     its place unless given), or cut at level 128 without a key. ``cond``: int labels [B], float
-    vectors [B, D], an image [B, *space, C'] or a ``Condition``; a model of classes wants labels.
+    vectors [B, D], an image [B, *space, C'] or a ``Condition``; a model of classes needs labels.
     Raises ``ValueError`` for data of another dtype than the likelihood's, and
     for a condition that does not fit.
     """
@@ -129,7 +129,7 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """One update by the negative log-likelihood of ``batch["image"]`` (or ``"audio"``).
 
-    Conditions are read as ``batch_condition`` says. Metrics: ``loss``, nats an example, and
+    Conditions are read as ``batch_condition`` says. Metrics: ``loss``, in nats per example, and
     ``bits_per_dim``.
     """
     model, data = state.model, batch_data(batch)

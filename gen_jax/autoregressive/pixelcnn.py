@@ -5,7 +5,7 @@
 
 One stack of masked convolutions in residual blocks (sections 3.3 to 3.5, table 1, figure 5). Square
 masks leave a blind spot: a cone to the upper right that no layer sees, which Gated PixelCNN was
-made to remove. Reports 81.30 nats an image on binarized MNIST and 3.14 bits/dim on CIFAR-10.
+made to remove. Reports 81.30 nats per image on binarized MNIST and 3.14 bits/dim on CIFAR-10.
 """
 
 import flax.linen as nn
@@ -69,22 +69,22 @@ class PixelCNN(nn.Module):
     ) -> Float[Array, "batch height width units n_outputs"]:
         del dropout  # there is none
         f, groups = self.features, self.likelihood.units(x.shape[-1])
-        told = None if cond is None else self.embed(cond)
+        cond_features = None if cond is None else self.embed(cond)
 
-        def look(layer: int, features: int, x: Array) -> Array:
+        def masked(layer: int, features: int, x: Array) -> Array:
             reach = self._reach(layer)
             kind = "B" if layer else "A"
             found = self._conv(f"masked_{layer}", features, groups, reach, kind)(x)
-            if told is None:
+            if cond_features is None:
                 return found
             name = f"condition_{layer}"
-            bias = nn.Dense(features, use_bias=False, dtype=self.dtype, name=name)(told)
+            bias = nn.Dense(features, use_bias=False, dtype=self.dtype, name=name)(cond_features)
             return found + jnp.broadcast_to(bias, found.shape)
 
-        stream = look(0, 2 * f, 2.0 * x - 1.0)  # so that no pixel looks like the padding
+        stream = masked(0, 2 * f, 2.0 * x - 1.0)  # so that no pixel looks like the padding
         for i in range(1, self.layers + 1):
             narrow = nn.relu(self._conv(f"narrow_{i}", f, groups)(nn.relu(stream)))
-            found = nn.relu(look(i, f, narrow))
+            found = nn.relu(masked(i, f, narrow))
             stream = stream + self._conv(f"widen_{i}", 2 * f, groups)(found)
         hidden = nn.relu(stream)
         head = {"mask": causal_mask("B", groups, here=-1), "dtype": last_dtype(self.dtype)}
@@ -126,14 +126,14 @@ class PixelCNN(nn.Module):
             return kernel[-1, : self._reach(layer)].reshape(-1, kernel.shape[-1])
 
         layers = range(1, self.layers + 1)
-        told = [p[name]["kernel"] for i in (0, *layers) if (name := f"condition_{i}") in p]
+        cond_kernels = [p[name]["kernel"] for i in (0, *layers) if (name := f"condition_{i}") in p]
         return {
             "above_first": first["kernel"][:-1],
             "above": jnp.stack([block["kernel"][:-1] for block in blocks]),
             "left_first": left(0),
             "left": jnp.stack([left(i) for i in layers]),
-            "condition_first": told[0] if told else None,
-            "condition": jnp.stack(told[1:]) if told else None,
+            "condition_first": cond_kernels[0] if cond_kernels else None,
+            "condition": jnp.stack(cond_kernels[1:]) if cond_kernels else None,
             "first": cut_here("A", 0),
             "narrow": [cut(f"narrow_{i}") for i in layers],
             "here": [cut_here("B", i) for i in layers],
@@ -160,8 +160,8 @@ class PixelCNN(nn.Module):
         if cond is not None:
             cond = cond.astype(self.dtype)
             first = first + jnp.broadcast_to(cond @ w["condition_first"], first.shape)
-            told = jnp.einsum("bwc,lcd->lbwd", cond, w["condition"])
-            blocks = blocks + jnp.broadcast_to(told, blocks.shape)
+            cond_bias = jnp.einsum("bwc,lcd->lbwd", cond, w["condition"])
+            blocks = blocks + jnp.broadcast_to(cond_bias, blocks.shape)
         contexts = first.swapaxes(0, 1), jnp.moveaxis(blocks, 2, 0)
         left = jnp.zeros_like(pixels[:, :, 0]), jnp.zeros_like(narrow[:, :, :, 0])
         return rows, contexts, left

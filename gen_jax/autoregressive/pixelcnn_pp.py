@@ -100,7 +100,7 @@ class GatedBlock(nn.Module):
         self,
         x: Float[Array, "batch height width f"],
         shortcut: Float[Array, "batch height width c"] | None,
-        told: Float[Array, "batch height_or_1 width_or_1 c_told"] | None,
+        cond_features: Float[Array, "batch height_or_1 width_or_1 c_cond"] | None,
         dropout: PRNGKeys | None,
     ) -> Float[Array, "batch height width f"]:
         """``shortcut`` is φ(a) already."""
@@ -112,9 +112,9 @@ class GatedBlock(nn.Module):
         if dropout is not None and self.dropout_rate > 0.0:
             hidden = self._drop(hidden, dropout)
         c2 = NormalizedConv(2 * f, **window, init_scale=0.1, name="conv_2")(hidden)
-        if told is not None:
+        if cond_features is not None:
             options = {"use_bias": False, "kernel_init": nn.initializers.normal(0.05)}
-            h = nn.Dense(2 * f, **options, dtype=self.dtype, name="condition")(told)
+            h = nn.Dense(2 * f, **options, dtype=self.dtype, name="condition")(cond_features)
             c2 = c2 + jnp.broadcast_to(h, c2.shape)
         return x + linear_gate(c2)
 
@@ -173,13 +173,15 @@ class PixelCNNPlusPlus(nn.Module):
         return outputs.reshape(*x.shape[:3], units, n_outputs).astype(jnp.float32)
 
     @nn.nowrap
-    def _features(self, pixels: Array, told: Array | None, dropout: PRNGKeys | None) -> Array:
+    def _features(
+        self, pixels: Array, cond_features: Array | None, dropout: PRNGKeys | None
+    ) -> Array:
         """The stream ul's output [B, H, W, F]: at each pixel, of those before it alone."""
         numbers = itertools.count()
 
         def block(name: str, level: int, u: Array, ul: Array, skip: tuple[Array, ...] = ()):
             """One of each stream; that of ul has a shortcut from the other's output."""
-            h = None if told is None else told[:, :: 2**level, :: 2**level]
+            h = None if cond_features is None else cond_features[:, :: 2**level, :: 2**level]
             options = {"dropout_rate": self.dropout_rate, "dtype": self.dtype}
             u_block = GatedBlock(next(numbers), **ABOVE, **options, name=f"u_{name}")
             ul_block = GatedBlock(next(numbers), **ABOVE_LEFT, **options, name=f"ul_{name}")
@@ -262,10 +264,10 @@ class PixelCNNPlusPlus(nn.Module):
         self, weights: Tree, rows: Tree, i: Array, cond: Float[Array, "batch width c"] | None
     ) -> tuple[Tree, Tree, Tree]:
         pixels, levels = rows
-        told = None if cond is None else cond.astype(self.dtype)
+        cond = None if cond is None else cond.astype(self.dtype)
         u, ul = weights["u_first"], weights["ul_first"]
         u, ul = conv_row(pixels, u.kernel) + u.bias, conv_row(pixels[:, 1:], ul.kernel) + ul.bias
-        levels, contexts, _ = row_step(weights["levels"], levels, i, u, ul, told)
+        levels, contexts, _ = row_step(weights["levels"], levels, i, u, ul, cond)
         batch_size, channels = pixels.shape[0], pixels.shape[-1]
         left = {
             "pixel": jnp.zeros((batch_size, channels), self.dtype),

@@ -2,11 +2,11 @@
 Convolutional Autoregressive Models").
 
 The arithmetic of ``pixelcnn_pp.PixelCNNPlusPlus``, in the order in which an image is drawn. The
-stream u of a row depends on rows above alone, and is computed whole, once a row, with all that it
-and the rows above tell the stream ul; of ul a pixel computes what is its own. Each halving of the
-sides is one *level* down: level l has a new row at every 2^l-th row and there a new pixel at every
-2^l-th pixel; between them nothing of it is computed. So both steps are recursions over a list of
-levels, the first of which is the current one.
+stream u of a row depends on rows above alone, and is computed whole, once per row, with all that it
+and the rows above contribute to the stream ul; a pixel computes only its own part of ul. Each
+halving of the sides is one *level* down: level l has a new row at every 2^l-th row and there a new
+pixel at every 2^l-th pixel; between them nothing of it is computed. So both steps are recursions
+over a list of levels, the first of which is the current one.
 """
 
 from collections.abc import Sequence
@@ -72,8 +72,8 @@ class RowBlock(NamedTuple):
     @classmethod
     def of(cls, block: Params, dtype: DTypeLike) -> "RowBlock":
         layers = {k: Affine.of(block[k], dtype) for k in block if k != "condition"}
-        told = block["condition"]["kernel"].astype(dtype) if "condition" in block else None
-        return cls(layers["conv_1"], layers.get("shortcut"), layers["conv_2"], told)
+        condition = block["condition"]["kernel"].astype(dtype) if "condition" in block else None
+        return cls(layers["conv_1"], layers.get("shortcut"), layers["conv_2"], condition)
 
 
 class PixelBlock(NamedTuple):
@@ -90,7 +90,7 @@ class PixelBlock(NamedTuple):
 
     @classmethod
     def of(cls, block: Params, dtype: DTypeLike) -> "PixelBlock":
-        first, shortcut, second, told = RowBlock.of(block, dtype)
+        first, shortcut, second, condition = RowBlock.of(block, dtype)
         assert shortcut is not None
         (k1, b1), (k2, b2), by_u = first, second, first.kernel.shape[2]
         u, skip = jnp.split(shortcut.kernel[0, 0], [by_u])
@@ -101,7 +101,7 @@ class PixelBlock(NamedTuple):
             Affine(jnp.concatenate([*k2[0]]), b2),
             k2[1, 0],
             k2[1, 1],
-            told,
+            condition,
         )
 
 
@@ -167,11 +167,11 @@ class RowMemory(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What the pixels of a row at one level are told by u and by the rows above."""
+    """What u and the rows above add to the pixels of a row at one level."""
 
     first: Float[Array, "width batch f"]  # the part of the first layer, or of the halving
-    told_1: Float[Array, "width blocks batch f"]
-    told_2: Float[Array, "width blocks batch two_f"]
+    partial_1: Float[Array, "width blocks batch f"]
+    partial_2: Float[Array, "width blocks batch two_f"]
     double: Float[Array, "width batch f"] | None  # the part of the layer back from the next level
 
     @classmethod
@@ -197,10 +197,10 @@ def row_step(
     """Row ``i`` of a level and of those below it that have a new row now.
 
     ``u`` is what the stream u enters with, ``first`` is passed on as ``Context.first``. Returns
-    the memory (of ul still the row above), what the pixels are told, and u's output.
+    the memory (of ul still the row above), the pixels' contexts, and u's output.
     """
     level, above = levels[0], rows[0]
-    inputs, hidden, told_1, told_2 = [], [], [], []
+    inputs, hidden, partial_1, partial_2 = [], [], [], []
 
     def block(u: Array, *skip: Array) -> Array:
         n = len(inputs)
@@ -213,9 +213,9 @@ def row_step(
         c2 = _conv_row(row.second, above.u.hidden[n], hidden[n])
         u = u + linear_gate(_with_condition(c2, cond, row.condition))
         seen = [concat_elu(u), shift_right(above.ul.inputs[n]), above.ul.inputs[n]]
-        told_1.append(_product(pixel.above_1, *seen))
+        partial_1.append(_product(pixel.above_1, *seen))
         seen = [shift_right(above.ul.hidden[n]), above.ul.hidden[n]]
-        told_2.append(_with_condition(_product(pixel.above_2, *seen), cond, pixel.condition))
+        partial_2.append(_with_condition(_product(pixel.above_2, *seen), cond, pixel.condition))
         return u
 
     for _ in range(len(level.u) // 2):
@@ -229,8 +229,8 @@ def row_step(
     memory = Memory(jnp.stack(inputs), jnp.stack(hidden), down, out=u)
     context = Context(
         _by_pixel(first),
-        _by_pixel(jnp.stack(told_1)),
-        _by_pixel(jnp.stack(told_2)),
+        _by_pixel(jnp.stack(partial_1)),
+        _by_pixel(jnp.stack(partial_2)),
         None if double is None else _by_pixel(double),
     )
     return [RowMemory(memory, above.ul), *lower_rows], [context, *lower_contexts], u
@@ -283,17 +283,17 @@ def pixel_step(
     all pixels at the others. ``even`` says of each level whether its row is even. Returns the
     memory of this pixel, and ul's output.
     """
-    (level, *lower_levels), (left, *lower), (told, *lower_contexts) = levels, memory, contexts
-    told_1 = told.told_1 + jnp.einsum("nbc,ncd->nbd", left.inputs, level.left_1)
-    told_2 = told.told_2 + jnp.einsum("nbc,ncd->nbd", left.hidden, level.left_2)
+    (level, *lower_levels), (left, *lower), (context, *lower_contexts) = levels, memory, contexts
+    partial_1 = context.partial_1 + jnp.einsum("nbc,ncd->nbd", left.inputs, level.left_1)
+    partial_2 = context.partial_2 + jnp.einsum("nbc,ncd->nbd", left.hidden, level.left_2)
     inputs, hidden = [], []
 
     def block(ul: Array, *skip: Array) -> Array:
         n = len(inputs)
         inputs.append(concat_elu(ul))
         here = jnp.concatenate([inputs[n], *skip], axis=-1)
-        hidden.append(concat_elu(told_1[n] + here @ level.ul[n].here_1))
-        return ul + linear_gate(told_2[n] + hidden[n] @ level.ul[n].here_2)
+        hidden.append(concat_elu(partial_1[n] + here @ level.ul[n].here_1))
+        return ul + linear_gate(partial_2[n] + hidden[n] @ level.ul[n].here_2)
 
     for _ in range(len(level.ul) // 2):
         ul = block(ul)
@@ -311,7 +311,7 @@ def pixel_step(
         lower = lax.cond(even[0] & (j % 2 == 0), new, lambda: lower)
         # In odd rows the memory is blank, and what comes back stands in the context. Tap (1, 1 - b)
         # of a transposed convolution makes the even row's columns of parity b.
-        ul = told.double + lower[0].out @ _at(level.double[1].kernel[1], 1 - j % 2)
+        ul = context.double + lower[0].out @ _at(level.double[1].kernel[1], 1 - j % 2)
     for skip in reversed(skips):
         ul = block(ul, skip)
     return [Memory(jnp.stack(inputs), jnp.stack(hidden), down, out=ul), *lower], ul

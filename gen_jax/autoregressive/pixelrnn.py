@@ -74,7 +74,7 @@ class _PixelRNN(nn.Module):
         del dropout  # there is none
         groups, reach = self.likelihood.units(x.shape[-1]), self.first_kernel // 2
         n_outputs = groups * self.likelihood.unit_outputs(x.shape[-1])
-        told = None if cond is None else jnp.moveaxis(self.embed(cond), 0, 2)
+        cond_features = None if cond is None else jnp.moveaxis(self.embed(cond), 0, 2)
         # The kernel's rows below the middle, all masked, are left out.
         size, padding = (reach + 1, 2 * reach + 1), ((reach, 0), (reach, reach))
         maps, mask = 2 * self.features, causal_mask("A", groups, here=-1 - reach)
@@ -82,7 +82,7 @@ class _PixelRNN(nn.Module):
         stream = first(2.0 * x - 1.0)  # so that no pixel looks like the padding
         stream = jnp.moveaxis(stream, 0, 2)  # [H, W, B, 2h]
         for i in range(self.layers):
-            states = self._layer(groups, f"lstm_{i}")(stream, told)
+            states = self._layer(groups, f"lstm_{i}")(stream, cond_features)
             stream = stream + self._conv(f"out_{i}", maps, groups)(states)
         hidden = nn.relu(jnp.moveaxis(stream, 2, 0))
         head = {"mask": causal_mask("B", groups, here=-1), "dtype": last_dtype(self.dtype)}
@@ -96,8 +96,8 @@ class _PixelRNN(nn.Module):
         mask = causal_mask("B", groups, here=-1)
         return Conv(features, (1, 1), mask=mask, dtype=self.dtype, name=name)
 
-    # Row by row and pixel by pixel. What the row above adds to the gates is computed once a row, of
-    # all pixels; what the left neighbour adds once a pixel; both of all layers at once.
+    # Row by row and pixel by pixel. What the row above adds to the gates is computed once per row,
+    # for all pixels; what the left neighbour adds once per pixel; both for all layers at once.
     # A row of the LSTMs' memory is [width, layers, batch, features].
 
     @nn.nowrap
@@ -134,10 +134,10 @@ class _PixelRNN(nn.Module):
         del i
         pixels, states = rows
         first = conv_row(pixels, weights["first_above"]).swapaxes(0, 1)
-        told = None
+        cond_bias = None
         if cond is not None:
-            told = jnp.einsum("bwc,lcd->wlbd", cond.astype(self.dtype), weights["condition"])
-        kept, context, left = self._row(weights, states, told)
+            cond_bias = jnp.einsum("bwc,lcd->wlbd", cond.astype(self.dtype), weights["condition"])
+        kept, context, left = self._row(weights, states, cond_bias)
         return (pixels, kept), (first, context), (jnp.zeros_like(pixels[:, :, 0]), left)
 
     @nn.nowrap
@@ -200,10 +200,12 @@ class _PixelRNN(nn.Module):
         raise NotImplementedError
 
     @nn.nowrap
-    def _row(self, w: Tree, states: list[Array], told: Array | None) -> tuple[Tree, Tree, Tree]:
+    def _row(
+        self, w: Tree, states: list[Array], cond_bias: Array | None
+    ) -> tuple[Tree, Tree, Tree]:
         """What the row keeps, each pixel's context, and the memory left of the first.
 
-        ``told`` [width or 1, layers, batch, gates] is what the condition adds.
+        ``cond_bias`` [width or 1, layers, batch, gates] is what the condition adds to the gates.
         """
         raise NotImplementedError
 
@@ -248,12 +250,14 @@ class RowLSTM(_PixelRNN):
         }
 
     @nn.nowrap
-    def _row(self, w: Tree, states: list[Array], told: Array | None) -> tuple[Tree, Tree, Tree]:
+    def _row(
+        self, w: Tree, states: list[Array], cond_bias: Array | None
+    ) -> tuple[Tree, Tree, Tree]:
         h, c = states
         around = neighbours(h, w["above_start"][0][:, None])
         gates = jnp.einsum("wlbc,lcd->wlbd", around, w["above"])
-        if told is not None:
-            gates = gates + jnp.broadcast_to(told, gates.shape)
+        if cond_bias is not None:
+            gates = gates + jnp.broadcast_to(cond_bias, gates.shape)
         left = jnp.zeros((*h.shape[1:3], 2 * self.features), self.dtype)  # as the input is padded
         return None, (gates, c), left
 
@@ -291,9 +295,11 @@ class DiagonalBiLSTM(_PixelRNN):
         order = group_order(gates, groups)  # from the right all groups come at once: no order
         left, right = ({name: x[:, side] for name, x in p.items()} for side in range(2))
         mask = group_mask("B", 2 * self.features, gates, groups).astype(self.dtype)
-        told = None
+        cond_kernel = None
         if "condition" in p:
-            told = jnp.concatenate([left["condition"][..., order], right["condition"]], axis=-1)
+            cond_kernel = jnp.concatenate(
+                [left["condition"][..., order], right["condition"]], axis=-1
+            )
         return {
             "above_start": (left["initial_h"], right["initial_h"]),
             "left_start": (left["initial_h"], left["initial_c"]),
@@ -305,24 +311,26 @@ class DiagonalBiLSTM(_PixelRNN):
             "right_above": right["state"][:, 1],
             "right_here": right["input"] * mask[None],
             "right_bias": right["bias"],
-            "condition": told,
+            "condition": cond_kernel,
         }
 
     @nn.nowrap
-    def _row(self, w: Tree, states: list[Array], told: Array | None) -> tuple[Tree, Tree, Tree]:
+    def _row(
+        self, w: Tree, states: list[Array], cond_bias: Array | None
+    ) -> tuple[Tree, Tree, Tree]:
         left, right = states
         gates = jnp.einsum("wlbc,lcd->wlbd", left, w["above"])
         right_gates = jnp.einsum("wlbc,lcd->wlbd", right, w["right_above"])
         right_gates = right_gates + w["right_bias"][None, :, None]
-        if told is not None:
-            told = jnp.broadcast_to(told, (len(left), *told.shape[1:]))
-            told_left, told_right = jnp.split(told, 2, axis=-1)
-            gates, right_gates = gates + told_left, right_gates + told_right
+        if cond_bias is not None:
+            cond_bias = jnp.broadcast_to(cond_bias, (len(left), *cond_bias.shape[1:]))
+            left_bias, right_bias = jnp.split(cond_bias, 2, axis=-1)
+            gates, right_gates = gates + left_bias, right_gates + right_bias
         return right_gates, (gates, right), self._side(w["left_start"], left)
 
     @nn.nowrap
     def _side(self, initial: tuple[Array, Array], states: Array) -> tuple[Array, Array]:
-        """The initial h and c [layers, batch, features] beside a row of states."""
+        """The initial h and c [layers, batch, features] next to a row of states."""
         h, c = (jnp.broadcast_to(x[:, None], states.shape[1:]) for x in initial)
         return h, c
 

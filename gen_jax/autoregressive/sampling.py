@@ -196,7 +196,7 @@ def make_task(
     temperature: float | Array = 1.0,
     numbers: Numbers | None = None,
 ) -> Task:
-    """Checks what is asked for."""
+    """Checks the arguments."""
     shape = tuple(shape)
     if len(shape) < 3 or min(shape) < 1:
         raise ValueError(f"shape must be (batch, *space, channels), each 1 or more, got {shape}")
@@ -296,11 +296,11 @@ def jacobi(task: Task) -> tuple[Array, Array]:
         drawn = task.draw(task.outputs(value), noise, task.given)
         return drawn, passes + 1, (drawn != value).any()
 
-    def goes_on(carry: tuple[Array, Array, Array]) -> Array:
+    def unconverged(carry: tuple[Array, Array, Array]) -> Array:
         return carry[2] & (carry[1] < task.pixels * task.units)
 
     start = vary_like((task.start(), jnp.int32(0), jnp.bool_(True)), task)
-    value, passes, _ = lax.while_loop(goes_on, step, start)
+    value, passes, _ = lax.while_loop(unconverged, step, start)
     return task.whole(value), passes
 
 
@@ -310,11 +310,13 @@ def cached(task: Task) -> tuple[Array, Array]:
     height, width = (1, *space)[-2:]
     network: Any = model
     weights = model.weights(task.params)
-    told = None
+    cond_features = None
     if task.cond is not None:
-        told = network.apply({"params": task.params}, task.cond, method="embed")
-        told = told.reshape(batch_size, *(1, *told.shape[1:-1])[-2:], -1)
-        told = jnp.broadcast_to(told, (batch_size, height, *told.shape[2:])).swapaxes(0, 1)
+        cond_features = network.apply({"params": task.params}, task.cond, method="embed")
+        cond_features = cond_features.reshape(batch_size, *(1, *cond_features.shape[1:-1])[-2:], -1)
+        cond_features = jnp.broadcast_to(
+            cond_features, (batch_size, height, *cond_features.shape[2:])
+        ).swapaxes(0, 1)
 
     def by_row(x: Array) -> Array:  # [B, pixels, ...] -> [H, W, B, ...]
         return jnp.moveaxis(x, 0, 1).reshape(height, width, batch_size, *x.shape[2:])
@@ -323,8 +325,8 @@ def cached(task: Task) -> tuple[Array, Array]:
         return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, j, keepdims=False), inputs)
 
     def row(rows: Any, inputs: Any) -> tuple[Any, Array]:
-        i, told, noise, given = inputs
-        rows, contexts, left = model.row(weights, rows, i, told)
+        i, cond_row, noise, given = inputs
+        rows, contexts, left = model.row(weights, rows, i, cond_row)
         left = vary_like(left, task)
         inputs = (contexts, noise, given)
 
@@ -343,7 +345,7 @@ def cached(task: Task) -> tuple[Array, Array]:
         (left, _), (traces, values) = lax.scan(pixel, (left, at(inputs, 0)), jnp.arange(width))
         return model.end_row(weights, rows, left, traces, values), values
 
-    inputs = (jnp.arange(height), told, *jax.tree.map(by_row, (task.noise(), task.given)))
+    inputs = (jnp.arange(height), cond_features, *jax.tree.map(by_row, (task.noise(), task.given)))
     start = vary_like(model.start(weights, batch_size, width), task)
     _, values = lax.scan(row, start, inputs)
     values = jnp.moveaxis(values.reshape(-1, batch_size, channels), 1, 0)

@@ -25,7 +25,7 @@ class WaveNet(nn.Module):
     """``stacks`` times ``layers`` gated layers, dilated by 1, 2, 4, ... in each stack.
 
     Each adds a 1×1 skip to ``skip_features`` channels, which the head reads: ReLU, 1×1, ReLU, 1×1.
-    A sample must be one unit: several channels want a likelihood of all at once, such as
+    A sample must be one unit: several channels need a joint likelihood, such as
     ``LogisticMixture``. Conditions are global (label, vector) or local (``spatial``, [B, T, C]).
     """
 
@@ -65,17 +65,17 @@ class WaveNet(nn.Module):
         f, s, k, channels = self.features, self.skip_features, self.first_kernel, x.shape[-1]
         if self.likelihood.units(channels) != 1:
             raise ValueError(
-                f"WaveNet draws a sample as one unit; {channels} channels want a likelihood of "
-                "all at once, such as LogisticMixture"
+                f"WaveNet draws a sample as one unit; {channels} channels need a joint "
+                "likelihood, such as LogisticMixture"
             )
-        told = None if cond is None else self.embed(cond)
+        cond_features = None if cond is None else self.embed(cond)
         h = self._conv("first", f, k, (k, -1))(2.0 * x - 1.0)
         skip = 0.0
         for i, dilation in enumerate(self.dilations):
             gates = self._conv(f"dilated_{i}", 2 * f, 2, (dilation, 0), dilation)(h)
-            if told is not None:
+            if cond_features is not None:
                 here = nn.Dense(2 * f, use_bias=False, dtype=self.dtype, name=f"condition_{i}")
-                gates = gates + jnp.broadcast_to(here(told), gates.shape)
+                gates = gates + jnp.broadcast_to(here(cond_features), gates.shape)
             out = self._conv(f"out_{i}", self._passed(i) + s)(gate(gates))
             skip = skip + out[..., :s]
             h = h + out[..., s:] if self._passed(i) else h
@@ -95,8 +95,8 @@ class WaveNet(nn.Module):
             features, (taps,), padding=(padding,), dilation=dilation, dtype=self.dtype, name=name
         )
 
-    # Sample by sample. The sound is one row; what a layer looked at is kept as long as it will be
-    # looked at again, in a queue of its dilation's length. All queues are rings in one array: a
+    # Sample by sample. The sound is one row; what a layer read is kept until it has been read
+    # again, in a queue of its dilation's length. All queues are rings in one array: a
     # layer's place for this sample holds the input of one dilation ago, and is then overwritten.
 
     @nn.nowrap
@@ -104,13 +104,13 @@ class WaveNet(nn.Module):
         p = cast_params(params, self.dtype, last=("head", "outputs"))
         layers = range(len(self.dilations))
         kernels = [p[f"dilated_{i}"]["kernel"] for i in layers]
-        told = [p[f"condition_{i}"]["kernel"] for i in layers if f"condition_{i}" in p]
+        cond_kernels = [p[f"condition_{i}"]["kernel"] for i in layers if f"condition_{i}" in p]
         return {
             "first": p["first"],
             "past": jnp.stack([kernel[0] for kernel in kernels]),
             "here": [kernel[1] for kernel in kernels],
             "bias": jnp.stack([p[f"dilated_{i}"]["bias"] for i in layers]),
-            "condition": jnp.stack(told) if told else None,
+            "condition": jnp.stack(cond_kernels) if cond_kernels else None,
             "out": [p[f"out_{i}"] for i in layers],
             "head": p["head"],
             "outputs": p["outputs"],
@@ -129,27 +129,27 @@ class WaveNet(nn.Module):
         self, weights: Tree, rows: Tree, i: Array, cond: Float[Array, "batch time c"] | None
     ) -> tuple[Tree, Tree, Tree]:
         del i
-        told, contexts = weights["bias"][:, None], None  # [layers, 1 or B, 2f]
+        bias, contexts = weights["bias"][:, None], None  # [layers, 1 or B, 2f]
         if cond is not None and cond.shape[1] == 1:
-            told = told + self._tell(weights, cond[:, 0])
+            bias = bias + self._cond_bias(weights, cond[:, 0])
         elif cond is not None:
             contexts = cond.swapaxes(0, 1)
-        return rows, contexts, (*rows, told)
+        return rows, contexts, (*rows, bias)
 
     @nn.nowrap
-    def _tell(self, weights: Tree, cond: Float[Array, "batch c"]) -> Array:
+    def _cond_bias(self, weights: Tree, cond: Float[Array, "batch c"]) -> Array:
         return jnp.einsum("bc,lcd->lbd", cond.astype(self.dtype), weights["condition"])
 
     @nn.nowrap
     def pixel(
         self, weights: Tree, left: Tree, context: Tree, j: Array, draw: Draw
     ) -> tuple[Tree, Tree, Array]:
-        w, s, (samples, queues, told) = weights, self.skip_features, left
+        w, s, (samples, queues, bias) = weights, self.skip_features, left
         dilations = np.array(self.dilations)
         places = jnp.asarray(np.cumsum(dilations) - dilations) + j % jnp.asarray(dilations)
-        gates = told + jnp.einsum("lbc,lcd->lbd", queues[places], w["past"])
+        gates = bias + jnp.einsum("lbc,lcd->lbd", queues[places], w["past"])
         if context is not None:
-            gates = gates + self._tell(w, context)
+            gates = gates + self._cond_bias(w, context)
         h = _product(samples.reshape(samples.shape[0], -1), w["first"])
         inputs, skip = [], 0.0
         for i in range(len(dilations)):
@@ -162,7 +162,7 @@ class WaveNet(nn.Module):
         value = draw(0, _product(hidden, w["outputs"]).astype(jnp.float32))
         x = (2.0 * self.likelihood.as_input(value) - 1.0).astype(self.dtype)
         samples = jnp.concatenate([samples[:, 1:], x[:, None]], axis=1)
-        return (samples, queues, told), None, value
+        return (samples, queues, bias), None, value
 
     @nn.nowrap
     def end_row(self, weights: Tree, rows: Tree, left: Tree, traces: Tree, values: Array) -> Tree:

@@ -3,7 +3,7 @@
     minimize  sum_i  min_j  |x_i - c_j|^2      (the inertia)
 
 All restarts run together: their centroids are one matrix, so that each iteration reads the data
-once for all of them. This needs ``restarts * n * k`` floats of memory beside the data.
+once for all of them. This needs ``restarts * n * k`` floats of memory besides the data.
 """
 
 import functools

@@ -25,16 +25,14 @@ def _check_shapes(train: AnyDataset, part: AnyDataset) -> None:
     ours, theirs = train.example_spec, part.example_spec
     if ours.kind != theirs.kind:
         raise DataError(f"{called(train)} holds {ours.noun}, {called(part)} {theirs.noun}")
-    both = f"{called(part)} is {list(theirs.shape)}, of {called(train)} {list(ours.shape)}"
+    both = f"{list(theirs.shape)} in {called(part)}, {list(ours.shape)} in {called(train)}"
     if ours.kind == "audio" and ours.shape != theirs.shape:
-        raise DataError(f"sounds differ in length: one of {both}; give both the same length")
+        raise DataError(f"sounds differ in length: {both}; give both the same length")
     if ours.shape[:2] != theirs.shape[:2]:
-        raise DataError(
-            f"images differ in size: one of {both}; give an image_size to make them alike"
-        )
+        raise DataError(f"images differ in size: {both}; give an image_size to make them alike")
     if ours.shape != theirs.shape:
         raise DataError(
-            f"images differ in channels: one of {both}; give channels=1 (gray) or channels=3 "
+            f"images differ in channels: {both}; give channels=1 (gray) or channels=3 "
             "(RGB) to make them alike"
         )
 
@@ -44,8 +42,8 @@ def _check_classes(train: AnyDataset, part: AnyDataset) -> None:
     if (ours is None) != (theirs is None):
         without, beside = (train, part) if ours is None else (part, train)
         raise DataError(
-            f"{called(without)} has no labels, {called(beside)} has; a model of classes wants "
-            "them in both"
+            f"{called(without)} has no labels, {called(beside)} has; a model of classes "
+            "needs them in both"
         )
     if ours != theirs:
         raise DataError(

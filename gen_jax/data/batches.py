@@ -13,7 +13,7 @@ from gen_jax.data.dataset import AnyDataset, Examples
 from gen_jax.data.errors import DataError
 from gen_jax.data.permutation import check_seed, permutation
 
-_EPOCHS = 0  # sets the orders of epochs apart from other uses of a seed
+_EPOCHS = 0  # separates the orders of epochs from other uses of a seed
 
 
 class Batches:

@@ -37,10 +37,10 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """Where one kind of array of one source is kept; ``name`` is for people who look there.
+    """Where one kind of array of one source is kept; ``name`` is for people who browse there.
 
-    ``identity`` (which split, decoded how) tells the entries of one source, at ``place``, apart;
-    ``fingerprint`` tells whether an entry still is what the source holds. Entries lie under
+    ``identity`` (which split, decoded how) distinguishes the entries of one source, at ``place``;
+    ``fingerprint`` shows whether an entry still matches the source. Entries lie under
     ``$GEN_JAX_CACHE`` where that is set, else in a folder ``beside`` the source, or where that is
     not writable under ``$XDG_CACHE_HOME/gen_jax`` (default ``~/.cache/gen_jax``).
     """
@@ -75,8 +75,8 @@ class Cache:
                     entry = self._read(folder / self._key)
         except OSError as error:
             raise DataError(
-                f"cannot keep decoded images of {self.place} in {folder}: {error.strerror}; "
-                "set GEN_JAX_CACHE to a writable folder with room"
+                f"cannot store decoded data of {self.place} in {folder}: {error.strerror}; "
+                "set GEN_JAX_CACHE to a writable folder with enough space"
             ) from error
         if entry is None:
             raise DataError(f"what was written to {folder / self._key} cannot be read back")
@@ -92,7 +92,7 @@ class Cache:
         return json.loads(_canonical(stamp))
 
     def _folders(self) -> list[pathlib.Path]:
-        # Not part of an entry: a source that moves takes along what lies beside it.
+        # Not part of an entry: a source that is moved takes what is next to it along.
         own = _named(str(self.place), str(self.place))
         chosen = os.environ.get("GEN_JAX_CACHE")
         if chosen:
@@ -123,7 +123,7 @@ class Cache:
         if alone:  # then what is there was left by a process that was killed
             for abandoned in folder.glob(f".{self._key}.partial-*"):
                 shutil.rmtree(abandoned, ignore_errors=True)
-        # Not tempfile.mkdtemp: its folders are closed to other users, a cache beside a set is not.
+        # Not tempfile.mkdtemp: its folders are closed to other users, a cache next to a set is not.
         partial = folder / f".{self._key}.partial-{socket.gethostname()}-{os.getpid()}"
         partial.mkdir()
         try:
@@ -151,13 +151,16 @@ def _canonical(value: Any) -> str:
 
 
 def _named(readable: str, content: str) -> str:
-    """A file name for ``content`` that people can tell, too."""
+    """A file name for ``content``, readable for people too."""
     digest = hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16]
     return f"{re.sub('[^A-Za-z0-9]+', '-', readable)[-60:].strip('-')}-{digest}"
 
 
 def _writable(folder: pathlib.Path) -> bool:
-    """Whether files can be made in the folder, or the folder itself; root heeds mode bits too."""
+    """Whether files can be made in the folder, or the folder itself.
+
+    Respects mode bits even for root.
+    """
     while not folder.exists():
         folder = folder.parent
     return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)

@@ -41,7 +41,7 @@ class ExampleSpec:
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
         """The spec that ``dataclasses.asdict`` turned into ``fields``, with or without JSON.
 
-        Raises ``DataError`` for fields that are none of a spec.
+        Raises ``DataError`` for unknown fields.
         """
         try:
             names = fields["class_names"]
@@ -153,7 +153,7 @@ class ArrayDataset:
     0, 1, ... in ascending order, named by their decimal text. ``rows`` picks the examples out of
     the arrays, without a copy (default: all, in order). ``origin`` is the digest of what the arrays
     were made from (default: of the arrays). Raises ``DataError`` unless images are uint8
-    [N, H, W, C] with as many labels, if any, and for labels that are no number of a class.
+    [N, H, W, C] with as many labels, if any, and for labels that are not the number of a class.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class ArrayDataset:
             )
         if labels is not None and labels.shape != (len(images),):
             raise DataError(
-                f"{name}: {len(images)} images want labels of shape ({len(images)},), "
+                f"{name}: {len(images)} images need labels of shape ({len(images)},), "
                 f"got {labels.shape}"
             )
         self.name = name
@@ -265,11 +265,11 @@ def numbered(
 ) -> tuple[Int[np.ndarray, " n"] | None, tuple[str, ...] | None]:
     """Labels as int32 numbers of classes, and the classes' names: see ``ArrayDataset``.
 
-    Raises ``DataError`` for labels that are no whole numbers, or outside of the names.
+    Raises ``DataError`` for labels that are not integers, or have no name.
     """
     if labels is None:
         if class_names is not None:
-            raise DataError(f"{name}: names of {len(class_names)} classes want labels beside them")
+            raise DataError(f"{name}: class_names given without labels")
         return None, None
     if labels.dtype.kind not in "iu":
         raise DataError(f"{name}: labels must be integers, got {labels.dtype}")
@@ -278,8 +278,8 @@ def numbered(
         return numbers.astype(np.int32), tuple(str(label) for label in distinct.tolist())
     if labels.size and not 0 <= labels.min() <= labels.max() < len(class_names):
         raise DataError(
-            f"{name}: labels lie in {labels.min()}..{labels.max()}, but those of "
-            f"{len(class_names)} classes in 0..{len(class_names) - 1}"
+            f"{name}: labels must lie in 0..{len(class_names) - 1} for {len(class_names)} classes, "
+            f"got {labels.min()}..{labels.max()}"
         )
     return np.asarray(labels, np.int32), tuple(class_names)
 

@@ -2,7 +2,7 @@
 
 
 class DataError(ValueError):
-    """A data set cannot be used as asked; says in one line why, and what would be right."""
+    """A data set cannot be used as requested; says in one line why, and what would be right."""
 
 
 class BadImage(DataError):

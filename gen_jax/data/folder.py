@@ -14,7 +14,7 @@ from gen_jax.data import splits
 from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 
-JUNK = ("__MACOSX", "@eaDir")  # beside the files of archives and network drives
+JUNK = ("__MACOSX", "@eaDir")  # left by archives and network drives
 _SPELLING = "|".join(itertools.chain.from_iterable(splits.SPELLINGS.values()))
 _DOMAIN = re.compile(f"(?i:{_SPELLING})([AB]|[-_ ][ABab])")
 _NEARLY = re.compile(
@@ -37,14 +37,14 @@ class FileTree:
     """The files of one kind in a folder, sorted by path, with their splits and classes.
 
     Subfolders by the usual names of splits (``train``, ``Test``, ``val``: see ``splits``) are its
-    splits; files beside them are passed over. Within a split, or in a folder without splits,
+    splits; files next to them are ignored. Within a split, or in a folder without splits,
     subfolders are the classes, sorted by name, with all that lies below them; without subfolders
-    there are no labels. Passed over, too, are hidden files, other kinds of files, and folders that
-    hold none of this kind.
+    there are no labels. Also ignored are hidden files, other kinds of files, and folders that hold
+    none of this kind.
 
-    Raises ``DataError`` where there is no folder or no file, where files lie both beside and inside
-    of the classes, and for layouts that would let test files train: splits beside classes, inside
-    of classes, or of two domains (``trainA``, ``trainB``).
+    Raises ``DataError`` where there is no folder or no file, where files are both next to and
+    inside the class folders, and for layouts that would let test files into training: splits next
+    to classes, inside classes, or of two domains (``trainA``, ``trainB``).
     """
 
     def __init__(self, name: str, path: pathlib.Path, kind: Kind):
@@ -59,8 +59,8 @@ class FileTree:
             self._files = {
                 split: _found(name, self.path / folder, kind) for split, folder in own.items()
             }
-            beside = (entry.name for entry in _visible(self.path))
-            self.ignored = tuple(entry for entry in beside if entry not in own.values())
+            names = (entry.name for entry in _visible(self.path))
+            self.ignored = tuple(entry for entry in names if entry not in own.values())
         else:
             self._files = {"train": _found(name, self.path, kind)}
         files = [file for part in self._files.values() for file in part]
@@ -137,8 +137,8 @@ def _split_folders(name: str, path: pathlib.Path, kind: Kind) -> dict[str, str]:
     domains = [folder for folder in others if _DOMAIN.fullmatch(folder)]
     if domains:
         raise DataError(
-            f"{name} holds {', '.join(domains)}: this is an unpaired translation set, and A and B "
-            f"are no classes; {path / domains[0]} alone is a set of {kind.noun}s"
+            f"{name} holds {', '.join(domains)}: this is an unpaired translation set; A and B are "
+            f"domains, not classes; use folder:{path / domains[0]} for one of them"
         )
     nearly = [folder for folder in others if _NEARLY.fullmatch(folder)]
     if nearly:
@@ -149,8 +149,8 @@ def _split_folders(name: str, path: pathlib.Path, kind: Kind) -> dict[str, str]:
     if own and others:
         raise DataError(
             f"{name} holds both splits ({', '.join(own)}) and other folders ({', '.join(others)}): "
-            f"classes belong into the splits, as {own[0]}/{others[0]}, and a class must not be "
-            "called like a split"
+            f"class folders belong inside the splits ({own[0]}/{others[0]}), and a class must not "
+            "be named like a split"
         )
     return splits.by_usual_name(name, own)
 
@@ -167,8 +167,8 @@ def _found(name: str, folder: pathlib.Path, kind: Kind) -> list[File]:
             direct.append((entry, None))
     if direct and classed:
         raise DataError(
-            f"{name}: {kind.noun}s lie both beside subfolders ({direct[0][0]}) and inside "
-            f"({classed[0][0]}); either all are in subfolders, which are their labels, or none"
+            f"{name}: some {kind.noun}s are in subfolders ({classed[0][0]}) and some are not "
+            f"({direct[0][0]}); put all in subfolders, whose names are the classes, or none"
         )
     return direct or classed
 

@@ -52,7 +52,7 @@ def load(
     ``Cache``); sets of more than ``memory_limit`` bytes are decoded on demand. An unreadable image
     is an error, or with ``skip_bad_images`` is left out and counted in the result's ``skipped``.
 
-    Raises ``DataError``, in one line, for all that is wrong with a set or with what is asked of it.
+    Raises ``DataError``, in one line, for any problem with the data set or the arguments.
     """
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
@@ -88,7 +88,7 @@ def load_audio(
     from a sound's beginning, and its last samples left over; sounds that are shorter are counted
     in the result's ``skipped``.
 
-    Raises ``DataError``, in one line, for all that is wrong with a set or with what is asked of it.
+    Raises ``DataError``, in one line, for any problem with the data set or the arguments.
     """
     for name, value in (("sample_rate", sample_rate), ("length", length)):
         if value < 1:
@@ -161,7 +161,7 @@ def _unknown_set(
         prepared = tfds.prepared(data_dir or tfds.default_data_dir())
         tails = {name: name for name in names} | {name: f"tfds:{name}" for name in prepared}
         near = [tails[tail] for tail in difflib.get_close_matches(spec, tails, cutoff=0.5)]
-    hint = f" (near names: {', '.join(dict.fromkeys(near))})" if near else ""
+    hint = f" (did you mean {' or '.join(dict.fromkeys(near))}?)" if near else ""
     choices = [*names, *(f"{k}:{what}" for k, what in kinds.items())]
     listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
     return DataError(f"unknown data set {spec!r}{hint}; a data set is {listed}")

@@ -21,7 +21,7 @@ def check_seed(seed: int) -> None:
 def permutation(n: int, seed: int, *purpose: int) -> Int[np.ndarray, " n"]:
     """Returns a permutation of ``range(n)`` that is a pure function of the arguments.
 
-    ``purpose`` are non-negative integers that set one use of a seed apart from another.
+    ``purpose`` are non-negative integers that separate one use of a seed from another.
     It sorts raw Philox words: NumPy promises those for all time and platforms, but promises no
     such thing of ``Generator.permutation``.
     """

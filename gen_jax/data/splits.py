@@ -15,7 +15,7 @@ SPELLINGS = {
     "test": ("test", "testing"),
 }
 _USUAL = {spelling: split for split, those in SPELLINGS.items() for spelling in those}
-_HELD_OUT = 1  # sets this use of a seed apart from the orders of epochs
+_HELD_OUT = 1  # separates this use of a seed from the orders of epochs
 
 
 def usual(name: str) -> str:
@@ -92,7 +92,7 @@ def open_split(
         names = dict.fromkeys((*train[:1], *held_out, *source.splits, *train[1:]))
         hint = ""
         if split in _held_out(source.splits):
-            hint = "; validation_fraction=0 holds none out for it, one above 0 would"
+            hint = "; validation_fraction=0 holds none out; set one above 0"
         elif source.ignored:
             more = ", ..." if len(source.ignored) > 8 else ""
             hint = f"; ignored: {', '.join(source.ignored[:8])}{more}"

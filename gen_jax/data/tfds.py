@@ -49,7 +49,8 @@ class Prepared:
         match = _NAME.fullmatch(self._set)
         if match is None:
             raise DataError(
-                f"{self.name} names no set; tfds:NAME, tfds:NAME/CONFIG and tfds:NAME:1.2.3 do"
+                f"{self.name} is not a set's name: use tfds:NAME, tfds:NAME/CONFIG or "
+                "tfds:NAME:1.2.3"
             )
         name, config, version = match.groups()
         folder = self._data_dir / name / (config or "")
@@ -74,13 +75,13 @@ class Prepared:
         known = {*tfds.list_builders(with_community_datasets=False), *prepared(self._data_dir)}
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=3)
-            hint = f"; near names: {', '.join(f'tfds:{n}' for n in near)}" if near else ""
+            hint = f"; did you mean {' or '.join(f'tfds:{n}' for n in near)}?" if near else ""
             return f"tfds:{name} is unknown to TFDS {tfds.__version__}{hint}"
         return f"{self.name} is not prepared in {self._data_dir}; {self._how_to_prepare()}"
 
     def _how_to_prepare(self) -> str:
         return (
-            f"preparing an {self.kind} set wants TensorFlow, once: pip install tensorflow && "
+            f"preparing an {self.kind} set needs TensorFlow, once: pip install tensorflow && "
             'python -c "import tensorflow_datasets as tfds; '
             f"tfds.data_source('{self._set}', data_dir='{self._data_dir}')\""
         )
@@ -99,7 +100,7 @@ class Prepared:
                 f"remove it and prepare it as array_record; {self._how_to_prepare()}"
             )
         if not names:
-            raise DataError(f"{self.name}: {path} names no split")
+            raise DataError(f"{self.name}: {path} lists no splits")
         return info
 
     def _read_features(self) -> tuple[dict[str, Any], dict[str, str]]:
@@ -113,8 +114,8 @@ class Prepared:
             foreign = [name for name in _classes_in(config) if not _FEATURE.fullmatch(name)]
             if foreign:
                 raise DataError(
-                    f"{self.name}: {path} names {foreign[0]}, code that is not TFDS's; a set is "
-                    "read where all its features are of tensorflow_datasets.core.features"
+                    f"{self.name}: {path} refers to {foreign[0]}, which is not a TFDS feature "
+                    "class; only those of tensorflow_datasets.core.features are read"
                 )
             features = config["featuresDict"]["features"]
             kinds = {
@@ -155,7 +156,7 @@ class Prepared:
 
 
 def default_data_dir() -> pathlib.Path:
-    """Where TFDS prepares sets unless told otherwise."""
+    """The folder of prepared sets that TFDS uses by default."""
     return pathlib.Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 

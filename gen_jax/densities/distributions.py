@@ -79,7 +79,7 @@ class Bernoulli(ChannelByChannel):
     """Binary pixels; the raw output is the logit.
 
     ``binarization`` says what the density is over: ``"dynamic"`` draws pixels anew at each
-    look with probability level / 255, ``"threshold"`` cuts at level 128. Likelihoods under
+    use with probability level / 255, ``"threshold"`` cuts at level 128. Likelihoods under
     the two cannot be compared.
     """
 
@@ -158,7 +158,7 @@ class Gaussian:
 
     The mean goes through a sigmoid (Kingma & Welling 2013, section 5). The log scale is held in
     ``[min_log_scale, max_log_scale]`` smoothly, so that no constant image can drive the density
-    to infinity. ``log_prob`` is that of the 256 levels (``log 256`` nats a dimension taken off),
+    to infinity. ``log_prob`` is that of the 256 levels (``log 256`` nats per dimension subtracted),
     so that it bounds, and can be compared with, a categorical's.
     """
 
@@ -282,5 +282,5 @@ def gaussian_kl(mean: Values, log_variance: Values) -> Values:
 
 
 def bits_per_dim(nll: float, n_dims: int) -> float:
-    """Turns nats an image into bits a dimension, over ``n_dims`` dimensions an image."""
+    """Turns nats per image into bits per dimension, with ``n_dims`` dimensions in an image."""
     return nll / (n_dims * math.log(2.0))

@@ -86,7 +86,7 @@ class LogisticMixture:
         for c in range(channels):
             mean, log_scale = self._mean(means, coefficients, x, c), log_scales[..., c, :]
             if given is not None and c > 0:
-                # A channel that was given tells of the component: p(k | x_<c) is drawn from anew.
+                # A given channel is evidence of the component: p(k | x_<c) is drawn from anew.
                 # One that was drawn came from the component chosen, which stays.
                 again = categorical(logits, which[..., c])
                 chosen = jnp.where(given.mask[..., c - 1], again, chosen)

@@ -1,4 +1,4 @@
-"""What an autoregressive model asks of a density: values drawn one *unit* after another.
+"""What an autoregressive model needs of a density: values drawn one *unit* after another.
 
 A unit is one channel of a pixel (``Bernoulli``, ``Categorical``), or all channels of it
 (``LogisticMixture``). A draw is a function of uniform numbers, so that every sampler can be given

@@ -84,7 +84,7 @@ def ring_modes(
     x, centers = feature_matrix(samples, "samples"), feature_matrix(centers, "centers", least=1)
     if x.shape[1] != centers.shape[1]:
         raise ValueError(
-            "samples and centers must have one width, got "
+            "samples and centers must have the same width, got "
             f"{list(x.shape)} and {list(centers.shape)}"
         )
     if not 0 < std < math.inf:

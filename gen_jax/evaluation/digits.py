@@ -1,8 +1,8 @@
 """A small classifier of handwritten digits: features and classes for scores that need no download.
 
 Its weights are shipped; ``experiments/train_digit_classifier.py`` made them from full MNIST, and
-``digits.md`` beside them says how, and how often it errs. Scores by its features compare models of
-MNIST with one another. They say nothing beside scores by Inception's features.
+``digits.md`` next to them says how, and gives its error rate. Scores by its features compare models
+of MNIST with one another. They are not comparable with scores from Inception features.
 """
 
 import os
@@ -34,7 +34,7 @@ class DigitNetwork(nn.Module):
     """Four convolutions, down to 4×4 pixels, and a dense layer of 128 features.
 
     From floats in [0, 1] it gives features (after their ReLU) and the logits of the ten digits, a
-    linear map of them. No layer looks at other images of the batch.
+    linear map of them. No layer reads other images of the batch.
     """
 
     @nn.compact
@@ -90,10 +90,10 @@ def check_digits(shape: Sequence[int]) -> None:
     """Raises ``ValueError`` unless a batch of images has the size of MNIST's digits."""
     if len(shape) == 4 and tuple(shape[1:]) == (SIZE, SIZE, 1):
         return
-    wanted = f"the digit classifier wants gray images [B, {SIZE}, {SIZE}, 1], got {list(shape)}"
+    message = f"the digit classifier expects gray images [B, {SIZE}, {SIZE}, 1], got {list(shape)}"
     if len(shape) == 4 and shape[3] == 1:
-        wanted += f"; evaluation.resize(image, {SIZE}) makes them so"
-    raise ValueError(wanted)
+        message += f"; evaluation.resize(image, {SIZE}) resizes them"
+    raise ValueError(message)
 
 
 def load(path: str | os.PathLike[str] = SHIPPED) -> DigitClassifier:

@@ -97,7 +97,8 @@ def balanced_subsets(
 ) -> Int[Array, "draws n_labels"]:
     """Draws row indices with equally many of each class, in turn: classes 0, 1, ... 0, 1, ...
 
-    Raises ``ValueError`` if ``n_labels`` is no multiple of ``n_classes``, or a class has too few.
+    Raises ``ValueError`` unless ``n_labels`` is a multiple of ``n_classes`` and each class has
+    enough.
     """
     labels = jnp.asarray(labels)
     if n_labels < n_classes or n_labels % n_classes:

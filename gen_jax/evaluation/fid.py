@@ -31,7 +31,7 @@ def feature_matrix(features: Features, what: str = "features", *, least: int = 2
     that are not finite.
     """
     x = np.asarray(features)
-    if x.dtype == jnp.bfloat16:  # to NumPy it is no number
+    if x.dtype == jnp.bfloat16:  # not a number type to NumPy
         x = x.astype(np.float32)
     if x.ndim != 2 or x.dtype.kind not in "fiu" or x.shape[1] < 1:
         raise ValueError(f"{what} must be real numbers [n, d], got {x.dtype} {list(x.shape)}")
@@ -49,7 +49,7 @@ def feature_matrices(real: Features, fake: Features) -> tuple[np.ndarray, np.nda
     x, y = feature_matrix(real, "real features"), feature_matrix(fake, "generated features")
     if x.shape[1] != y.shape[1]:
         raise ValueError(
-            "real and generated features must have one width, got "
+            "real and generated features must have the same width, got "
             f"{list(x.shape)} and {list(y.shape)}"
         )
     return x, y
@@ -108,7 +108,7 @@ class Moments:
     def covariance(self) -> Float[np.ndarray, "d d"]:
         """The unbiased one, over n - 1. Raises ``ValueError`` for fewer than 2 features."""
         if self.count < 2:
-            raise ValueError(f"a covariance wants at least 2 features, got {self.count}")
+            raise ValueError(f"a covariance needs at least 2 features, got {self.count}")
         return self.scatter / (self.count - 1)
 
 
@@ -265,5 +265,5 @@ def _sizes(sizes: Sequence[int] | None, n: int) -> Int[np.ndarray, " sizes"]:
 def _require_same_width(a: Moments, b: Moments) -> None:
     if a.mean.shape != b.mean.shape:
         raise ValueError(
-            f"moments must be of features of one width, got {len(a.mean)} and {len(b.mean)}"
+            f"moments must be of features of the same width, got {len(a.mean)} and {len(b.mean)}"
         )

@@ -1,7 +1,7 @@
-"""Whether an adversarial game is healthy, said in words from its logged numbers.
+"""Whether GAN training is healthy, in words, from its logged metrics.
 
-Each rule reads ``metrics.jsonl``'s rows and gives at most one finding. Their bounds are stated
-beside them; they are rules of thumb, not theorems.
+Each rule reads ``metrics.jsonl``'s rows and gives at most one finding. The thresholds are
+below; they are rules of thumb, not theorems.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 
 Rows = Sequence[Mapping[str, Any]]  # "step", and metrics by name
 
-PERFECT = 0.99  # of the logits on their side: the generator's gradient says little more
+PERFECT = 0.99  # of the logits on their side: the generator has little gradient left
 DIVERSITY_KEPT = 0.5  # of the best so far
 DIVERSITY_LEAST = 0.5  # of the real images'
 CLASSES = 9  # of the digit classifier's ten
@@ -21,8 +21,8 @@ MEMORIZED = 0.5  # of the way from training images' logits to generated ones'
 VANISHED = 1e-3  # of the median gradient of the run's first tenth
 EXPLODED = 1e3
 PARTED = 1.5  # times BEGAN's lowest M
-SMOOTHED = 5  # logged values; the median of so many counts, so that one says nothing
-SELDOM = 2  # values in a row that say enough where each is measured over many images
+SMOOTHED = 5  # logged values; the median of so many counts, so that a single outlier does not
+SELDOM = 2  # values in a row that suffice where each is measured over many images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Finding:
 
 
 def diagnose(rows: Rows, *, critic: bool = False) -> list[Finding]:
-    """All that the rules find wrong with a run, earliest first; empty where it looks healthy.
+    """Everything the rules find wrong with a run, earliest first; empty if nothing.
 
-    A Wasserstein ``critic`` is meant to part real from generated images as well as it can: then
-    nothing is wrong with that.
+    A Wasserstein ``critic`` should separate real from generated images as well as it can, so that
+    is not reported.
     """
     rules = [rule for rule in RULES if not (critic and rule is discriminator_wins)]
     found = [finding for rule in rules for finding in rule(rows)]
@@ -45,13 +45,13 @@ def diagnose(rows: Rows, *, critic: bool = False) -> list[Finding]:
 
 
 def in_words(rows: Rows, *, critic: bool = False) -> list[str]:
-    """A sentence for each of ``diagnose``'s findings, or that there are none, or no telling."""
+    """``diagnose``'s findings as sentences, or one saying that there are none or too few rows."""
     found = diagnose(rows, critic=critic)
     words = [f"{finding.text} since step {finding.step:,}." for finding in found]
     logged = sum(any(name.startswith("train/") for name in row) for row in rows)
     if logged < SMOOTHED:
-        more = " more" if words else ""
-        words.append(f"Too little was logged to tell{more}: {logged} of at least {SMOOTHED} rows.")
+        few = "Too little was logged to find more" if words else "Too little was logged to judge"
+        words.append(f"{few}: {logged} rows, not {SMOOTHED} or more.")
     return words or ["None of the rules found anything wrong."]
 
 
@@ -69,14 +69,14 @@ def _is_number(value: Any) -> bool:
 
 
 def since(steps: np.ndarray, wrong: np.ndarray, least: int = SMOOTHED) -> int | None:
-    """The step from which on ``wrong`` holds to the end; None unless it does for a few values."""
+    """The step from which ``wrong`` holds to the end; None unless for ``least`` values or more."""
     right = np.flatnonzero(~wrong)
     first = 0 if len(right) == 0 else int(right[-1]) + 1
     return int(steps[first]) if len(wrong) - first >= least else None
 
 
 def discriminator_wins(rows: Rows) -> Iterator[Finding]:
-    """D tells all real from all generated images: no gradient is left that leads anywhere."""
+    """D separates real from generated images perfectly, and leaves G no useful gradient."""
     steps, values = series(rows, "train/separation")
     step = since(steps, values >= PERFECT)
     if step is not None:
@@ -101,7 +101,7 @@ def diversity_fell(rows: Rows) -> Iterator[Finding]:
 
 
 def discriminator_memorizes(rows: Rows) -> Iterator[Finding]:
-    """D takes held-out real images for generated ones: it knows its training images by heart."""
+    """D takes held-out real images for generated ones: it has memorized its training images."""
     names = ("training", "held_out", "generated")
     for says, sign in (("logit", 1.0), ("error", -1.0)):  # BEGAN's errs less on real images
         logged = [f"validation/{name}/{says}" for name in names]
@@ -118,17 +118,17 @@ def discriminator_memorizes(rows: Rows) -> Iterator[Finding]:
 
 
 def few_classes(rows: Rows) -> Iterator[Finding]:
-    """Some classes are hardly made at all, by the classifier's word at the last two looks."""
-    looks = [row for row in rows if _is_number(row.get("validation/classes_covered"))]
-    few = np.asarray([row["validation/classes_covered"] < CLASSES for row in looks], bool)
-    step = since(np.asarray([row["step"] for row in looks], np.int64), few, SELDOM)
+    """Some classes are hardly generated at all, by the classifier in the last two evaluations."""
+    measured = [row for row in rows if _is_number(row.get("validation/classes_covered"))]
+    few = np.asarray([row["validation/classes_covered"] < CLASSES for row in measured], bool)
+    step = since(np.asarray([row["step"] for row in measured], np.int64), few, SELDOM)
     if step is not None:
-        n = int(looks[-1]["validation/classes_covered"])
-        yield Finding(step, f"Not all classes are made ({n} at last)")
+        n = int(measured[-1]["validation/classes_covered"])
+        yield Finding(step, f"Not all classes are generated ({n} at the last evaluation)")
 
 
 def gradients(rows: Rows) -> Iterator[Finding]:
-    """A player's gradient has vanished or exploded, against what it was at the start."""
+    """A player's gradient has vanished or exploded, compared with the start of the run."""
     for player, name in (("G", "generator"), ("D", "discriminator")):
         steps, values = series(rows, f"train/{name}/gradient")
         if len(values) < 10:
@@ -144,14 +144,14 @@ def gradients(rows: Rows) -> Iterator[Finding]:
 
 
 def began_stalled(rows: Rows) -> Iterator[Finding]:
-    """BEGAN's convergence measure M ends above where it was: the players have parted."""
+    """BEGAN's convergence measure M has risen well above its minimum: the players have diverged."""
     steps, values = series(rows, "train/convergence")
     if len(values) < 2 * SMOOTHED:
         return
     lowest = np.minimum.accumulate(values)
     step = since(steps, values > PARTED * lowest)
     if step is not None:
-        yield Finding(step, f"M is more than {PARTED} times as high as it has been")
+        yield Finding(step, f"M is more than {PARTED} times its lowest value")
 
 
 RULES: tuple[Callable[[Rows], Iterator[Finding]], ...] = (

@@ -87,7 +87,7 @@ class _BlockA(nn.Module):
 
 
 class _BlockB(nn.Module):
-    """Halves the sides: 3×3 convolutions of stride 2 beside a pool."""
+    """Halves the sides: 3×3 convolutions of stride 2 next to a pool."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -213,10 +213,10 @@ def check_colour(shape: Sequence[int]) -> None:
     """Raises ``ValueError`` unless a batch of images has three channels."""
     if len(shape) == 4 and shape[3] == 3:
         return
-    wanted = f"Inception wants colour images [B, H, W, 3], got {list(shape)}"
+    message = f"Inception expects colour images [B, H, W, 3], got {list(shape)}"
     if len(shape) == 4 and shape[3] == 1:
-        wanted += "; repeat the channel of gray images three times"
-    raise ValueError(wanted)
+        message += "; repeat the channel of gray images three times"
+    raise ValueError(message)
 
 
 def load(path: str | os.PathLike[str], *, resizer: Resizer = "bicubic") -> Inception:

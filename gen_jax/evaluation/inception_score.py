@@ -3,7 +3,7 @@
     IS = exp( E_x KL( p(y|x) || p(y) ) )
 
 Between 1 and the number of classes: high if a classifier is sure of each sample, and sees all
-classes equally often. It never looks at real images, so that memorized ones score as well as any,
+classes equally often. It never uses real images, so that memorized ones score as well as any,
 and one picture a class is as good as many (Barratt & Sharma 2018, 1801.01973).
 """
 
@@ -31,7 +31,7 @@ def inception_score(probabilities: Features, splits: int = 10) -> tuple[float, f
     n = len(log_p)
     if splits < 1 or n < 2 * splits:
         raise ValueError(
-            f"the inception score wants at least 2 samples in each split, got {n} samples in "
+            f"the inception score needs at least 2 samples in each split, got {n} samples in "
             f"{splits} splits"
         )
     edges = [i * n // splits for i in range(splits + 1)]
@@ -60,7 +60,7 @@ def _log_probabilities(given: np.ndarray) -> Float[np.ndarray, "n classes"]:
     worst = int(np.abs(sums - 1.0).argmax()) if len(sums) else 0
     if len(sums) and abs(sums[worst] - 1.0) > SUM_TOLERANCE:
         raise ValueError(
-            "each row must be probabilities or their logarithms (logits want log_softmax), got "
+            "each row must be probabilities or their logarithms (apply log_softmax to logits), got "
             f"row {worst} from {given[worst].min():.4g} to {given[worst].max():.4g}"
         )
     with np.errstate(divide="ignore"):

@@ -59,7 +59,7 @@ def importance_log_likelihood(
 ) -> PerExample:
     """log 1/n sum_i w_i of ``n_samples`` importance weights an example, in nats [B].
 
-    ``log_weights`` maps one key a sample and the batch ``x`` to log p(x, z) / q(z|x). Sample i's
+    ``log_weights`` maps one key per sample and the batch ``x`` to log p(x, z) / q(z|x). Sample i's
     key depends on ``key`` and i alone; ``chunk`` samples are in memory at a time, and it must
     divide ``n_samples`` (``ValueError``). A lower bound in expectation, ever tighter (Burda et
     al. 2015, theorem 1).

@@ -1,4 +1,4 @@
-"""Nearest neighbours, and what they say of two sets of features: how many samples look real, and
+"""Nearest neighbours, and what they say about two sets of features: how many samples look real, and
 how much of the real data the samples cover.
 
     B_k(x): the ball around x that reaches its k-th nearest neighbour in its own set
@@ -11,7 +11,7 @@ how much of the real data the samples cover.
 
 Balls are closed. Distances are float64 on the host. They come from |a|^2 + |b|^2 - 2 a.b, a matrix
 product, of which float32 would leave noise exactly where a and b are almost the same (the
-memorized sample that one looks for); and wherever even float64's rounding could matter, from
+memorized sample that one searches for); and wherever even float64's rounding could matter, from
 |a - b|^2 itself. So equal rows have distance 0, and ties (a set against itself is full of them)
 are ties.
 """
@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from gen_jax.evaluation.fid import Features, feature_matrices, feature_matrix
 
 BLOCK = 2**22  # floats: blocks of features, and products of two, hold no more
-SPARE = 8  # candidates beside the k nearest by products
+SPARE = 8  # candidates besides the k nearest by products
 
 
 class PrecisionRecall(NamedTuple):
@@ -46,7 +46,7 @@ def precision_recall(real: Features, fake: Features, k: int = 3) -> PrecisionRec
     """Precision and recall of generated features [m, d] for real ones [n, d].
 
     Both depend on n and m; the paper takes n = m = 50,000. Raises ``ValueError`` unless both
-    sets have more than ``k`` >= 1 rows, all finite, of one width.
+    sets have more than ``k`` >= 1 rows, all finite, of the same width.
     """
     x, y = feature_matrices(real, fake)
     _require_neighbours(x, k, "real")
@@ -61,7 +61,7 @@ def density_coverage(real: Features, fake: Features, k: int = 5) -> DensityCover
 
     Unlike precision and recall they use real balls only, which a few odd samples cannot blow up.
     Raises ``ValueError`` unless there are more than ``k`` >= 1 real rows and at least 2 generated
-    ones, all finite, of one width.
+    ones, all finite, of the same width.
     """
     x, y = feature_matrices(real, fake)
     _require_neighbours(x, k, "real")
@@ -78,15 +78,15 @@ def nearest(
 
     Equally near ones are in the order of their rows; distances that differ by less than float64's
     rounding of the features' squares count as equal where more than ``SPARE`` of them compete.
-    Integers (flattened images) are taken as well. Memory beside the arguments and the result is a
+    Integers (flattened images) are taken as well. Memory besides the arguments and the result is a
     few blocks of 32 MiB. Raises ``ValueError`` unless 1 <= k <= number of references, all rows
-    are finite, and both have one width.
+    are finite, and both have the same width.
     """
     queries = feature_matrix(queries, "queries", least=1)
     references = feature_matrix(references, "references", least=1)
     if queries.shape[1] != references.shape[1]:
         raise ValueError(
-            "queries and references must have one width, got "
+            "queries and references must have the same width, got "
             f"{list(queries.shape)} and {list(references.shape)}"
         )
     if not 1 <= k <= len(references):

@@ -45,7 +45,7 @@ def parzen_log_likelihood(
     """Scores ``test`` [n, d] under Gaussians around ``samples``, with sigma from ``validation``.
 
     All are in the units of the data: the paper's are flattened images with pixels in [0, 1], and
-    other scales shift the result by d times the logarithm of their ratio. Memory beside the
+    other scales shift the result by d times the logarithm of their ratio. Memory besides the
     arguments is a few blocks of 32 MiB.
 
     Raises ``ValueError`` for fewer than 2 rows, values that are not finite, different widths, and
@@ -56,7 +56,7 @@ def parzen_log_likelihood(
     test = feature_matrix(test, "test points")
     if not samples.shape[1] == validation.shape[1] == test.shape[1]:
         raise ValueError(
-            "samples, validation and test points must have one width, got "
+            "samples, validation and test points must have the same width, got "
             f"{samples.shape[1]}, {validation.shape[1]} and {test.shape[1]}"
         )
     grid = np.asarray(sigmas, np.float64)

@@ -22,11 +22,11 @@ def find_pitch(
     shortest = math.floor(sample_rate / highest)
     if x.ndim != 1 or len(x) < 2 * longest:
         raise ValueError(
-            f"a pitch from {lowest} Hz up wants a sound [T] of {2 * longest} samples or more at "
+            f"a pitch from {lowest} Hz up needs a sound [T] of {2 * longest} samples or more at "
             f"{sample_rate} Hz, got {x.shape}"
         )
     if shortest < 2:
-        raise ValueError(f"{highest} Hz is too high for {sample_rate} samples a second")
+        raise ValueError(f"{highest} Hz is too high for a sample rate of {sample_rate} Hz")
     x = x - x.mean()
     if not x.any():
         return math.nan

@@ -15,7 +15,7 @@ class Provenance:
     ``network`` and ``digest`` are the feature network's name and the digest of its weights;
     ``dataset``, ``split`` and ``n_reference`` the real images; ``n_samples`` the generated ones.
     ``image_size`` is the (height, width) of both before ``resizer`` fitted them to the network.
-    Raises ``ValueError`` for numbers below 1 or an image size that is no pair.
+    Raises ``ValueError`` for numbers below 1 or an image size that is not a pair.
     """
 
     network: str

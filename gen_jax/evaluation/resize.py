@@ -1,6 +1,6 @@
-"""Resizing as scores of images want it: a change of the resizer moves FID more than many models do.
+"""Resizing for scores of images: a change of the resizer can move FID more than one of the model.
 
-Parmar et al. 2022 ("On Aliased Resizing and Surprising Subtleties in GAN Evaluation") ask for a
+Parmar et al. 2022 ("On Aliased Resizing and Surprising Subtleties in GAN Evaluation") call for a
 filter that widens with the reduction, so that nothing aliases, and for no rounding to levels after
 it. Both resizers here are linear and separable, so each is a matrix for either axis:
 
@@ -34,7 +34,7 @@ def resize(
     ``"bicubic"`` is that of clean-fid: Pillow's antialiased filter on float channels, clipped.
     ``"tf1-bilinear"`` is what FID was first computed with, TensorFlow 1's: not antialiased, and
     half a pixel off. Images of the wanted size stay as they are. Raises ``ValueError`` for other
-    methods, a size below 1, another dtype, and what is no batch of images.
+    methods, a size below 1, another dtype, and anything but a batch of images.
     """
     require_uint8_or_float(image)
     if method not in WEIGHTS:
@@ -42,7 +42,7 @@ def resize(
     if size < 1:
         raise ValueError(f"the size must be 1 or more, got {size}")
     if image.ndim != 4 or 0 in image.shape[1:]:
-        raise ValueError(f"resize wants images [B, H, W, C], got {list(image.shape)}")
+        raise ValueError(f"resize expects images [B, H, W, C], got {list(image.shape)}")
     rows, columns = (
         jnp.asarray(WEIGHTS[method](side, size), jnp.float32) for side in image.shape[1:3]
     )

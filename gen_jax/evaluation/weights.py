@@ -35,15 +35,15 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             start = file.read(2)
         if start in (b"PK", b"\x80\x02"):
             raise WeightsError(
-                f"{path} is a file of PyTorch's; python -m experiments.convert_inception makes "
-                "a safetensors file of it"
+                f"{path} is a PyTorch file; python -m experiments.convert_inception "
+                "converts it to safetensors"
             )
         with safetensors.safe_open(path, framework="np") as file:
             tensors, about = file.get_tensors(), file.metadata() or {}
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
     except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is no safetensors file, or damaged: {error}") from None
+        raise WeightsError(f"{path} is not a safetensors file, or is damaged: {error}") from None
     except (AttributeError, KeyError, TypeError) as error:  # of the numbers' type
         raise WeightsError(f"{path} has numbers of a type that NumPy lacks: {error}") from None
     if about.get("sha256", digest(tensors)) != digest(tensors):
@@ -89,8 +89,8 @@ def select(tensors: Tensors, shapes: Shapes, *, network: str, where: str) -> dic
         array = tensors[name]
         if array.shape != tuple(shape):
             raise WeightsError(
-                f"{where} is not of {network}: {name} is {list(array.shape)}, "
-                f"{list(shape)} is wanted"
+                f"{where} is not of {network}: {name} has shape "
+                f"{list(array.shape)}, not {list(shape)}"
             )
         if not np.issubdtype(array.dtype, np.floating):
             raise WeightsError(f"{where} is not of {network}: {name} holds {array.dtype.name}")

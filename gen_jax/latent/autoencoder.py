@@ -93,7 +93,7 @@ def l2_loss(model: Autoencoder, params: Params, image: Images) -> PerExample:
 def train_step(
     state: TrainState, batch: Batch, *, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
-    """One update by the L2 loss of ``batch["image"]``; metrics: ``loss``, its mean an image."""
+    """One update by the L2 loss of ``batch["image"]``; metrics: ``loss``, its mean per image."""
 
     def loss(params: Params) -> tuple[Array, None]:
         return l2_loss(state.model, params, batch["image"]).mean(), None

@@ -1,6 +1,6 @@
-"""What a trained VAE can be asked: codes, images, the posterior, and walks through the latents.
+"""Queries of a trained VAE: codes, images, the posterior, and walks through the latents.
 
-Each takes ``(model, params, ...)``; images come out as floats in [0, 1] unless said otherwise.
+Each takes ``(model, params, ...)``; images come out as floats in [0, 1] unless stated otherwise.
 """
 
 from typing import Any

@@ -4,8 +4,8 @@
     log p(x) >= E_q[log 1/k sum_i p(x, z_i) / q(z_i|x)]                (IWAE, Burda et al. 2015)
 
 with p(z) = N(0, 1) and q(z|x) a diagonal Gaussian. Burda et al. report 86.76 nats on MNIST
-(binarized anew at each look, 50 latents, 2x200 tanh, 5,000 importance samples), and 84.78 when
-trained by the bound with k = 50.
+(binarized anew each time an image is used, 50 latents, 2x200 tanh, 5,000 importance samples), and
+84.78 when trained by the bound with k = 50.
 """
 
 import math
@@ -71,7 +71,7 @@ class VAE(nn.Module):
 
 
 class Bound(NamedTuple):
-    """A lower bound on log p(x) and its terms, nats an image.
+    """A lower bound on log p(x) and its terms, in nats per image.
 
     ``reconstruction`` is E_q[log p(x|z)] and ``kl`` is KL(q(z|x) || p(z)), unweighted.
     """
@@ -191,7 +191,7 @@ def elbo(
 
     ``beta`` weighs the KL in ``value`` (Higgins et al. 2017); with 1 it bounds log p(x).
     """
-    return _elbo(_look(model, params, key, image, n_samples, numbers), beta)
+    return _elbo(_observe_and_draw(model, params, key, image, n_samples, numbers), beta)
 
 
 def iwae_bound(
@@ -207,10 +207,10 @@ def iwae_bound(
 
     With k = 1 its expectation is the ELBO's, with the KL sampled; it never falls as k grows.
     """
-    return _iwae_bound(_look(model, params, key, image, k, numbers))
+    return _iwae_bound(_observe_and_draw(model, params, key, image, k, numbers))
 
 
-def _look(
+def _observe_and_draw(
     model: VAE, params: Params, key: PRNGKey, image: Images, k: int, numbers: Numbers | None
 ) -> _Draws:
     """Observes images, and samples q(z|x) ``k`` times."""
@@ -223,7 +223,7 @@ def _look(
 def log_weights(
     model: VAE, params: Params, keys: PRNGKeys, x: Array, *, numbers: Numbers | None = None
 ) -> Float[Array, "k batch"]:
-    """log p(x, z) / q(z|x) in nats, for one z ~ q(z|x) a key and example.
+    """log p(x, z) / q(z|x) in nats, for one z ~ q(z|x) per key and example.
 
     ``x`` is what ``observe`` returns. The mean of the exponentials is an unbiased estimate of
     p(x); an example's weight for a key does not depend on the other keys, so many can be taken
@@ -243,7 +243,7 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """One update by the ELBO, or with ``k`` by the importance-weighted bound of k samples.
 
-    Reads ``batch["image"]``. Metrics, nats an image: ``loss`` (the negative bound),
+    Reads ``batch["image"]``. Metrics, in nats per image: ``loss`` (the negative bound),
     ``reconstruction`` (E_q[log p(x|z)]), ``kl``. Raises ``ValueError`` for ``beta`` with ``k``.
     """
     if k is not None and beta != 1.0:

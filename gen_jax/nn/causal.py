@@ -34,7 +34,7 @@ def group_bounds(features: int, groups: int) -> tuple[int, ...]:
     Raises ``ValueError`` where there are fewer features than groups.
     """
     if features < groups:
-        raise ValueError(f"{groups} groups want as many features at least, got {features}")
+        raise ValueError(f"{groups} groups need at least as many features, got {features}")
     return tuple(features * g // groups for g in range(groups + 1))
 
 
@@ -109,7 +109,7 @@ class PixelProduct:
         groups: int,
         blocks: Sequence[int] | None = None,
     ) -> Self:
-        """Takes the kernel apart; an output's blocks stand side by side within its group too."""
+        """Splits the kernel; an output's blocks are side by side within its group too."""
         c_in, c_out = kernel.shape
         columns: list[Any] = [slice(None)]  # of one group all, without a gather
         if groups > 1:
@@ -166,7 +166,7 @@ def conv_row(
 
 @flax.struct.dataclass
 class Condition:
-    """What a model is told beside the image; any part may be missing.
+    """What a model is conditioned on besides the image; any part may be missing.
 
     ``label`` is a class, ``vector`` any float vector of an example, ``spatial`` an image (uint8,
     or floats) or a local signal of the example's own size.
@@ -223,7 +223,7 @@ class ConditionEmbedding(nn.Module):
             image = to_float(image) if image.dtype == jnp.uint8 else image
             parts.append(nn.Dense(self.features, dtype=self.dtype, name="spatial")(image))
         if not parts:
-            raise ValueError("the condition is empty: it wants a label, a vector or an image")
+            raise ValueError("the condition is empty: give a label, a vector or an image")
         total = parts[0]
         for part in parts[1:]:
             total, part = jnp.broadcast_arrays(total, part)

@@ -1,7 +1,7 @@
 """In what a network computes its last product: never in less than float32.
 
 A bfloat16 has eight bits: a logit of 8 is rounded by up to 0.03, and nothing after it takes that
-back. Of a network in half precision the last product reads its features as float32, beside
+back. Of a network in half precision the last product reads its features as float32, next to
 parameters that are float32 already, and what follows it is float32 too.
 
 Where a network ends in a head of 1×1 layers, all of these are float32. A Gated PixelCNN of 4 layers

@@ -48,10 +48,10 @@ def _initial_state(module: nn.Module, *shape: int) -> tuple[Array, Array]:
     return h, c
 
 
-def _beside(x: Array, told: Array) -> Array:
-    """The input and the condition, which broadcasts against it, side by side."""
-    told = jnp.broadcast_to(told, (*x.shape[:3], told.shape[-1]))
-    return jnp.concatenate([x, told.astype(x.dtype)], axis=-1)
+def _concatenated(x: Array, cond_features: Array) -> Array:
+    """The input and the condition, which broadcasts against it, along the last axis."""
+    cond_features = jnp.broadcast_to(cond_features, (*x.shape[:3], cond_features.shape[-1]))
+    return jnp.concatenate([x, cond_features.astype(x.dtype)], axis=-1)
 
 
 # The Row LSTM
@@ -101,16 +101,16 @@ class RowLSTMLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "height width batch c"], told: Array | None = None
+        self, x: Float[Array, "height width batch c"], cond_features: Array | None = None
     ) -> Float[Array, "height width batch h"]:
-        """``told``, where given, broadcasts against ``x`` and adds a bias to the gates."""
+        """``cond_features``, where given, broadcasts against ``x`` and adds a bias to the gates."""
         h, c, init = self.features, x.shape[-1], nn.initializers.lecun_normal()
         left, here = self.param("input", init, (2, c, 4 * h))
         kernels = [left, here * group_mask("B", c, (h,) * 4, self.groups)]
         x = jnp.concatenate([jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1], x], axis=-1)
-        if told is not None:
-            kernels.append(self.param("condition", init, (told.shape[-1], 4 * h)))
-            x = _beside(x, told)
+        if cond_features is not None:
+            kernels.append(self.param("condition", init, (cond_features.shape[-1], 4 * h)))
+            x = _concatenated(x, cond_features)
         kernels += [*self.param("state", init, (3, h, 4 * h))]
         bias = self.param("bias", nn.initializers.zeros, (4 * h,))
         parameters = jnp.concatenate(kernels), bias, _initial_state(self, h)
@@ -149,8 +149,8 @@ def diagonal_lstm(
     """h of every diagonal, from ``x``, skewed, and from two states of the diagonal before: in its
     own row (there the left neighbour) and in the row above. ``kernel`` reads them in this order.
 
-    Nothing depends on the corners: a row keeps the initial state until it begins, and no row looks
-    at one that has ended.
+    Nothing depends on the corners: a row keeps the initial state until it begins, and no row reads
+    one that has ended.
     """
     diagonals, directions, height, batch_size, _ = x.shape
     shape = (directions, height, batch_size, kernel.shape[-1] // 4)
@@ -187,15 +187,15 @@ class DiagonalLSTMLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "height width batch c"], told: Array | None = None
+        self, x: Float[Array, "height width batch c"], cond_features: Array | None = None
     ) -> Float[Array, "height width batch h"]:
-        """``told``, where given, broadcasts against ``x`` and adds a bias to the gates."""
+        """``cond_features``, where given, broadcasts against ``x`` and adds a bias to the gates."""
         h, c, init = self.features, x.shape[-1], nn.initializers.lecun_normal(batch_axis=(0,))
         here = self.param("input", init, (2, c, 4 * h))
         kernels = [here * group_mask("B", c, (h,) * 4, self.groups)[None]]
-        if told is not None:
-            kernels.append(self.param("condition", init, (2, told.shape[-1], 4 * h)))
-            x = _beside(x, told)
+        if cond_features is not None:
+            kernels.append(self.param("condition", init, (2, cond_features.shape[-1], 4 * h)))
+            x = _concatenated(x, cond_features)
         state = self.param("state", init, (2, 2, h, 4 * h))  # [direction, (left, above), ...]
         kernels.append(state.reshape(2, -1, 4 * h))
         bias = self.param("bias", nn.initializers.zeros, (2, 4 * h))

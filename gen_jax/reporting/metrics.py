@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Meaning:
-    """How a metric is shown: ``label [unit]`` and one sentence for who does not know it."""
+    """How a metric is shown: ``label [unit]`` and one sentence of explanation."""
 
     label: str
     unit: str = ""
@@ -20,7 +20,7 @@ class Meaning:
     short: str = ""  # for the axis of a chart, where the label is long
 
 
-NATS = "nats an image"
+NATS = "nats per image"
 MEANINGS = {
     "loss": Meaning("loss", "", "What training minimizes; the mean over a batch."),
     "nll": Meaning(
@@ -30,7 +30,7 @@ MEANINGS = {
         "NLL",
     ),
     "bits_per_dim": Meaning(
-        "bits a dimension",
+        "bits per dimension",
         "bits/dim",
         "The negative log-likelihood over the number of pixels and channels, in bits; lower is "
         "better.",
@@ -44,11 +44,11 @@ MEANINGS = {
     "iwae": Meaning(
         "importance-weighted bound",
         NATS,
-        "A lower bound of log p(x) from k importance samples an image (see iwae_k): tighter than "
+        "A lower bound of log p(x) from k importance samples per image (see iwae_k): tighter than "
         "the ELBO, and it rises to log p(x) with k; higher is better.",
         "bound",
     ),
-    "iwae_k": Meaning("importance samples an image (k)"),
+    "iwae_k": Meaning("importance samples per image (k)"),
     "nll_images": Meaning("images the likelihood was measured on"),
     "reconstruction": Meaning(
         "reconstruction term",
@@ -76,10 +76,10 @@ MEANINGS = {
     "pitch_right": Meaning(
         "sounds of the right pitch",
         "",
-        "Share of drawn sounds whose measured pitch is that asked for, within half a semitone.",
+        "Share of generated sounds whose pitch is within half a semitone of the target pitch.",
     ),
     "nats_per_second": Meaning(
-        "negative log-likelihood of sound", "nats a second", "Lower is better."
+        "negative log-likelihood of sound", "nats per second", "Lower is better."
     ),
     "inertia": Meaning(
         "inertia", "", "Sum of squared distances to the nearest centroid; lower is better."
@@ -99,7 +99,7 @@ MEANINGS = {
         "Fréchet distance (FID)",
         "",
         "Between Gaussians fitted to the features of real and of generated images, 0 at best. It "
-        "holds for the feature network, the reference and the numbers of images named beside it.",
+        "holds for the feature network, the reference and the numbers of images stated with it.",
         "FID",
     ),
     "fid_limit": Meaning(
@@ -144,8 +144,8 @@ MEANINGS = {
     "logit": Meaning(
         "discriminator's logit",
         "",
-        "What D says of real and of generated images in training; and in evaluation of training, "
-        "held-out and generated ones. Held-out far below training images: D knows these by heart.",
+        "D's output on real and generated images in training, and in evaluation on training, "
+        "held-out and generated ones. Held-out far below training images: D has memorized these.",
         "logit",
     ),
     "error": Meaning(
@@ -157,12 +157,13 @@ MEANINGS = {
     "separation": Meaning(
         "separation",
         "",
-        "Share of logits on their side of the middle of both means: 1/2 where D tells nothing.",
+        "Share of logits on their side of the midpoint of both means: 1 where D separates real "
+        "from generated images perfectly, 1/2 where not at all.",
     ),
     "diversity": Meaning(
         "diversity",
         "",
-        "The deviation of generated pixels over a batch, over that of real ones.",
+        "The standard deviation of generated pixels over a batch, divided by that of real pixels.",
     ),
     "convergence": Meaning("BEGAN's convergence measure M", "", "Lower is better.", "M"),
     "k": Meaning("BEGAN's k", "", "The weight of generated images in the discriminator's loss."),
@@ -170,7 +171,7 @@ MEANINGS = {
     "compile_s": Meaning("compiling", "s"),
 }
 BINARIZATIONS = {
-    "dynamic": "Each pixel is drawn anew at every look, 1 with probability level/255.",
+    "dynamic": "Pixels are drawn anew each time the image is used, 1 with probability level/255.",
     "threshold": "A pixel is 1 where its level is 128 or more.",
 }
 THIN_SPACE, MINUS = "\u2009", "\u2212"
@@ -208,7 +209,7 @@ def describe(name: str, metrics: Mapping[str, Any]) -> Meaning:
 def read_rows(path: pathlib.Path) -> list[Row]:
     """Reads ``metrics.jsonl`` with ``time`` made to run on over restarts.
 
-    Lines that are no JSON object with a ``step`` are skipped: a killed process may leave half a
+    Lines that are not a JSON object with a ``step`` are skipped: a killed process may leave half a
     line. A resumed run repeats the steps after its checkpoint; of one step and metric the last
     value counts. A missing file gives no rows.
     """
@@ -240,7 +241,7 @@ def group_curves(rows: Sequence[Row]) -> list[Curve]:
         split, _, base = name.rpartition("/")
         having = [row for row in rows if isinstance(row.get(name), int | float)]
         values = [float(row[name]) for row in having]
-        if len(set(values)) > 1:  # a constant, such as the time to compile, is no curve
+        if len(set(values)) > 1:  # a constant, such as the time to compile, is not a curve
             section = "speed" if split == "speed" else "curves"
             groups.setdefault(f"{section}/{base}", {})[split or base] = (having, values)
     charts = []
@@ -279,7 +280,7 @@ def group_curves(rows: Sequence[Row]) -> list[Curve]:
 
 
 def format_value(value: Any) -> str:
-    """A value for a reader: thousands apart, two or three decimals, a dash for nothing."""
+    """A value for a reader: thousands separated, two or three decimals, a dash for nothing."""
     if value is None:
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -93,7 +93,7 @@ def _context(run_dir: pathlib.Path) -> dict[str, Any]:
     summary = _read_object(run_dir / "summary.json", notes)
     rows = _rows(run_dir / "metrics.jsonl", notes)
     command = environment.pop("command", None)  # as a shell takes it
-    settings = config.get("config")  # beside the names of experiment and preset
+    settings = config.get("config")  # next to the names of experiment and preset
     groups = group_curves(rows)
     frames, n_samples = _frames(run_dir / "samples", notes)
     return {

@@ -60,7 +60,7 @@ def add_picture(
     """Saves a picture of the run and lists it for the page; returns the PNG's path.
 
     ``picture`` is uint8 ``[H, W]`` or ``[H, W, C]`` with one or three channels, or a matplotlib
-    figure. Raises ``ValueError`` for another shape or dtype, or a name that is no file name, and
+    figure. Raises ``ValueError`` for another shape or dtype, or a name that is not a file name, and
     ``RunError`` where it cannot be written.
     """
     entry = Entry(name=name, title=title, caption=caption, chart=isinstance(picture, Figure))

@@ -31,7 +31,7 @@ PALETTE = (
     "#717581",
     "#92dadd",
 )
-MARKERS = "osD^vP*X<>"  # a second mark of difference beside colour
+MARKERS = "osD^vP*X<>"  # a second distinction besides colour
 DPI = 200  # twice the page's width of a chart: sharp on dense screens
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -65,7 +65,7 @@ def curves(
     Raises ``ValueError`` where x and y differ in length, or there is no series.
     """
     if not series:
-        raise ValueError("curves wants at least one series, got none")
+        raise ValueError("curves needs at least one series, got none")
     figure, axes = _figure(4.8, 3.1)
     ticks: set[float] = set()
     for number, (name, (x, y, *error)) in enumerate(series.items()):
@@ -145,7 +145,8 @@ def latent_scatter(
     points, labels = np.asarray(points), np.asarray(labels)
     if points.ndim != 2 or points.shape[1] != 2 or labels.shape != points.shape[:1]:
         raise ValueError(
-            f"latent_scatter wants points [N, 2] and labels [N], got {points.shape}, {labels.shape}"
+            "latent_scatter expects points [N, 2] and labels [N], got "
+            f"{points.shape} and {labels.shape}"
         )
     figure, axes = _figure(4.8, 4.4)
     classes = np.unique(labels)
@@ -200,13 +201,13 @@ def posterior_heat_maps(
 
     ``densities[i, r, c]`` belongs to the second unit's r-th and the first unit's c-th value, both
     rising; ``extent`` is (first low, first high, second low, second high). ``images`` ``[n, H, W,
-    C]`` uint8, what each density was asked about, stand above them. ``means`` and ``scales`` draw
-    a Gaussian approximation as the ellipse of two standard deviations.
+    C]`` uint8, the image that each density belongs to, stand above them. ``means`` and ``scales``
+    draw a Gaussian approximation as the ellipse of two standard deviations.
     """
     densities = np.asarray(densities)
     if densities.ndim != 3 or len(densities) == 0:
         raise ValueError(
-            f"posterior_heat_maps wants densities [N, rows, columns], got {densities.shape}"
+            f"posterior_heat_maps expects densities [N, rows, columns], got {densities.shape}"
         )
     n, rows = len(densities), 1 if images is None else 2
     with mpl.rc_context(STYLE):
@@ -252,7 +253,7 @@ def spectrograms(
     sounds = np.asarray(sounds)
     if sounds.ndim != 2 or sounds.size == 0 or (names is not None and len(names) != len(sounds)):
         raise ValueError(
-            f"spectrograms wants sounds [N, T] and as many names, got {sounds.shape} and "
+            f"spectrograms expects sounds [N, T] and as many names, got {sounds.shape} and "
             f"{'none' if names is None else len(names)}"
         )
     columns = min(columns, len(sounds))

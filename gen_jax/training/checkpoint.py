@@ -1,7 +1,7 @@
 """The checkpoints of a run: which are kept, and which is taken up again.
 
-A checkpoint (``stored``) is written beside the running device by a thread, and appears under its
-name whole or not at all. What else lies in the folder (a file browser's thumbnails, somebody's
+A checkpoint (``stored``) is written in a background thread while the device runs, and appears under
+its name whole or not at all. Anything else in the folder (a file browser's thumbnails, somebody's
 copy) is ignored. In a run of several processes the first writes, and all read.
 """
 
@@ -60,7 +60,7 @@ def saved_metrics(run_dir: str | os.PathLike) -> dict[int, dict[str, float]]:
 
 
 class Checkpoints:
-    """The ``checkpoints/`` of a run that trains: saves beside the device, keeps what is worth it.
+    """The ``checkpoints/`` of a run that trains: saves in the background, keeps the best.
 
     Kept are the last ``keep`` and the one whose metric ``best`` is lowest (``best_mode="min"``) or
     highest. Each method raises ``RunError``, in one line, where the folder cannot be written;
@@ -240,7 +240,7 @@ def _newest_good(
         except stored.Damaged as error:
             damaged[step] = f"checkpoint {step} in {folder} is damaged ({error})"
             continue
-        after = f": using that of step {step} instead"
+        after = f": using step {step} instead"
         return found, {bad: line + after for bad, line in damaged.items()}
     if damaged:
         raise RunError("; ".join(damaged.values()) + ": no good checkpoint is left")

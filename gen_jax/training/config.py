@@ -3,7 +3,7 @@
 A field can declare by its ``metadata`` what it is to a run:
 
 - ``identity`` (default True): whether another value makes another run;
-- ``applies``: a function of the config that says whether the field means anything beside the other
+- ``applies``: a function of the config that says whether the field means anything given the other
   fields; one that does not is left out, and comes back as its default;
 - ``before``: what it was in runs that were saved before the field was there; without it such a
   run is refused.
@@ -20,7 +20,7 @@ Config = TypeVar("Config")
 
 
 def applies(field: dataclasses.Field[Any], config: Any) -> bool:
-    """Whether a field of ``config`` means anything beside its other fields."""
+    """Whether a field of ``config`` means anything given its other fields."""
     test = field.metadata.get("applies")
     return test is None or test(config)
 

@@ -1,4 +1,4 @@
-"""Whether JAX can use the devices that it was asked to use."""
+"""Whether JAX can use the requested devices."""
 
 import jax
 from jax.extend import backend
@@ -9,7 +9,7 @@ from gen_jax.files import RunError
 def check_platform() -> None:
     """Starts JAX's backends, which ``JAX_PLATFORMS`` may name.
 
-    Raises ``RunError``, in one line, where they cannot be used: which was asked for, which are
+    Raises ``RunError``, in one line, where they cannot be used: which was requested, which are
     available, and what to set. A run of several processes joins them first
     (``jax.distributed.initialize``), as that must come before the backends start.
     """
@@ -18,12 +18,12 @@ def check_platform() -> None:
         return
     except (AssertionError, RuntimeError) as error:  # JAX asserts where CUDA finds no GPU
         reason = _reason(error)
-    asked = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue] -- JAX adds it
-    if not asked:
+    requested = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue] -- JAX adds it
+    if not requested:
         raise RunError(f"JAX cannot start: {reason}; JAX_PLATFORMS=cpu computes on the CPU")
-    available = _available(asked)
+    available = _available(requested)
     raise RunError(
-        f"JAX_PLATFORMS={asked} cannot be used here ({reason}); available: "
+        f"JAX_PLATFORMS={requested} cannot be used here ({reason}); available: "
         f"{', '.join(available)}. Set JAX_PLATFORMS={available[0]}, or unset it to let JAX choose"
     )
 
@@ -33,8 +33,8 @@ def _reason(error: Exception) -> str:
     return lines[0].partition(" (set JAX_PLATFORMS")[0].rstrip(".")
 
 
-def _available(asked: str) -> list[str]:
-    """The platforms that JAX would find if none were asked for."""
+def _available(requested: str) -> list[str]:
+    """The platforms that JAX would find if none were requested."""
     jax.config.update("jax_platforms", "")
     try:
         backend.clear_backends()
@@ -42,6 +42,6 @@ def _available(asked: str) -> list[str]:
     except (AssertionError, RuntimeError):
         return ["cpu"]
     finally:
-        # Who catches the error must not compute on another platform than was asked for.
-        jax.config.update("jax_platforms", asked)
+        # Who catches the error must not compute on another platform than the requested one.
+        jax.config.update("jax_platforms", requested)
         backend.clear_backends()

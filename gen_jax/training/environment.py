@@ -1,4 +1,4 @@
-"""What a result depends on beside its config: versions, devices, the commit, the command."""
+"""What a result depends on besides its config: versions, devices, the commit, the command."""
 
 import importlib.metadata
 import os
@@ -21,7 +21,7 @@ def device_name() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """What a result depends on beside its config."""
+    """What a result depends on besides its config."""
     versions = {}
     for name in ("gen_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"):
         try:

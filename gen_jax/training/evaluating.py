@@ -1,6 +1,6 @@
 """Compiling a function of (state, batch) over devices for evaluation: each example's own result.
 
-Where ``compile_step`` makes a program that trains, this makes one that only looks: the batch is
+Where ``compile_step`` makes a program that trains, this makes one that evaluates: the batch is
 spread over the ``data`` axis of a mesh, the state is replicated and kept, and the result comes
 back to the host.
 """
@@ -41,7 +41,7 @@ def compile_eval(function: Callable[[State, Any], Any], mesh: Mesh | None = None
             if np.shape(x)[:1] != (n,):
                 name = jax.tree_util.keystr(path)
                 raise ValueError(
-                    f"result{name} must have one row an example, [{n}, ...], got {np.shape(x)}"
+                    f"result{name} must have one row per example, [{n}, ...], got {np.shape(x)}"
                 )
         return lax.with_sharding_constraint(result, spread)  # computed apart, then gathered
 

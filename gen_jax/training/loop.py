@@ -140,17 +140,17 @@ def _run(
                     meter.read(*running)  # waits for the dispatch before, while this one runs
                 running = first, n, metrics
                 end = first + n
-                if not (pauses.schedule.due(end) or stop.asked(everywhere=False)):
+                if not (pauses.schedule.due(end) or stop.received(everywhere=False)):
                     continue
                 meter.read(*running)
                 running = None
-                signum = stop.asked(everywhere=True)
+                signum = stop.received(everywhere=True)
                 with meter.paused():
                     state = pauses.take(step, placed, end, stopping=bool(signum))
                 if signum:
                     break
-        # Asked while the last step was evaluated or saved, a run still stops.
-        if signum := stop.asked(everywhere=True):
+        # A signal during the last evaluation or save still stops the run.
+        if signum := stop.received(everywhere=True):
             raise Interrupted(pauses.stopped(end), signum)
         pauses.finish()
     except NotFinite as error:
@@ -263,7 +263,7 @@ class _Pauses:
             self.saves.wait()
 
     def stopped(self, end: int) -> str:
-        """What a run that was asked to stop reports, once its state is saved."""
+        """What a run stopped by a signal reports, once its state is saved."""
         self.finish()
         if self.run is None:
             return f"stopped after step {end}; without a run folder nothing is saved"
@@ -276,7 +276,7 @@ class _Pauses:
         saved, start = "there is no checkpoint yet", "starts over"
         if self.saves is not None and self.saves.last_step is not None:
             at = f"step {self.saves.last_step} in {self.saves.folder}"
-            saved, start = f"the last good checkpoint is that of {at}", "resumes exactly from it"
+            saved, start = f"the last good checkpoint is {at}", "resumes exactly from it"
         return (
             f"{error} after step {error.step}; {saved}: the same command with {flag} in its "
             f"environment {start} and stops at the operation that made it"

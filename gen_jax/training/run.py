@@ -100,7 +100,7 @@ class Run:
         """Writes ``summary.json`` and returns its content.
 
         ``n_params`` and ``params_digest`` are taken from ``params``. Metrics are named as in
-        ``test/nll`` (nats an image), with ``binarization`` beside a likelihood.
+        ``test/nll`` (nats per image), with ``binarization`` next to a likelihood.
         """
         summary = {
             "experiment": self.experiment,
@@ -277,7 +277,7 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any] | None:
 
 
 def _lock(folder: pathlib.Path) -> typing.IO[str]:
-    """Holds ``.lock`` until closed; the kernel lets go of it when the process dies.
+    """Holds ``.lock`` until closed; the kernel releases it when the process dies.
 
     Where files cannot be locked, a warning is logged.
     """
@@ -313,7 +313,7 @@ def _refuse_another(folder: pathlib.Path, content: dict[str, Any], config: Any) 
     if changes := _changes(old, identity(content, content["config"])):
         raise RunError(
             f"{folder} holds another run (old -> new): {changes}"
-            "; another config wants another folder"
+            "; use another run folder for another config"
         )
 
 

@@ -75,7 +75,7 @@ def compile_step(
     donate = () if _is_set("jax_debug_nans") or _is_set("jax_debug_infs") else (0,)
     if how == "pmap":
         if state_spec is not None or mesh.size != mesh.shape[AXIS]:
-            raise ValueError("pmap replicates the state: a model axis wants how='jit'")
+            raise ValueError("pmap replicates the state: a model axis needs how='jit'")
         devices = list(mesh.devices.flat)
         local = [d for d in devices if d.process_index == jax.process_index()]
         run = jax.pmap(
@@ -233,7 +233,7 @@ def local_copy(state: State) -> State:
 
 def _repeat(step: Step) -> Callable[[State, Any, Array], tuple[State, Metrics]]:
     """The program: the first ``n`` steps over stacked batches, metrics written into buffers."""
-    step = jax.jit(step, inline=True)  # so that finding the metrics' shapes is no second trace
+    step = jax.jit(step, inline=True)  # so that finding the metrics' shapes does not trace twice
 
     def repeat(state: State, batches: Any, n: Array) -> tuple[State, Metrics]:
         length = len(jax.tree.leaves(batches)[0])
@@ -248,7 +248,7 @@ def _repeat(step: Step) -> Callable[[State, Any, Array], tuple[State, Metrics]]:
 
         _, shapes = jax.eval_shape(step, state, batch_at(0))
         if not shapes:
-            raise ValueError("the step returns no metrics: its loss at least is needed")
+            raise ValueError("the step returns no metrics; it must return at least its loss")
         for name, metric in shapes.items():
             if metric.shape:
                 raise ValueError(f"metric {name!r} must be a scalar, got shape {metric.shape}")

@@ -1,4 +1,4 @@
-"""Stopping in order: SIGTERM and Ctrl-C ask a run to end, and it ends when its work is saved."""
+"""Graceful stops: on SIGTERM or Ctrl-C a run saves its work and ends."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Interrupted(Exception):
-    """A run was asked to stop, and has saved first; says so in one line.
+    """A run received a signal, saved, and stopped; says so in one line.
 
     A script ends with ``exit_code``: 143 after SIGTERM, 130 after Ctrl-C.
     """
@@ -23,8 +23,8 @@ class Interrupted(Exception):
 class StopRequest:
     """Catches SIGTERM and Ctrl-C within a ``with`` block, in the main thread only.
 
-    The second Ctrl-C ends the process at once, whatever it does: what is on the disk is whole at
-    every moment. The handlers from before come back at the end of the block.
+    A second Ctrl-C ends the process at once; what is on the disk is whole at any moment. The
+    earlier handlers are restored at the end of the block.
     """
 
     def __init__(self):
@@ -46,8 +46,8 @@ class StopRequest:
         self._signum = signum
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    def asked(self, *, everywhere: bool) -> int:
-        """The signal that asked to stop, 0 for none.
+    def received(self, *, everywhere: bool) -> int:
+        """The signal received, 0 for none.
 
         Several processes must stop at the same step: where ``everywhere`` says that all of them
         call, they agree on the signal; elsewhere the answer is 0.

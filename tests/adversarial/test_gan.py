@@ -357,7 +357,7 @@ def test_a_conditional_game_uses_the_batchs_labels(batch):
     ("options", "words"),
     [
         ({"d_steps": 0}, "d_steps must be 1 or more, got 0"),
-        ({"d_steps": 3}, "a batch of 8 cannot be dealt out among 3 updates"),
+        ({"d_steps": 3}, "a batch of 8 cannot be divided among 3 updates"),
     ],
 )
 def test_impossible_numbers_of_updates_are_refused(batch, options, words):

@@ -205,7 +205,7 @@ def test_labels_must_be_what_a_network_takes(kind):
             shapes_of(model, x, label)
     if kind in CLASSED:
         for model, (who, x) in zip(pair(kind, n_classes=3), inputs.items(), strict=True):
-            with pytest.raises(ValueError, match=f"a {who} of 3 classes wants a label for each"):
+            with pytest.raises(ValueError, match=f"a {who} of 3 classes needs a label for each"):
                 shapes_of(model, x)
     with pytest.raises(ValueError, match=r"z must be \[batch, 4\], got \(2, 5\)"):
         shapes_of(pair(kind)[0], jnp.zeros((2, 5)))

@@ -112,8 +112,8 @@ def test_conditions_that_do_not_fit_are_refused():
     told, untold = zoo.gated(Bernoulli(), n_classes=3), zoo.gated(Bernoulli())
     spatial = jnp.zeros((2, 5, 1, 2))
     for model, cond, message in [
-        (told, None, "a model of 3 classes wants a label for each example"),
-        (told, Condition(vector=jnp.zeros((2, 4))), "a model of 3 classes wants a label"),
+        (told, None, "a model of 3 classes needs a label for each example"),
+        (told, Condition(vector=jnp.zeros((2, 4))), "a model of 3 classes needs a label"),
         (told, jnp.array([0, 7]), r"labels must lie in 0\.\.2, got 7"),
         (told, jnp.zeros(1, jnp.int32), "the condition is for 1 examples, the batch has 2"),
         (untold, spatial, r"must be of the examples' own size \(5, 4\), got \(5, 1\)"),

@@ -221,8 +221,8 @@ def test_one_compilation_serves_every_key_and_all_devices_share_a_batch():
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
         ({"cond": jnp.zeros((3,), jnp.int32)}, "the condition is for 3 examples"),
         ({"cond": jnp.zeros((2,), jnp.float32)}, "int labels"),
-        ({}, "a model of 3 classes wants a label for each example"),
-        ({"cond": Condition(vector=jnp.zeros((2, 4)))}, "of 3 classes wants a label"),
+        ({}, "a model of 3 classes needs a label for each example"),
+        ({"cond": Condition(vector=jnp.zeros((2, 4)))}, "of 3 classes needs a label"),
         ({"cond": jnp.array([0, 3])}, r"labels must lie in 0\.\.2, got 3"),
         ({"cond": jnp.array([-1, 0])}, r"labels must lie in 0\.\.2, got -1"),
         (

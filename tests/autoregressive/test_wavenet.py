@@ -132,7 +132,7 @@ def test_the_memory_of_a_sampler_does_not_grow_with_the_sound():
 
 
 def test_several_channels_want_one_likelihood_of_all():
-    with pytest.raises(ValueError, match="one unit; 2 channels want a likelihood of all at once"):
+    with pytest.raises(ValueError, match="one unit; 2 channels need a joint likelihood"):
         zoo.draw_params(zoo.wavenet(Categorical(3)), (9, 2))
     stereo = zoo.wavenet(LogisticMixture(2, 5, MuLaw()))
     params = zoo.draw_params(stereo, (9, 2))

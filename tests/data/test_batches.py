@@ -174,5 +174,5 @@ def test_the_first_and_the_last_seed_can_be():
 def test_arrays_that_are_no_images():
     with pytest.raises(data.DataError, match=r"images must be uint8 \[N, H, W, C\], got float64"):
         data.ArrayDataset("x", "train", np.zeros((2, 3, 3, 1)))
-    with pytest.raises(data.DataError, match=r"2 images want labels of shape \(2,\), got \(3,\)"):
+    with pytest.raises(data.DataError, match=r"2 images need labels of shape \(2,\), got \(3,\)"):
         data.ArrayDataset("x", "train", np.zeros((2, 3, 3, 1), np.uint8), np.zeros(3, int))

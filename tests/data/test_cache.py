@@ -191,8 +191,8 @@ def test_a_cache_that_cannot_be_written(cache):
     cache.write_text("a file in the way")
     with pytest.raises(
         DataError,
-        match=r"^cannot keep decoded images of /there in \S+: .+; "
-        r"set GEN_JAX_CACHE to a writable folder with room$",
+        match=r"^cannot store decoded data of /there in \S+: .+; "
+        r"set GEN_JAX_CACHE to a writable folder with enough space$",
     ):
         made().read_or_write(Filler())
 

@@ -114,7 +114,8 @@ def test_unreadable_pictures_are_named_or_skipped(picture, encode, write_folder)
     (folder / "8.png").symlink_to(folder / "gone.png")
     spec = f"folder:{folder}"
     with pytest.raises(
-        data.DataError, match=r"^cannot read the image \S+/0\.png: it is no PNG, JPEG or WebP$"
+        data.DataError,
+        match=r"^cannot read the image \S+/0\.png: it is not a PNG, JPEG or WebP file$",
     ):
         data.load(spec, "train")
     (folder / "0.png").unlink()
@@ -158,7 +159,7 @@ def test_mixed_channels_want_channels(picture, encode, write_folder):
 
 def test_pictures_in_and_beside_subfolders(picture, encode, write_folder):
     folder = write_folder({"a.png": encode(picture(0)), "cats/b.png": encode(picture(1))})
-    with pytest.raises(data.DataError, match=r"either all are in subfolders, which are"):
+    with pytest.raises(data.DataError, match=r"put all in subfolders, whose names are"):
         data.load(f"folder:{folder}", "train")
 
 

@@ -44,7 +44,7 @@ def test_an_unknown_set_and_its_near_names(prepare_set, encode, picture, spec, n
     data_dir = prepare_set("small", {"train": [encode(picture(0))]})
     with pytest.raises(
         data.DataError,
-        match=rf"^unknown data set '{spec}' \(near names: .*\b{near}\b.*\); "
+        match=rf"^unknown data set '{spec}' \(did you mean .*\b{near}\b.*\?\); "
         "a data set is mnist-subset, faces-mini, tfds:NAME, folder:PATH or npz:PATH$",
     ):
         data.load(spec, "train", data_dir=data_dir)
@@ -62,7 +62,7 @@ def test_a_bare_path_is_told_its_kind(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     monkeypatch.chdir(tmp_path)
     for spec, near in (("some.npz", "npz:some.npz"), ("photos", "folder:photos")):
-        with pytest.raises(data.DataError, match=rf"'{spec}' \(near names: {near}\);"):
+        with pytest.raises(data.DataError, match=rf"'{spec}' \(did you mean {near}\?\);"):
             data.load(spec, "train")
 
 

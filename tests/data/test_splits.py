@@ -94,15 +94,13 @@ def test_other_splits_are_opened_as_they_are():
             Numbers(train=9, test=9),
             "validation",
             0.0,
-            "train, test, train+validation; validation_fraction=0 holds none out for it, one "
-            "above 0 would",
+            "train, test, train+validation; validation_fraction=0 holds none out; set one above 0",
         ),
         (
             Numbers(train=9),
             "test",
             0.0,
-            "train, train+validation; validation_fraction=0 holds none out for it, one above 0 "
-            "would",
+            "train, train+validation; validation_fraction=0 holds none out; set one above 0",
         ),
         (Numbers(trainA=9, testA=9), "train", 0.1, "trainA, testA"),
     ],

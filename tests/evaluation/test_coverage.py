@@ -103,7 +103,7 @@ def test_labels_of_no_class_are_refused(labels, options, message):
     [
         (RING[:1], STD, 0.1, "samples must be at least 2, got 1"),
         (RING * np.nan, STD, 0.1, "samples must be finite, got 8 of 8"),
-        (np.zeros((9, 3)), STD, 0.1, r"one width, got \[9, 3\] and \[8, 2\]"),
+        (np.zeros((9, 3)), STD, 0.1, r"the same width, got \[9, 3\] and \[8, 2\]"),
         (RING, 0.0, 0.1, "std must be positive, got 0.0"),
         (RING, STD, 1.5, r"in \(0, 1\], got 1.5"),
     ],

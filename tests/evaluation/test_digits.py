@@ -98,9 +98,9 @@ def test_digits_of_another_size_are_read_once_resized(classifier, examples, judg
     [
         (
             (2, 32, 32, 1),
-            r"wants gray .*\[B, 28, 28, 1\], got \[2, 32, 32, 1\]; .*resize\(image, 28",
+            r"expects gray .*\[B, 28, 28, 1\], got \[2, 32, 32, 1\]; .*resize\(image, 28",
         ),
-        ((2, 28, 28, 3), r"wants gray images \[B, 28, 28, 1\], got \[2, 28, 28, 3\]$"),
+        ((2, 28, 28, 3), r"expects gray images \[B, 28, 28, 1\], got \[2, 28, 28, 3\]$"),
         ((28, 28, 1), r"got \[28, 28, 1\]$"),
     ],
 )
@@ -167,17 +167,17 @@ def flipped(content):
     ("change", "message"),
     [
         (flipped, "is damaged: its numbers are not those that were written"),
-        (lambda content: content[:-9], "is no safetensors file, or damaged: "),
-        (lambda content: b"", "is no safetensors file, or damaged: "),
-        (lambda content: b"{}" * 40, "is no safetensors file, or damaged: "),
-        (lambda content: b"PK\3\4" + content, "is a file of PyTorch's; .*convert_inception"),
+        (lambda content: content[:-9], "is not a safetensors file, or is damaged: "),
+        (lambda content: b"", "is not a safetensors file, or is damaged: "),
+        (lambda content: b"{}" * 40, "is not a safetensors file, or is damaged: "),
+        (lambda content: b"PK\3\4" + content, "is a PyTorch file; .*convert_inception"),
         (
             without_checksum(**{"Conv_1.bias": None}),
             "is not of the digit classifier: Conv_1.bias is missing",
         ),
         (
             without_checksum(**{"Conv_1.bias": np.zeros(65, np.float16)}),
-            r"is not of the digit classifier: Conv_1.bias is \[65\], \[64\] is wanted",
+            r"is not of the digit classifier: Conv_1.bias has shape \[65\], not \[64\]",
         ),
         (
             without_checksum(**{"Conv_1.bias": np.zeros(64, np.int32)}),

@@ -245,7 +245,7 @@ NAN = np.where(np.arange(6)[:, None] == 2, np.nan, X)
     [
         (X[:1], X, "real features must be at least 2, got 1"),
         (X, X[:0], "generated features must be at least 2, got 0"),
-        (X, X[:, :2], r"must have one width, got \[6, 3\] and \[6, 2\]"),
+        (X, X[:, :2], r"must have the same width, got \[6, 3\] and \[6, 2\]"),
         (NAN, X, "real features must be finite, got 1 of 6 with NaN or infinity"),
         (X, np.full((6, 3), np.inf), "generated features must be finite, got 6 of 6"),
         (X[0], X, r"real features must be real numbers \[n, d\], got float64 \[3\]"),
@@ -278,13 +278,13 @@ def test_sizes_that_draw_no_line_are_refused(sizes):
 
 def test_moments_that_do_not_fit_are_refused():
     moments = Moments.from_features(X)
-    with pytest.raises(ValueError, match="features of one width, got 3 and 2"):
+    with pytest.raises(ValueError, match="features of the same width, got 3 and 2"):
         moments.update(X[:, :2])
-    with pytest.raises(ValueError, match="features of one width, got 3 and 2"):
+    with pytest.raises(ValueError, match="features of the same width, got 3 and 2"):
         frechet_distance(moments, Moments.from_features(X[:, :2]))
-    with pytest.raises(ValueError, match="features of one width, got 3 and 2"):
+    with pytest.raises(ValueError, match="features of the same width, got 3 and 2"):
         fid_extrapolated(moments, X[:, :2])
-    with pytest.raises(ValueError, match="a covariance wants at least 2 features, got 1"):
+    with pytest.raises(ValueError, match="a covariance needs at least 2 features, got 1"):
         frechet_distance(moments, Moments.from_features(X[:1]))
     with pytest.raises(ValueError, match="must be finite, got 1 of 6"):
         moments.update(NAN)

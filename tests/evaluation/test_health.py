@@ -46,12 +46,12 @@ def test_a_healthy_log_has_nothing_to_say():
 
 def test_too_short_a_log_is_not_called_healthy():
     assert health.in_words(rows(**HEALTHY)[:3]) == [
-        "Too little was logged to tell: 3 of at least 5 rows."
+        "Too little was logged to judge: 3 rows, not 5 or more."
     ]
     looks = [{"step": step, "validation/classes_covered": 1} for step in (10, 20)]
     assert health.in_words([*looks, *rows(**HEALTHY)[:3]]) == [
-        "Not all classes are made (1 at last) since step 10.",
-        "Too little was logged to tell more: 3 of at least 5 rows.",
+        "Not all classes are generated (1 at the last evaluation) since step 10.",
+        "Too little was logged to find more: 3 rows, not 5 or more.",
     ]
 
 
@@ -62,9 +62,12 @@ def test_too_short_a_log_is_not_called_healthy():
         ({"train__diversity": fall(0.9, 1000, 0.3)}, "Diversity is below 50% of its best"),
         ({"train__generator__gradient": fall(1.0, 1000, 1e-5)}, "G's gradient has vanished"),
         ({"train__discriminator__gradient": fall(1.0, 1000, 1e5)}, "D's gradient has exploded"),
-        ({"train__convergence": fall(0.1, 1000, 0.4)}, "M is more than 1.5 times as high"),
+        ({"train__convergence": fall(0.1, 1000, 0.4)}, "M is more than 1.5 times its lowest"),
         ({"validation__held_out__logit": fall(0.8, 1000, -0.5)}, "D overfits"),
-        ({"validation__classes_covered": fall(10.0, 1000, 4.0)}, "Not all classes are made (4"),
+        (
+            {"validation__classes_covered": fall(10.0, 1000, 4.0)},
+            "Not all classes are generated (4",
+        ),
     ],
 )
 def test_each_rule_finds_what_it_is_for_and_when_it_began(change, words):

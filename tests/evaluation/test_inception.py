@@ -68,7 +68,7 @@ def test_averages_leave_padding_out():
         ({f"{LAYER}.bn.bias": None}, f"the file is not of FID's .*: {LAYER}.bn.bias is missing"),
         (
             {"fc.weight": np.zeros((1000, 2048), np.float32)},
-            r"fc.weight is \[1000, 2048\], \[1008, 2048\] is wanted",
+            r"fc.weight has shape \[1000, 2048\], not \[1008, 2048\]",
         ),
         ({f"{LAYER}.bn.weight": np.zeros(160, np.int64)}, f"{LAYER}.bn.weight holds int64"),
         (
@@ -92,7 +92,7 @@ def test_what_the_network_does_not_use_is_left_out(blank, shapes):
     ("shape", "message"),
     [
         ((2, 28, 28, 1), r"got \[2, 28, 28, 1\]; repeat the channel of gray images three times"),
-        ((2, 28, 28, 4), r"wants colour images \[B, H, W, 3\], got \[2, 28, 28, 4\]$"),
+        ((2, 28, 28, 4), r"expects colour images \[B, H, W, 3\], got \[2, 28, 28, 4\]$"),
         ((28, 28, 3), r"got \[28, 28, 3\]"),
     ],
 )
@@ -183,7 +183,7 @@ def test_equality_with_the_pytorch_network(tmp_path, shapes, monkeypatch, capsys
     convert_inception.program([str(tmp_path / "port.pth"), str(out)])
     ours = inception.load(out)
     assert ours.digest in capsys.readouterr().out
-    with pytest.raises(weights.WeightsError, match=r"is a file of PyTorch's; .*convert_inception"):
+    with pytest.raises(weights.WeightsError, match=r"is a PyTorch file; .*convert_inception"):
         inception.load(tmp_path / "port.pth")
 
     rng = np.random.default_rng(1)

@@ -86,7 +86,7 @@ P = special.softmax(logits(0, n=20, classes=3), axis=1)
         (P, 0, "got 20 samples in 0 splits"),
         (P[0], 1, r"must be floats \[n, classes\], got \[3\]"),
         (np.full((20, 3), np.nan), 1, "must be finite, got NaN or infinity"),
-        (logits(0, n=20), 1, r"logits want log_softmax\), got row \d+ from -"),
+        (logits(0, n=20), 1, r"apply log_softmax to logits\), got row \d+ from -"),
         (2.0 * P, 1, "each row must be probabilities or their logarithms"),
         (P - 1.0, 1, "each row must be probabilities or their logarithms"),
     ],

@@ -181,7 +181,7 @@ NAN = np.where(np.arange(8)[:, None] == 2, np.nan, X)
     ("real", "fake", "k", "message"),
     [
         (X[:1], X, 1, "real features must be at least 2, got 1"),
-        (X, X[:, :2], 1, r"must have one width, got \[8, 6\] and \[8, 2\]"),
+        (X, X[:, :2], 1, r"must have the same width, got \[8, 6\] and \[8, 2\]"),
         (X, NAN, 1, "generated features must be finite, got 1 of 8"),
         (X[:4], X, 4, "less than the number of real features, 4, got 4"),
         (X, X, 0, "k must be at least 1 and less than the number of real features, 8, got 0"),
@@ -203,7 +203,7 @@ def test_recall_needs_neighbours_of_generated_samples():
     [
         (X, X, 0, r"k must lie in 1\.\.8, the references, got 0"),
         (X, X[:3], 4, r"k must lie in 1\.\.3, the references, got 4"),
-        (X, X[:, :2], 1, r"one width, got \[8, 6\] and \[8, 2\]"),
+        (X, X[:, :2], 1, r"the same width, got \[8, 6\] and \[8, 2\]"),
         (X[0], X, 1, r"queries must be real numbers \[n, d\], got float64 \[6\]"),
         (X, NAN, 1, "references must be finite, got 1 of 8"),
         (X[:0], X, 1, "queries must be at least 1, got 0"),

@@ -72,7 +72,7 @@ NAN = np.where(np.arange(6)[:, None] == 2, np.nan, X)
         (X, X[:1], X, "validation points must be at least 2, got 1"),
         (X, X, NAN, "test points must be finite, got 1 of 6"),
         (X[0], X, X, r"samples must be real numbers \[n, d\], got float64 \[3\]"),
-        (X, X[:, :2], X, "must have one width, got 3, 2 and 3"),
+        (X, X[:, :2], X, "must have the same width, got 3, 2 and 3"),
     ],
 )
 def test_points_that_have_no_density_are_refused(samples, validation, test, message):

@@ -59,9 +59,9 @@ def test_the_range_decides_where_it_is_sought():
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        ((321,), {}, "wants a sound [T] of 322 samples or more at 8000 Hz, got (321,)"),
+        ((321,), {}, "needs a sound [T] of 322 samples or more at 8000 Hz, got (321,)"),
         ((4000, 1), {}, "got (4000, 1)"),
-        ((4000,), {"highest": 5000.0}, "5000.0 Hz is too high for 8000 samples a second"),
+        ((4000,), {"highest": 5000.0}, "5000.0 Hz is too high for a sample rate of 8000 Hz"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(shape, options, message):

@@ -193,13 +193,13 @@ def test_options_that_do_not_fit(change, message):
 def test_shapes_that_do_not_fit():
     x, kernel = operands((5, 5), (3, 3))
     for bad in (x[..., :1], x[0]):
-        with pytest.raises(ValueError, match="a convolution wants x"):
+        with pytest.raises(ValueError, match="a convolution expects x"):
             conv(bad, kernel)
 
 
 def test_dtypes_that_differ():
     x, kernel = operands((5, 5), (3, 3))
-    with pytest.raises(ValueError, match="one dtype, got float64 and float32"):
+    with pytest.raises(ValueError, match="the same dtype, got float64 and float32"):
         conv(x, kernel.astype(jnp.float32))
 
 

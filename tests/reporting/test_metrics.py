@@ -55,7 +55,7 @@ def test_splits_share_a_chart_and_validation_comes_first():
     charts = group_curves(rows)
     assert [set(chart.series) for chart in charts] == [{"train", "validation"}, {"train"}]
     assert charts[0].series["validation"] == ([1, 2, 3], [2.0, 3.0, 4.0])
-    assert charts[0].y_label == "KL [nats an image]"
+    assert charts[0].y_label == "KL [nats per image]"
 
 
 def test_a_likelihood_is_also_drawn_against_time():
@@ -104,7 +104,7 @@ def test_a_wide_positive_range_is_drawn_on_a_log_axis(values, log):
 
 def test_a_likelihood_says_its_unit_and_which_binarization():
     metrics = {"test/nll": 90.0, "binarization": "dynamic"}
-    assert describe("test/nll", metrics).unit == "nats an image"
+    assert describe("test/nll", metrics).unit == "nats per image"
     assert describe("test/nll", metrics).label == "test negative log-likelihood"
     assert "drawn anew" in describe("binarization", metrics).explanation
     assert describe("test/bits_per_dim", metrics).unit == "bits/dim"

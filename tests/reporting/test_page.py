@@ -108,7 +108,7 @@ def test_a_full_run_has_every_section(run_dir):
     assert [href.removeprefix("#") for href in page.attributes("a", "href")] == ids
     for text in (
         "139.23",
-        "nats an image",
+        "nats per image",
         "bits/dim",
         "drawn anew",  # what dynamic binarization is
         "1\u2009234\u2009567",

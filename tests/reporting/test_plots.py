@@ -64,7 +64,7 @@ def test_scales_follow_the_options():
 @pytest.mark.parametrize(
     ("series", "message"),
     [
-        ({}, "curves wants at least one series, got none"),
+        ({}, "curves needs at least one series, got none"),
         ({"a": ([1, 2], [1])}, r"series 'a': x \(2,\) and y \(1,\) must be equally long"),
     ],
 )
@@ -93,7 +93,9 @@ def test_latent_scatter_colors_differ_for_many_classes():
 
 
 def test_latent_scatter_refuses_other_shapes():
-    with pytest.raises(ValueError, match=r"points \[N, 2\] and labels \[N\], got \(4, 3\), \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"points \[N, 2\] and labels \[N\], got \(4, 3\) and \(4,\)"
+    ):
         plots.latent_scatter(np.zeros((4, 3)), np.zeros(4, int))
 
 

@@ -45,5 +45,5 @@ def test_spectrograms_stand_side_by_side_with_their_names():
 
 @pytest.mark.parametrize(("shape", "names"), [((3,), None), ((0, 10), None), ((2, 10), ["one"])])
 def test_other_shapes_are_refused(shape, names):
-    with pytest.raises(ValueError, match=r"spectrograms wants sounds \[N, T\] and as many names"):
+    with pytest.raises(ValueError, match=r"spectrograms expects sounds \[N, T\] and as many names"):
         plots.spectrograms(np.zeros(shape), RATE, names=names)

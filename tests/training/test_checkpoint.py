@@ -111,7 +111,7 @@ def test_damage_to_any_file_is_reported_and_the_checkpoint_before_used(
         (line,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
         folder = re.escape(str(copy / "checkpoints"))
         assert re.fullmatch(
-            rf"checkpoint 10 in {folder} is damaged \([^\n]+\): using that of step 8 instead", line
+            rf"checkpoint 10 in {folder} is damaged \([^\n]+\): using step 8 instead", line
         ), line
 
 

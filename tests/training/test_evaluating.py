@@ -153,6 +153,6 @@ def test_what_makes_no_sense_is_refused(compiled):
         with pytest.raises(ValueError, match="a batch must be arrays of B >= 1 examples each, got"):
             one(toy.make_state(), batch)
     mean = training.compile_eval(lambda state, batch: {"loss": batch["x"].mean()}, one.mesh)
-    message = r"result\['loss'\] must have one row an example, \[3, \.\.\.\], got \(\)"
+    message = r"result\['loss'\] must have one row per example, \[3, \.\.\.\], got \(\)"
     with pytest.raises(ValueError, match=message):
         mean(toy.make_state(), {"x": np.ones(3, np.float32)})

@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_checkpoint_and_replay(tmp_pat
     with pytest.raises(training.RunError) as stopped:
         toy.train(tmp_path / "run", 20, step=step, checkpoint_every=5)
     assert str(stopped.value) == (
-        "loss is nan after step 8; the last good checkpoint is that of step 5 in "
+        "loss is nan after step 8; the last good checkpoint is step 5 in "
         f"{tmp_path}/run/checkpoints: the same command with JAX_DEBUG_NANS=True in its environment "
         "resumes exactly from it and stops at the operation that made it"
     )
@@ -204,7 +204,7 @@ def test_a_bad_state_is_never_saved(tmp_path):
         return state.replace(params=jax.tree.map(lambda x: x + poison, state.params)), metrics
 
     step = training.compile_step(step, training.make_mesh(jax.devices()[:1]), steps_per_dispatch=3)
-    message = "the state holds a value that is not finite after step 9; .* that of step 6 in"
+    message = "the state holds a value that is not finite after step 9; .* checkpoint is step 6 in"
     with pytest.raises(training.RunError, match=message):
         toy.train(tmp_path / "run", 20, step=step, checkpoint_every=3)
     assert max(training.saved_metrics(tmp_path / "run")) == 6

@@ -134,7 +134,7 @@ def test_debug_nans_resumes_from_the_last_good_checkpoint_and_finds_the_operatio
     command = (tmp_path / "run", "--steps", 60, "--bad-step", 46)
     _, err = finish(start(*command), 1)
     said = err.strip().splitlines()[-1]
-    assert said.startswith("loss is nan after step 46; the last good checkpoint is that of step 40")
+    assert said.startswith("loss is nan after step 46; the last good checkpoint is step 40")
     assert "JAX_DEBUG_NANS=True" in said
     assert sorted(training.saved_metrics(tmp_path / "run")) == [20, 40]
     _, err = finish(start(*command, JAX_DEBUG_NANS="True"), 1)

@@ -85,11 +85,12 @@ def test_another_config_is_refused_field_by_field(tmp_path):
         open_run(tmp_path, learning_rate=0.1, decay=Decay(after=5), widths=(64,), steps=20)
     assert str(refused.value) == (
         f"{tmp_path} holds another run (old -> new): learning_rate: 0.001 -> 0.1; "
-        "widths: [200, 200] -> [64]; decay.after: null -> 5; another config wants another folder"
+        "widths: [200, 200] -> [64]; decay.after: null -> 5; "
+        "use another run folder for another config"
     )
     with pytest.raises(training.RunError, match="experiment: vae -> gan; preset: smoke -> paper"):
         training.open_run(tmp_path, experiment="gan", preset="paper", config=Config())
-    with pytest.raises(training.RunError, match=r"momentum: \(no such field\) -> 0.0; another"):
+    with pytest.raises(training.RunError, match=r"momentum: \(no such field\) -> 0.0; use another"):
         open_run(tmp_path, LaterConfig())
     assert training.load_config(Config, tmp_path) == Config(), "a refusal changes nothing"
 

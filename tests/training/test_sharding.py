@@ -141,7 +141,7 @@ def test_arguments_that_make_no_sense_are_refused():
         training.compile_step(toy.train_step, steps_per_dispatch=0)
     with pytest.raises(ValueError, match="how must be 'jit' or 'pmap', got 'xmap'"):
         training.compile_step(toy.train_step, how="xmap")  # pyright: ignore
-    with pytest.raises(ValueError, match="a model axis wants how='jit'"):
+    with pytest.raises(ValueError, match="a model axis needs how='jit'"):
         training.compile_step(toy.train_step, training.make_mesh(model=2), how="pmap")
 
 
@@ -152,7 +152,7 @@ def test_metrics_that_are_not_scalars_or_not_there_are_refused():
     mesh = training.make_mesh(jax.devices()[:1])
     silent = training.compile_step(lambda state, batch: (state, {}), mesh)
     with pytest.raises(
-        ValueError, match="the step returns no metrics: its loss at least is needed"
+        ValueError, match="the step returns no metrics; it must return at least its loss"
     ):
         silent(silent.place(toy.make_state()), silent.gather(toy.Batches(), 0, 1), 1)
     compiled = training.compile_step(step, mesh)

@@ -150,7 +150,7 @@ def _decoded(
         total=len(records),
         desc=f"decoding {origin.name} {origin.split}, once",
         unit=" images",
-        disable=None,  # only where a terminal looks on
+        disable=None,  # only on a terminal
         leave=False,
     )
     pending: collections.deque[concurrent.futures.Future] = collections.deque()

@@ -29,6 +29,6 @@ class MiniFaces:
             raise DataError(
                 "faces-mini are images of the scikit-image package: pip install scikit-image"
             ) from error
-        faces = lfw_subset()[:100]  # float in [0, 1]; the other 100 are no faces
+        faces = lfw_subset()[:100]  # float in [0, 1]; the other 100 are not faces
         images = np.round(faces * 255.0).astype(np.uint8)[..., None]
         return open_plain(self.name, splits, [images], None, None, self._options)

@@ -16,9 +16,9 @@ from gen_jax.data.pictures.picture import ImageOptions
 from gen_jax.data.pictures.plain import open_plain
 from gen_jax.data.splits import by_usual_name
 
-WANTED = (
-    "wanted images (uint8 [N, H, W] or [N, H, W, C] with C of 1 or 3), with labels (integers [N]) "
-    "or without, or train_images, test_images, ... likewise for each split"
+LAYOUT = (
+    "expected images (uint8 [N, H, W] or [N, H, W, C] with C of 1 or 3), with labels (integers "
+    "[N]) or without, or train_images, test_images, ... likewise for each split"
 )
 
 
@@ -30,7 +30,7 @@ class NpzFile:
     ``class_names`` says otherwise, the classes are the distinct labels of all splits, in ascending
     order, named by their decimal text.
 
-    Images are only read of the splits asked for, and nothing is unpickled. Raises ``DataError`` for
+    Only the requested splits' images are read, and nothing is unpickled. Raises ``DataError`` for
     other keys, types or shapes, a damaged file, and arrays larger than ``options.memory_limit``.
     """
 
@@ -88,12 +88,12 @@ class NpzFile:
         if "images" in self._keys:
             if named:
                 raise DataError(
-                    f"{self.name} holds images beside {', '.join(named)}; a file has either one "
+                    f"{self.name} holds both images and {', '.join(named)}; a file has either one "
                     "set or splits"
                 )
             return {"train": ""}
         if not named:
-            raise DataError(f"{self.name} holds {', '.join(self._keys) or 'no arrays'}; {WANTED}")
+            raise DataError(f"{self.name} holds {', '.join(self._keys) or 'no arrays'}; {LAYOUT}")
         own = by_usual_name(self.name, (key.removesuffix("_images") for key in named))
         return {split: f"{name}_" for split, name in own.items()}
 
@@ -117,7 +117,7 @@ class NpzFile:
         stored = self._array(arrays, key)
         images = stored[..., None] if stored.ndim == 3 else stored
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-            raise DataError(f"{self.name}: {key} is {stored.dtype} {list(stored.shape)}; {WANTED}")
+            raise DataError(f"{self.name}: {key} is {stored.dtype} {list(stored.shape)}; {LAYOUT}")
         if len(images) == 0:
             raise DataError(f"{self.name}: {key} holds no image")
         if f"{prefix}labels" not in self._keys:
@@ -125,7 +125,7 @@ class NpzFile:
         labels = self._labels(arrays, f"{prefix}labels")
         if len(labels) != len(images):
             raise DataError(
-                f"{self.name}: {prefix}labels are {len(labels)}, of {len(images)} images; {WANTED}"
+                f"{self.name}: {len(labels)} {prefix}labels for {len(images)} images; {LAYOUT}"
             )
         values, places = np.unique(labels, return_inverse=True)
         unknown = [value for value in values.tolist() if value not in self._number]
@@ -141,7 +141,7 @@ class NpzFile:
         stored = self._array(arrays, key)
         labels = stored[:, 0] if stored.shape[1:] == (1,) else stored
         if labels.dtype.kind not in "iu" or labels.ndim != 1:
-            raise DataError(f"{self.name}: {key} is {stored.dtype} {list(stored.shape)}; {WANTED}")
+            raise DataError(f"{self.name}: {key} is {stored.dtype} {list(stored.shape)}; {LAYOUT}")
         if len(labels) and labels.min() < 0:
             raise DataError(
                 f"{self.name}: {key} hold {labels.min()}; a label is the number of a class, 0 or "
@@ -159,4 +159,6 @@ class NpzFile:
         try:
             return arrays[key]
         except ValueError as error:
-            raise DataError(f"{self.name}: {key} is no plain array ({error}); {WANTED}") from error
+            raise DataError(
+                f"{self.name}: {key} is not a plain array ({error}); {LAYOUT}"
+            ) from error

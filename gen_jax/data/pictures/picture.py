@@ -83,7 +83,7 @@ def convert(image: Levels, options: ImageOptions) -> Levels:
 def check_alike(
     where: str, shape: tuple[int, ...], reference: str, wanted: tuple[int, ...]
 ) -> None:
-    """Raises ``DataError`` unless a picture's shape is that of the reference."""
+    """Raises ``DataError`` unless a picture has the shape of the reference."""
     if shape[:2] != wanted[:2]:
         raise DataError(
             f"images differ in size: {where} is {shape[0]}×{shape[1]} (height×width), "
@@ -108,25 +108,25 @@ def _open(data: bytes):
         return JpegImagePlugin.JpegImageFile(file)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return WebPImagePlugin.WebPImageFile(file)
-    raise BadImage("it is empty" if not data else "it is no PNG, JPEG or WebP")
+    raise BadImage("it is empty" if not data else "it is not a PNG, JPEG or WebP file")
 
 
 def _format(content: bytes, picture) -> tuple[bool, int]:
     """Whether a file holds gray, and the bits of a sample.
 
-    Pillow's mode does not tell for PNG: gray of 16 bits with alpha becomes RGBA, and samples of
+    Pillow's mode does not say for PNG: gray of 16 bits with alpha becomes RGBA, and samples of
     fewer bits are scaled to 8.
     """
     if picture.format != "PNG":
         return picture.mode == "L", 8
     if content[12:16] != b"IHDR":
-        raise BadImage("its header is not where that of a PNG is")
+        raise BadImage("the PNG header is not at its start")
     depth, colour_type = content[24], content[25]
     return colour_type in (0, 4), depth
 
 
 def _opaque(picture, depth: int):
-    """The picture with 8 bits a sample, laid on white where it is transparent."""
+    """The picture with 8 bits per sample, on white where it is transparent."""
     from PIL import Image
 
     key = picture.info.get("transparency")

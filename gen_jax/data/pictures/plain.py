@@ -19,10 +19,10 @@ def open_plain(
     class_names: tuple[str, ...] | None,
     options: ImageOptions,
 ) -> ArrayDataset:
-    """The data set of the arrays of some splits, of the size and channels that are asked for.
+    """The data set of the arrays of some splits, of the requested size and channels.
 
-    Its digest is that of the stored levels and of what is asked for: how a picture is resized may
-    change from one release of Pillow to the next. Raises ``DataError`` for splits that differ.
+    Its digest covers the stored levels and the options: how a picture is resized may change from
+    one release of Pillow to the next. Raises ``DataError`` for splits that differ.
     """
     origin = None
     if not options.keeps_format:

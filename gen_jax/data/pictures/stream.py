@@ -1,4 +1,4 @@
-"""Pictures decoded when they are asked for."""
+"""Pictures decoded on demand."""
 
 import concurrent.futures
 import dataclasses
@@ -17,9 +17,9 @@ from gen_jax.data.pictures.records import Encoded, Records, Relabelled
 
 
 class StreamDataset:
-    """Pictures read and decoded when they are asked for, through ``grain.MapDataset``.
+    """Pictures read and decoded on demand, through ``grain.MapDataset``.
 
-    ``map_dataset`` has one element an example, for use with grain's own transformations.
+    ``map_dataset`` has one element per example, for use with grain's own transformations.
     ``origin`` is the digest of what is read. ``labels`` are known for folders alone: those of a
     prepared set lie in its records, and are None here although its examples have labels.
     """
@@ -105,7 +105,7 @@ class StreamDataset:
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-    """Records as the random access source that grain wants."""
+    """Records as the random access source that grain expects."""
 
     records: Records
     rows: Int[np.ndarray, " m"]

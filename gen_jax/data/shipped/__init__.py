@@ -1,1 +1,1 @@
-"""Data that comes with the library, each with its origin and licence beside it."""
+"""Data that comes with the library, each with its origin and licence."""

@@ -36,7 +36,7 @@ def make(source: str, out: pathlib.Path = SHIPPED, data_dir: pathlib.Path | None
     for prefix, split, n in (("train", "train+validation", TRAIN), ("test", "test", TEST)):
         dataset = load(source, split, data_dir=data_dir)
         if len(dataset) < n:
-            raise DataError(f"{source} has {len(dataset)} {prefix} images; {n} are wanted")
+            raise DataError(f"{source} has {len(dataset)} {prefix} images; {n} are needed")
         order = np.arange(len(dataset))
         if source.startswith("tfds:"):
             order = _mnist_order(prefix, len(dataset))

@@ -12,7 +12,7 @@ _LATER = (2**32 - 1, 0, 2**31 - 2**12, 2**31)
 def complete(content: bytes) -> bytes:
     """Returns a WAV file's bytes with the true size of the sound where its headers leave it open.
 
-    Raises ``DataError`` for a file that is shorter than they promise. What is no WAV file is
+    Raises ``DataError`` for a file that is shorter than they promise. What is not a WAV file is
     returned as it is.
     """
     kind = content[:4]
@@ -23,7 +23,7 @@ def complete(content: bytes) -> bytes:
     block, long_size = 1, None
     start, end = 12, len(content)
     if whole not in (2**32 - 1, 0):
-        end = min(end, 8 + whole)  # what follows is no chunk
+        end = min(end, 8 + whole)  # what follows is not a chunk
     while start + 8 <= end:
         name = content[start : start + 4]
         (size,) = struct.unpack(f"{order}I", content[start + 4 : start + 8])

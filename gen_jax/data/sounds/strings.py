@@ -2,7 +2,7 @@
 
     y_n = x_n + ρ (b y_{n-N+1} + (1 - 2b) y_{n-N} + b y_{n-N-1})
 
-A burst of noise x runs around a loop of one period and is smoothed at every turn. N is no whole
+A burst of noise x runs around a loop of one period and is smoothed at every turn. N is not an
 number: a cubic interpolation in the loop tunes it (Jaffe & Smith 1983).
 """
 
@@ -14,7 +14,7 @@ from gen_jax.data.errors import DataError
 from gen_jax.data.permutation import check_seed
 from gen_jax.data.sounds.windows import Sounds
 
-_PLUCKS = 2  # sets this use of a seed apart from the others
+_PLUCKS = 2  # separates this use of a seed from the others
 
 NOTES = ("A3", "A#3", "B3", "C4", "C#4", "D4", "D#4", "E4", "F4", "F#4", "G4", "G#4")
 PITCHES = tuple(220.0 * 2.0 ** (i / 12.0) for i in range(12))  # Hz, equally tempered
@@ -40,7 +40,7 @@ class Strings:
         check_seed(seed)
         if sample_rate < LOWEST_RATE:
             raise DataError(
-                f"strings want a sample rate of {LOWEST_RATE} Hz or more, got {sample_rate}"
+                f"strings need a sample rate of {LOWEST_RATE} Hz or more, got {sample_rate}"
             )
         self._sample_rate = sample_rate
         self._seed = seed

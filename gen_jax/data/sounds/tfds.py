@@ -21,7 +21,7 @@ _TENSOR = "tensorflow_datasets.core.features.tensor_feature.Tensor"
 
 class PreparedAudio(Prepared):
     """A source that is a prepared set with an Audio feature: integers of 16 bits, or floats in
-    [-1, 1]. A set that does not tell its sample rate is taken to have the one asked for.
+    [-1, 1]. A set without a sample rate is taken to have the one in ``options``.
 
     The sounds are read once, into a memory-mapped array (see ``Cache``). Raises ``DataError`` for
     a set without such a feature, or whose sounds are stored encoded.
@@ -81,17 +81,17 @@ class PreparedAudio(Prepared):
         audio = self._choose(kinds)
         with self._damage(path):
             parts = config["featuresDict"]["features"]
-            told = parts[audio]["audio"]
+            stored = parts[audio]["audio"]
             # TFDS's own Audio cannot even be made without TensorFlow; its samples are a tensor.
-            tensor = {key: told[key] for key in ("shape", "dtype", "encoding") if key in told}
+            tensor = {key: stored[key] for key in ("shape", "dtype", "encoding") if key in stored}
             parts[audio] = {"pythonClassName": _TENSOR, "tensor": tensor}
             features: Any = tfds.features.FeaturesDict.from_json(config)
             features.load_metadata(self._path, feature_name=None)
-            rate = int(told.get("sampleRate", 0))
-        if told.get("lazyDecode"):
+            rate = int(stored.get("sampleRate", 0))
+        if stored.get("lazyDecode"):
             raise DataError(
-                f"{self.name} keeps its sounds encoded ({told.get('fileFormat', '?')}); what can "
-                "be read is a set prepared with their samples"
+                f"{self.name} keeps its sounds encoded ({stored.get('fileFormat', '?')}); only a "
+                "set prepared with decoded samples can be read"
             )
         return _Content(features, audio, rate, self._class_names(dict(features.items())))
 
@@ -112,8 +112,7 @@ class PreparedAudio(Prepared):
         if wanted == AudioOptions.label:
             return None
         raise DataError(
-            f"{self.name} has no classes by the name of {wanted!r}; it has "
-            f"{', '.join(classes) or 'none at all'}"
+            f"{self.name} has no class feature {wanted!r}; it has {', '.join(classes) or 'none'}"
         )
 
     def _records(
@@ -132,7 +131,7 @@ class PreparedAudio(Prepared):
                     total=n,
                     desc=f"reading {self.name} {split}, once",
                     unit=" sounds",
-                    disable=None,  # only where a terminal looks on
+                    disable=None,  # only on a terminal
                     leave=False,
                 )
                 with progress:

@@ -14,7 +14,7 @@ from gen_jax.data.errors import DataError
 from gen_jax.data.sounds.riff import complete
 from gen_jax.files import write_atomically, writing
 
-CLIPPED = 10  # so many samples in a row at full scale are no peak
+CLIPPED = 10  # so many samples in a row at full scale are clipping, not a peak
 
 
 def read_wav(path: str | os.PathLike[str]) -> tuple[Int16[np.ndarray, "samples channels"], int]:
@@ -29,7 +29,7 @@ def read_wav(path: str | os.PathLike[str]) -> tuple[Int16[np.ndarray, "samples c
     try:
         content = io.BytesIO(complete(pathlib.Path(path).read_bytes()))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are no sound
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks other than sound
             rate, sound = wavfile.read(content)
     except DataError as error:
         raise DataError(f"cannot read the sound {path}: {error}") from None

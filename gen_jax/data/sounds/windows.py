@@ -16,7 +16,7 @@ from gen_jax.data.errors import DataError
 
 @dataclasses.dataclass(frozen=True)
 class AudioOptions:
-    """What sounds are to become: so many samples a second, resampled or refused where they differ.
+    """What sounds are to become: at what sample rate, and whether others are resampled or refused.
 
     ``label`` is which feature of a TFDS set is the class.
     """
@@ -200,7 +200,7 @@ def spans(lengths: Sequence[int]) -> Int[np.ndarray, "n first_and_end"]:
 def at_rate(
     sound: Int16[np.ndarray, "samples *channels"], rate: int, options: AudioOptions, where: str
 ) -> Int16[np.ndarray, " samples"]:
-    """Mixes to one channel and brings to the rate asked for.
+    """Mixes to one channel at the sample rate of ``options``.
 
     Raises ``DataError`` for another ``rate``, unless it may be resampled.
     """
@@ -210,8 +210,8 @@ def at_rate(
     if rate != options.sample_rate:
         if not options.resample:
             raise DataError(
-                f"{where} has a sample rate of {rate} Hz where {options.sample_rate} Hz is asked "
-                f"for; ask for {rate}, or let it be resampled (resample)"
+                f"{where} has a sample rate of {rate} Hz, not {options.sample_rate} Hz; set "
+                f"sample_rate={rate} or resample=True"
             )
         from scipy import signal
 

@@ -71,7 +71,7 @@ def apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
 def _minimal(geometry: Geometry, c_in: int, c_out: int, dtype: DTypeLike, least: int) -> bool:
     """Whether ``winograd`` is the faster way, and numbers are fine enough for its sums.
 
-    ``least`` is how many elements of a kernel make up for taking the images apart.
+    ``least`` is how many elements of a kernel make up for splitting the images.
     """
     g, block = geometry, c_in * math.prod(geometry.strides)
     wide = min(block, c_out) > NARROW and math.prod(g.kernel_size) * c_in * c_out >= least
@@ -125,7 +125,7 @@ def _product_then_shifts(y: Array, kernel: Array, dilation, span) -> Array:
     """The input gradient, stride one, at positions ``span`` (first, last) of y's full reach.
 
     Each tap's share by one product, then their sum, each at its place: the narrow output is
-    written once a tap, where a convolution would gather the wide input once a tap.
+    written once per tap, where a convolution would gather the wide input once per tap.
     """
     size = kernel.shape[:-2]
     shares = y @ kernel.reshape(-1, kernel.shape[-1]).T

@@ -131,13 +131,11 @@ def _conv_transpose(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pad
 def _check(x: Array, kernel: Array) -> int:
     if x.ndim != kernel.ndim or x.ndim < 3 or x.shape[-1] != kernel.shape[-2]:
         raise ValueError(
-            "a convolution wants x [batch, *space, c_in] and kernel [*space, c_in, c_out], "
+            "a convolution expects x [batch, *space, c_in] and kernel [*space, c_in, c_out], "
             f"got {x.shape} and {kernel.shape}"
         )
     if x.dtype != kernel.dtype:
-        raise ValueError(
-            f"a convolution wants x and kernel of one dtype, got {x.dtype} and {kernel.dtype}"
-        )
+        raise ValueError(f"x and kernel must have the same dtype, got {x.dtype} and {kernel.dtype}")
     return x.ndim - 2
 
 
@@ -247,7 +245,7 @@ class _Kernel(nn.Module):
     dtype: Any = jnp.float32
 
     def linear(self, x: Array, kernel: Array) -> Array:
-        """What each of the layers below does with its kernel: this class alone is no layer."""
+        """What each of the layers below does with its kernel: this class alone is not a layer."""
         raise NotImplementedError
 
     @nn.compact

@@ -11,8 +11,8 @@ The derivatives of each map are the other two, so every order of reverse and for
 among these three. That is why they are primitives: JAX's functions with custom derivatives give
 up either forward mode or their rule for the second derivative.
 
-Off the CPU the maps are XLA's own convolution and its transposes; ``cpu`` has the CPU's. What a
-mesh of devices asks of them is in ``meshes``.
+Off the CPU the maps are XLA's own convolution and its transposes; ``cpu`` has the CPU's. ``meshes``
+has what they need on a mesh of devices.
 """
 
 import functools

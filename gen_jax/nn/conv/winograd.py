@@ -91,7 +91,7 @@ def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-# Taking apart, and putting together: each of the second is the adjoint of the first
+# The transforms of the operands, and their adjoints, of the results
 
 
 def _tiles(geometry: Geometry) -> tuple[int, ...]:

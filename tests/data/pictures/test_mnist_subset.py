@@ -68,5 +68,5 @@ def test_the_script_finds_the_order_that_tfds_shuffled(full_mnist, tmp_path):
 
 def test_the_script_wants_enough_images(tmp_path):
     np.savez(tmp_path / "few.npz", train_images=np.zeros((5, 2, 2), np.uint8), test_images=[])
-    with pytest.raises(data.DataError, match=r"few\.npz has 5 train images; 10000 are wanted$"):
+    with pytest.raises(data.DataError, match=r"few\.npz has 5 train images; 10000 are needed$"):
         make(f"npz:{tmp_path / 'few.npz'}", tmp_path / "out.npz")

@@ -81,13 +81,13 @@ def test_size_and_channels_are_converted(write):
         ),
         (
             {"images": images(), "labels": np.zeros(19, int)},
-            r"labels are 19, of 20 images",
+            r"19 labels for 20 images",
         ),
     ],
 )
 def test_wrong_keys_types_and_shapes(write, arrays, found):
     wanted = (
-        r"; wanted images \(uint8 \[N, H, W\] or \[N, H, W, C\] with C of 1 or 3\), with labels"
+        r"; expected images \(uint8 \[N, H, W\] or \[N, H, W, C\] with C of 1 or 3\), with labels"
     )
     with pytest.raises(data.DataError, match=f"^npz:.*{found}{wanted}") as error:
         data.load(write(**arrays), "train")
@@ -141,7 +141,7 @@ def test_keys_that_mean_two_things_are_refused(write):
     with pytest.raises(data.DataError, match=r"has validation twice, as val and valid; keep one"):
         data.load(write(val_images=images(), valid_images=images()), "validation")
     with pytest.raises(
-        data.DataError, match=r"holds images beside test_images; a file has either one set or spl"
+        data.DataError, match=r"holds both images and test_images; a file has either one set or"
     ):
         data.load(write(images=images(), test_images=images()), "train")
 
@@ -180,7 +180,7 @@ def test_an_empty_array(write):
 
 def test_objects_are_not_unpickled(write):
     spec = write(images=np.array([{"a": 1}, None], object))
-    with pytest.raises(data.DataError, match=r"images is no plain array \(Object arrays"):
+    with pytest.raises(data.DataError, match=r"images is not a plain array \(Object arrays"):
         data.load(spec, "train")
 
 

@@ -69,7 +69,7 @@ def test_another_rate_is_refused_or_resampled(write_sounds):
     spec = write_sounds({"a.wav": (8000 * np.sin(2 * np.pi * 441 * time)).astype(np.int16)}, rate)
     with pytest.raises(
         data.DataError,
-        match=r"a\.wav has a sample rate of 11025 Hz where 8000 Hz is asked for; ask for 11025, or",
+        match=r"a\.wav has a sample rate of 11025 Hz, not 8000 Hz; set sample_rate=11025 or",
     ):
         data.load_audio(spec, "train", length=4000, validation_fraction=0.0)
     as_it_is = data.load_audio(
@@ -85,11 +85,11 @@ def test_another_rate_is_refused_or_resampled(write_sounds):
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        ("string", {}, r"unknown data set 'string' \(near names: strings\); a data set is strings, "
-         "tfds:NAME or folder:PATH"),
-        ("floder:x", {}, r"near names: folder:x\)"),
+        ("string", {}, r"unknown data set 'string' \(did you mean strings\?\); a data set is "
+         "strings, tfds:NAME or folder:PATH"),
+        ("floder:x", {}, r"did you mean folder:x\?\)"),
         ("folder:/nowhere", {}, "there is no folder /nowhere"),
-        ("strings", {"sample_rate": 2000}, "strings want a sample rate of 4000 Hz or more"),
+        ("strings", {"sample_rate": 2000}, "strings need a sample rate of 4000 Hz or more"),
         ("strings", {"length": 0}, "length must be 1 or more, got 0"),
         ("strings", {"length": 9000}, "no sound of its train split is as long as a window of 9000 "
          "samples at 8000 Hz; the longest has 8000"),
@@ -105,7 +105,7 @@ def test_folders_without_sounds(tmp_path):
     (tmp_path / "sounds").mkdir()
     with pytest.raises(data.DataError, match=r"there is no WAV file in \S+/sounds$"):
         data.load_audio(f"folder:{tmp_path / 'sounds'}", "train")
-    with pytest.raises(data.DataError, match=r"near names: folder:\S+/sounds\)"):
+    with pytest.raises(data.DataError, match=r"did you mean folder:\S+/sounds\?\)"):
         data.load_audio(str(tmp_path / "sounds"), "train")
 
 
