@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,14 +18,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from gen_jax import adversarial, autoregressive, latent, training
 from gen_jax.adversarial import began, gan, losses
-from gen_jax.adversarial.began_networks import BEGANDecoder, BEGANDiscriminator
 from gen_jax.densities import Categorical, LogisticMixture, MuLaw
 from gen_jax.latent import autoencoder
 from gen_jax.meshes import mean_gradients, mean_over_devices
 
 AXIS = "data"
-SHAPE = (5, 6, 1)  # small, and of unequal sides
-SQUARE = (8, 8, 1)  # where sides must halve
+SHAPE = (5, 6, 1)
 N_STEPS = 5
 
 
@@ -129,8 +128,8 @@ class Case:
         return state.replace(**players)
 
 
-def images(shape=SHAPE, n=8):
-    return np.random.default_rng(1).integers(0, 256, (n, *shape), np.uint8)
+def images():
+    return np.random.default_rng(1).integers(0, 256, (8, *SHAPE), np.uint8)
 
 
 LABELS = np.arange(8, dtype=np.int32) % 3
@@ -183,14 +182,22 @@ def dense_gan(hidden=(5,), *, n_classes=None, norm="none", spectral=False, **opt
     )
 
 
+class Reconstruction(nn.Module):
+    """The least that BEGAN asks of a discriminator."""
+
+    @nn.compact
+    def __call__(self, x, label=None, *, train=False):
+        code = nn.tanh(nn.Dense(3)(x.reshape(len(x), -1)))
+        return nn.Dense(int(np.prod(x.shape[1:])))(code).reshape(x.shape)
+
+
 def of_began():
     def init():
-        generator = BEGANDecoder(2, image_shape=SQUARE, latent_dim=3)
-        discriminator = BEGANDiscriminator(2, latent_dim=3)
-        return began.init(generator, discriminator, SGD, SGD, KEY, np.zeros((1, *SQUARE), np.uint8))
+        generator = adversarial.DenseGenerator((), image_shape=SHAPE, latent_dim=3)
+        return began.init(generator, Reconstruction(), SGD, SGD, KEY, EXAMPLE)
 
     step = functools.partial(began.train_step, lambda_k=0.5)
-    return Case(init, step, alone(began.eval_step), {"image": images(SQUARE)})
+    return Case(init, step, alone(began.eval_step), {"image": images()})
 
 
 def alone(evaluate):
@@ -272,7 +279,7 @@ def trained(case, step, state):
 @pytest.mark.parametrize("mesh", MESHES)
 @pytest.mark.parametrize(
     ("name", "n_devices"),
-    [(name, 4) for name in CASES] + [(name, 1) for name in ("vae", "row-lstm", "gan-norms")],
+    [(name, 4) for name in CASES] + [(name, 1) for name in ("vae", "row-lstm")],
 )
 def test_a_step_over_devices_is_that_of_one(name, mesh, n_devices):
     """Whole states and metrics, to a small part of how far the parameters move."""
