@@ -11,10 +11,13 @@ import sys
 from collections.abc import Iterator
 
 # Several devices, and compiling cheaply: tests compile far more than they compute.
-FLAGS = ["--xla_force_host_platform_device_count=4", "--xla_backend_optimization_level=0"]
-if importlib.metadata.version("jaxlib").startswith("0.10."):
-    FLAGS.append("--xla_cpu_use_fusion_emitters=false")  # half of the compile time; later not known
-os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
+# (Without fusion emitters compiling takes half the time; later versions do not know this flag.)
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    + " --xla_cpu_use_fusion_emitters=false"
+    * importlib.metadata.version("jaxlib").startswith("0.10."),
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 
