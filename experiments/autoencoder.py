@@ -64,7 +64,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         )
 
     def measure(state: TrainState, dataset: data.Dataset) -> Mapping[str, float]:
-        batches = data.evaluation_batches(dataset, min(500, len(dataset)))
+        batches = data.evaluation_batches(dataset, 500)
         loss = evaluation.average(eval_step, state, batches)["loss"]
         return {"loss": loss, "mse": loss / math.prod(shape)}
 

@@ -34,7 +34,7 @@ class Config(ImageConfig):
     """Starts of k-means; the best is kept."""
     components: int = 50
     max_images: int | None = None
-    """Use so many training images, from all over the set; default all."""
+    """Use this many training images, from all over the set; default all."""
 
     def __post_init__(self):
         super().__post_init__()

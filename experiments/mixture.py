@@ -3,7 +3,7 @@
 python -m experiments.mixture
 
 Every loss of the library trains the same two dense networks on the same points; one picture shows
-what each generator makes as training goes on, and a table how many modes it found.
+what each generator makes during training, and a table how many modes it found.
 """
 
 import dataclasses

@@ -62,15 +62,13 @@ class Config(PixelConfig):
         return lambda step: jnp.asarray(rate(step)) * self.decay_rate**step
 
 
-PAPER_MASKED = Config(**PAPER, batch_size=32, layers=10, features=128, head_features=128)
 PRESETS = {
     "smoke": Config(**SMOKE, layers=2, features=8),
     "default": Config(**DEFAULT),
     "paper": ByChoice(
         "model",
         {
-            "gated": PAPER_MASKED,
-            "masked": dataclasses.replace(PAPER_MASKED, model="masked"),
+            "gated": Config(**PAPER, batch_size=32, layers=10, features=128, head_features=128),
             # Salimans et al. 2017, with the sizes of their code: 2.92 bits/dim.
             "plus-plus": Config(
                 model="plus-plus",

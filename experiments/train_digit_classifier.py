@@ -10,7 +10,6 @@ The run's folder holds ``digits.safetensors``; ``full`` made the one in ``gen_ja
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,9 +45,9 @@ class Config(ImageRunConfig):
     """Train and evaluate the digit classifier."""
 
     shift: float = 2.0
-    """Move each image by at most so many pixels along either side."""
+    """Move each image by at most this many pixels along either side."""
     rotation: float = 12.0
-    """Turn it by at most so many degrees."""
+    """Turn it by at most this many degrees."""
     zoom: float = 0.15
     """Change its height and its width by at most this share."""
     elastic: float = 1.0
@@ -218,7 +217,7 @@ def judge(params: Params, batch: Batch) -> Metrics:
 
 
 @functools.cache
-def compiled_judge() -> Callable[..., Judged]:
+def compiled_judge() -> training.CompiledEval:
     """``judge`` on the devices of this process: one program for all splits."""
     return training.compile_eval(judge, training.local_mesh())
 
@@ -226,12 +225,7 @@ def compiled_judge() -> Callable[..., Judged]:
 def measure(state: TrainState, part: data.Dataset) -> Judged:
     """What ``judge`` says of every image of a split, by the weights as they are written."""
     params = digits.make(state.eval_params).params
-    results = []
-    for batch in data.evaluation_batches(part, min(500, len(part))):
-        mask = batch.pop("mask")
-        judged = compiled_judge()(params, batch)
-        results.append({name: value[mask] for name, value in judged.items()})
-    return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
+    return compiled_judge().in_chunks(params, part.take(np.arange(len(part))), 500)
 
 
 def means(judged: Judged) -> dict[str, float]:

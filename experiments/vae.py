@@ -123,7 +123,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         return drawn((key, state), {"number": np.arange(n)})
 
     def validate(state: TrainState, splits: Splits) -> Mapping[str, float]:
-        batches = data.evaluation_batches(splits.validation, min(500, len(splits.validation)))
+        batches = data.evaluation_batches(splits.validation, 500)
         return evaluation.average(eval_step, dataclasses.replace(state, key=key_validate), batches)
 
     return Setup(
@@ -159,8 +159,8 @@ def test_metrics(
 ) -> Mapping[str, float | str]:
     """Bound, likelihood by importance samples, and active units on the test images."""
     state = dataclasses.replace(state, key=key)  # not the key that training used
-    bound = evaluation.average(eval_step, state, data.evaluation_batches(test, min(500, len(test))))
-    measured = test.select(data.spread(len(test), config.nll_images or len(test)), "test")
+    bound = evaluation.average(eval_step, state, data.evaluation_batches(test, 500))
+    measured = data.part(test, config.nll_images)
     nll = negative_log_likelihood(config, state, measured, key)
     mean = training.compile_eval(encode)(state, {"image": data.some(test, 5000)["image"]})
     metrics: dict[str, float | str] = {f"test/{name}": value for name, value in bound.items()}
@@ -196,7 +196,7 @@ def negative_log_likelihood(
 
     # A chunk's decoded images stay in the processor's cache.
     chunk = next(c for c in (10, 8, 5, 4, 2, 1) if config.nll_samples % c == 0)
-    batches = data.evaluation_batches(test, min(100, len(test)))
+    batches = data.evaluation_batches(test, 100)
     compiled = training.compile_eval(eval_step)
     return evaluation.average(compiled, dataclasses.replace(state, key=key), batches)["nll"]
 

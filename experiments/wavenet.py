@@ -1,6 +1,6 @@
 """WaveNet on raw audio: likelihood, and sounds drawn sample by sample.
 
-python -m experiments.wavenet                     # plucked strings, told their pitch
+python -m experiments.wavenet                     # plucked strings, conditioned on their pitch
 python -m experiments.wavenet --dataset folder:recordings --sample-rate 16000 --resample
 python -m experiments.wavenet paper --dataset tfds:vctk/mic1 --data-dir DIR
 """
@@ -182,7 +182,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         )
 
     def score(state: TrainState, dataset: data.AudioDataset) -> Mapping[str, float]:
-        batches = data.evaluation_batches(dataset, min(16, len(dataset)))
+        batches = data.evaluation_batches(dataset, 16)
         return evaluation.average(eval_step, state, batches)
 
     def test(state: TrainState, dataset: data.AudioDataset) -> Mapping[str, float | str]:
@@ -216,8 +216,8 @@ def of_each_class(
     """``n`` sounds [n_classes * n, T, 1] of each class (or ``n`` in all), class after class, and
     their labels."""
     label = np.repeat(np.arange(sampler.n_classes or 1), n)
-    told = None if sampler.n_classes is None else label
-    return sampler(key, state, len(label), label=told, quiet=True), label
+    cond = None if sampler.n_classes is None else label
+    return sampler(key, state, len(label), label=cond, quiet=True), label
 
 
 def film(sampler: Sampler, key: PRNGKey, state: TrainState) -> np.ndarray:
@@ -238,8 +238,8 @@ class Listener:
     def pitches(self) -> np.ndarray | None:
         """The pitch of each class, Hz, where their names end with it: "A3 220.0 Hz"."""
         found = [re.search(r"([\d.]+) Hz$", name) for name in self.class_names or ()]
-        told = [float(match[1]) for match in found if match is not None]
-        return np.array(told) if told and len(told) == len(found) else None
+        pitches = [float(match[1]) for match in found if match is not None]
+        return np.array(pitches) if pitches and len(pitches) == len(found) else None
 
     def heard(self, sounds: np.ndarray) -> np.ndarray:
         """The pitch of each sound, Hz; NaN where it has none."""
@@ -287,15 +287,15 @@ def add_sounds(
     reporting.add_table(
         run_dir,
         "pitches",
-        ("class", "asked [Hz]", "heard [Hz]", "off [%]", f"right of {n}"),
+        ("class", "target [Hz]", "measured [Hz]", "off [%]", f"right of {n}"),
         [
             (
                 name,
-                asked,
-                *((None, None) if np.isnan(one) else (one, 100.0 * (one / asked - 1.0))),
+                target,
+                *((None, None) if np.isnan(one) else (one, 100.0 * (one / target - 1.0))),
                 count,
             )
-            for name, asked, one, count in zip(
+            for name, target, one, count in zip(
                 names, listener.pitches, heard[:, 0], right.sum(1), strict=True
             )
         ],

@@ -18,7 +18,7 @@ from experiments.running.fitting import Setup
 from gen_jax import data, evaluation, training
 from gen_jax.adversarial.gan import GANState, n_classes
 
-WATCHED = 500  # images of each kind that the discriminator is asked about
+WATCHED = 500  # images of each kind that the discriminator scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +51,18 @@ def game_setup(config: GameConfig, spec: data.ExampleSpec, game: Game) -> Setup:
         return judge(data.some(validation, config.watched_samples)["image"]).features
 
     def what_d_says(state: GANState, generated: np.ndarray, splits: Splits) -> dict[str, float]:
-        """D's mean word on training, held-out and generated images."""
+        """D's mean output on training, held-out and generated images."""
         classes = n_classes(state.generator.model)
-        asked: dict[str, Any] = {
+        batches: dict[str, Any] = {
             "training": data.some(splits.train, WATCHED),
             "held_out": data.some(splits.validation, WATCHED),
             "generated": {"image": generated},
         }
         if classes is not None:
-            asked["generated"]["label"] = np.arange(len(generated), dtype=np.int32) % classes
+            batches["generated"]["label"] = np.arange(len(generated), dtype=np.int32) % classes
         return {
             f"{who}/{game.says}": float(np.mean(eval_step(state, batch)[game.says]))
-            for who, batch in asked.items()
+            for who, batch in batches.items()
         }
 
     def validate(state: GANState, splits: Splits) -> Mapping[str, float]:

@@ -74,7 +74,7 @@ class Recipe:
 
 RECIPES: dict[LossName, Recipe] = {
     "non-saturating": Recipe(losses.non_saturating),
-    # Beside a discriminator with batch normalization, which soon tells all, its slope vanishes.
+    # Beside a discriminator with batch normalization, which soon separates them perfectly, its slope vanishes.
     "minimax": Recipe(losses.minimax, norm="spectral"),
     "least-squares": Recipe(losses.least_squares()),
     "hinge": Recipe(losses.hinge, norm="spectral"),
@@ -92,7 +92,7 @@ RECIPES: dict[LossName, Recipe] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GameConfig(ImageRunConfig):
-    """What both adversarial runs are told: the generator, and how it is judged."""
+    """The options that both adversarial experiments share: the generator, and how it is scored."""
 
     latent_dim: int = 64
     """Numbers that an image is made from."""
@@ -145,9 +145,9 @@ class GANConfig(GameConfig):
     )
     """Default the loss's own."""
     class_conditional: bool = False
-    """Make images of a class that is asked for."""
+    """Generate images of a given class."""
     updates: int | None = length()
-    """Train until both networks together had so many updates, --d-steps + 1 a step; another way to
+    """Train until both networks together had this many updates, --d-steps + 1 a step; another way to
     say --steps."""
 
     def __post_init__(self):
@@ -182,7 +182,7 @@ class GANConfig(GameConfig):
             changes["penalty"] = None
         elif self.penalty is not None:
             changes["penalty"] = {"wgan-gp": losses.wgan_gp, "r1": losses.r1}[self.penalty]
-            # A penalty on each image's own gradient wants images that do not see one another.
+            # A penalty on each image's own gradient needs images that do not affect one another.
             changes["norm"] = "none" if recipe.norm == "batch" else recipe.norm
         if self.penalty_weight is not None:
             changes["penalty_weight"] = self.penalty_weight

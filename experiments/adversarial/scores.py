@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -18,12 +17,12 @@ CHUNK = 200  # images generated, or judged, at a time: one compiled shape for al
 
 def draw(key: PRNGKey, state: GANState, n: int) -> np.ndarray:
     """Generates ``n`` images, uint8, in chunks; a conditional generator's classes come in turn."""
-    numbers = np.arange(n + -n % CHUNK).reshape(-1, CHUNK)
-    return np.concatenate([_drawn()((key, state), {"number": some}) for some in numbers])[:n]
+    numbers = {"number": np.arange(max(n, CHUNK))}
+    return _drawn().in_chunks((key, state), numbers, CHUNK)[:n]
 
 
 @functools.cache
-def _drawn() -> Callable[..., np.ndarray]:
+def _drawn() -> training.CompiledEval:
     return training.compile_eval(_draw, training.local_mesh())
 
 
@@ -58,23 +57,15 @@ class Judge:
 
     def __call__(self, images: np.ndarray) -> Judged:
         """Reads images [n, H, W, C], in chunks."""
-        parts = [
-            self._read(self.classifier, {"image": _padded(images[first : first + CHUNK])})
-            for first in range(0, len(images), CHUNK)
-        ]
-        features, log_probs = (
-            np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True)
-        )
-        return Judged(features, log_probs)
+        n = len(images)
+        padded = np.pad(images, ((0, max(0, CHUNK - n)), (0, 0), (0, 0), (0, 0)))
+        read = self._read.in_chunks(self.classifier, {"image": padded}, CHUNK)
+        return Judged(*(x[:n] for x in read))
 
 
 def _read(classifier: digits.DigitClassifier, batch: Batch) -> tuple[Array, Array]:
     features, logits = classifier(batch["image"])  # pyright: ignore[reportArgumentType]
     return features, jax.nn.log_softmax(logits)
-
-
-def _padded(images: np.ndarray) -> np.ndarray:
-    return np.pad(images, ((0, CHUNK - len(images)), *((0, 0),) * (images.ndim - 1)))
 
 
 def scores(judge: Judge, fake: np.ndarray, dataset: data.Dataset, *, seed: int) -> list[Score]:
@@ -93,7 +84,7 @@ def scores(judge: Judge, fake: np.ndarray, dataset: data.Dataset, *, seed: int) 
         resizer=network.resizer,
     )
     size = min(1000, len(real), len(fake))
-    n = min(len(real), len(fake))  # neighbours want as many of each
+    n = min(len(real), len(fake))  # neighbours need as many of each
     alike = dataclasses.replace(provenance, n_reference=n, n_samples=n)
     rows = data.spread(len(real), n)
     precision, recall = evaluation.precision_recall(x.features[rows], y.features[:n])

@@ -10,7 +10,7 @@ from experiments.running.config import ImageRunConfig
 from experiments.running.options import UsageError, when
 from gen_jax import data, latent
 
-CHUNK_BYTES = 2**26  # of images looked at together
+CHUNK_BYTES = 2**26  # of images in memory at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class LatentConfig(ImageRunConfig):
 
 def mean_image(dataset: data.AnyDataset, *, at_most: int = 10_000) -> np.ndarray:
     """The mean of images all over a set, [H, W, C] in [0, 1]: where a decoder's bias starts."""
-    places = np.linspace(0, len(dataset) - 1, min(len(dataset), at_most)).astype(np.int64)
+    places = data.spread(len(dataset), at_most)
     few = max(1, CHUNK_BYTES // dataset.take(places[:1])["image"].nbytes)
     total: Any = 0.0  # whole numbers, which float64 sums exactly in any order
     for start in range(0, len(places), few):

@@ -75,7 +75,7 @@ class PixelConfig(ImageRunConfig):
     """Maps between the last layer and the outputs."""
     first_kernel: int = 7
     validation_images: int = free(1000)
-    """Validation images looked at during training, from all over the set."""
+    """Validation images evaluated during training, from all over the set."""
     nll_images: int | None = free(None)
     """Test images that the likelihood is measured on, from all over the set; default all."""
     compared_images: int = free(500)
@@ -146,7 +146,7 @@ def build(
         return start(key_init, examples["image"], cond)
 
     def validate(state: TrainState, splits: Splits) -> Mapping[str, float]:
-        watched = part(splits.validation, config.validation_images)
+        watched = data.part(splits.validation, config.validation_images)
         return average(eval_step, dataclasses.replace(state, key=key_validate), watched)
 
     return Setup(
@@ -171,18 +171,11 @@ def build(
     )
 
 
-def part(dataset: data.Dataset, n: int | None) -> data.Dataset:
-    """``n`` images from all over a set; None: all."""
-    return dataset if n is None else dataset.select(data.spread(len(dataset), n), dataset.split)
-
-
 def average(
     eval_step: evaluation.EvalStep, state: TrainState, images: data.Dataset
 ) -> dict[str, float]:
     """The mean of every metric over a set."""
-    return evaluation.average(
-        eval_step, state, data.evaluation_batches(images, min(100, len(images)))
-    )
+    return evaluation.average(eval_step, state, data.evaluation_batches(images, 100))
 
 
 def test_metrics(
@@ -194,7 +187,7 @@ def test_metrics(
 ) -> Mapping[str, float | str]:
     """The likelihood of the test images."""
     state = dataclasses.replace(state, key=key)  # not the key that training used
-    measured = part(test, config.nll_images)
+    measured = data.part(test, config.nll_images)
     means = average(eval_step, state, measured)
     metrics: dict[str, float | str] = {f"test/{name}": value for name, value in means.items()}
     metrics["nll_images"] = len(measured)

@@ -31,7 +31,7 @@ def add_pictures(
 ) -> None:
     """Adds samples, completions, likelihoods by class, and outliers to the run's report.
 
-    The likelihoods of ``compared`` test images from all over the set are looked at one by one.
+    Likelihoods are those of ``compared`` test images from all over the set.
     """
     keys = jax.random.split(key, 3)
     add_samples(state, run_dir, sampler, keys[0])
@@ -106,15 +106,10 @@ class Scores:
 
     def __call__(self, image: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
         """[N], in chunks; ``label`` [N] where the model knows classes."""
-        size = min(100, len(image))
-        examples = {"image": image} | ({} if label is None else {"label": label.astype(np.int32)})
-        parts = []
-        for start in range(0, len(image), size):
-            places = np.minimum(np.arange(start, start + size), len(image) - 1)
-            key = jax.random.fold_in(self.key, start)  # one binarization for all classes
-            batch = {name: x[places] for name, x in examples.items()}
-            parts.append(self._nll((key, self.state), batch))
-        return np.concatenate(parts)[: len(image)]
+        batch = {"image": image, "number": np.arange(len(image))}
+        if label is not None:
+            batch["label"] = label.astype(np.int32)
+        return self._nll.in_chunks((self.key, self.state), batch, 100)
 
     def by_class(self, image: np.ndarray) -> np.ndarray:
         """[N, n_classes]: under each class; [N, 1] for a model without classes."""
@@ -131,13 +126,13 @@ class Scores:
 
 def _nll(given: tuple[PRNGKey, TrainState], batch: Batch) -> jax.Array:
     key, state = given
-    label = batch.get("label")
     return -autoregressive.log_prob(
         state.model,  # pyright: ignore[reportArgumentType]
         state.eval_params,
         batch["image"],
-        cond=label,
+        cond=batch.get("label"),
         key=key,
+        numbers=batch["number"],
     )
 
 
@@ -199,9 +194,9 @@ def add_outliers(run_dir: Path, scores: Scores, image: np.ndarray) -> None:
     reporting.add_table(
         run_dir,
         "outliers-table",
-        ["images", "NLL [nats]", "told apart (AUROC)"],
+        ["images", "NLL [nats]", "AUROC"],
         rows,
-        title="Told apart by likelihood",
+        title="Outlier detection by likelihood",
         caption="The area under the ROC curve: how often an outlier is less likely than a test "
         "image." + about,
     )

@@ -91,7 +91,7 @@ class Experiment:
     def load(self, config: Any) -> Splits | None:
         """The training, validation and test part of the config's data, which agree in size.
 
-        With ``validation_fraction`` 0 every training example trains, and validation looks at the
+        With ``validation_fraction`` 0 every training example trains, and validation uses the
         test examples: for settings of papers that select nothing on them.
         """
         if self.open is None:
@@ -116,7 +116,7 @@ class Experiment:
         return config
 
     def is_done(self, job: Job, summary: Summary) -> bool:
-        """Whether an earlier start has done all that is asked for."""
+        """Whether an earlier start has done all of the work."""
         del job, summary
         return True
 

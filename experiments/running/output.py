@@ -1,4 +1,4 @@
-"""Files that a command is asked to write: checked before the work, written after it."""
+"""Files that a command writes on request: checked before the work, written after it."""
 
 import json
 from collections.abc import Collection
