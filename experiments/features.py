@@ -14,8 +14,9 @@ Test accuracy on mnist-subset (9,000 images without labels; ten draws of labels;
     VAE code, 8 units    0.463   0.760   0.829
     VAE layer            0.483   0.799   0.902
 
-Measured after 20 epochs of the autoencoder and 30 of the VAE. The width of 8 was chosen on validation images (``--probe-on validation``): there the VAE's code
-gives 0.487, 0.784, 0.851 with 8 units, 0.423, 0.745, 0.838 with 16 and 0.398, 0.734, 0.843 with 32,
+Measured after 20 epochs of the autoencoder and 30 of the VAE. The width of 8 was chosen on
+validation images (``--probe-on validation``): there the VAE's code gives 0.487, 0.784, 0.851 with 8
+units, 0.423, 0.745, 0.838 with 16 and 0.398, 0.734, 0.843 with 32,
 raw pixels 0.430, 0.764, 0.864. Each network was trained once. A likely reason why a wider code does
 worse with few labels is that the prior spreads a code evenly over its units, like whitening
 (which costs principal components as much), so that few labels cannot tell which of them matter.

@@ -74,7 +74,7 @@ class Recipe:
 
 RECIPES: dict[LossName, Recipe] = {
     "non-saturating": Recipe(losses.non_saturating),
-    # Beside a discriminator with batch normalization, which soon separates them perfectly, its slope vanishes.
+    # Beside a discriminator with batch normalization, which soon separates all, its slope vanishes.
     "minimax": Recipe(losses.minimax, norm="spectral"),
     "least-squares": Recipe(losses.least_squares()),
     "hinge": Recipe(losses.hinge, norm="spectral"),
@@ -147,8 +147,8 @@ class GANConfig(GameConfig):
     class_conditional: bool = False
     """Generate images of a given class."""
     updates: int | None = length()
-    """Train until both networks together had this many updates, --d-steps + 1 a step; another way to
-    say --steps."""
+    """Train until both networks together had this many updates, --d-steps + 1 a step: instead of
+    --steps."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -25,6 +25,7 @@ from gen_jax.training.stored import Record
 
 STEP = re.compile("0|[1-9][0-9]{0,17}")
 LEFTOVER = re.compile(r"[0-9]+\.(orbax-checkpoint-tmp.*|deleted)")  # of a killed process
+NONE, FAILED = -1, -2  # in the place of a step, where processes agree on one
 _logger = logging.getLogger(__name__)
 
 
@@ -94,11 +95,15 @@ class Checkpoints:
 
         Damaged newer ones are reported and set aside as ``damaged_STEP``.
         """
-        step, damaged, found = None, {}, None
+        found, error = None, None
         if _is_writer():
-            found, damaged = _newest_good(self.folder, _steps(self.folder))
-            step = found[1]["step"] if found else None
-        step = _agreed(step)
+            try:
+                found = self._sound()
+            except RunError as unusable:
+                error = unusable
+        step = _agreed(found[1]["step"] if found else None, failed=error is not None)
+        if step == FAILED:
+            raise error or RunError(f"the first process could not read {self.folder}")
         if step is None:
             return None
         if found is None:
@@ -106,14 +111,18 @@ class Checkpoints:
             assert found is not None
         arrays, record = found
         state = filled(template, arrays, f"checkpoint {step} in {self.folder}")
+        self.last_step = step
+        return state, record
+
+    def _sound(self) -> tuple[Arrays, Record] | None:
+        """The newest good checkpoint, with damaged newer ones set aside."""
+        found, damaged = _newest_good(self.folder, _steps(self.folder))
         for bad, line in damaged.items():
             _logger.warning(line)
             with writing(self.folder):
                 _set_aside(self.folder / str(bad))
-        if _is_writer():
-            self._metrics = _saved_metrics(self.folder)
-        self.last_step = step
-        return state, record
+        self._metrics = _saved_metrics(self.folder)
+        return found
 
     def save(
         self, step: int, state: Any, metrics: Mapping[str, float], progress: Mapping[str, float]
@@ -188,14 +197,14 @@ def _is_writer() -> bool:
     return jax.process_index() == 0
 
 
-def _agreed(step: int | None) -> int | None:
-    """The first process's choice, in every process."""
-    if jax.process_count() == 1:
-        return step
-    from jax.experimental import multihost_utils
+def _agreed(step: int | None, *, failed: bool) -> int | None:
+    """The first process's choice, or that it ``FAILED``, in every process."""
+    choice = FAILED if failed else NONE if step is None else step
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
 
-    chosen = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if step is None else step)))
-    return None if chosen < 0 else chosen
+        choice = int(multihost_utils.broadcast_one_to_all(np.int32(choice)))
+    return None if choice == NONE else choice
 
 
 def _steps(folder: pathlib.Path) -> list[int]:
