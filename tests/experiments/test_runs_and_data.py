@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from experiments import autoencoder, evaluate, pixelcnn, sample, vae
+from experiments.running.experiment import Splits
 from experiments.running.options import UsageError
 from experiments.running.reopened import reopen
 from experiments.running.run import run
@@ -268,3 +269,48 @@ def test_a_run_of_an_earlier_version_resumes_and_samples(earlier, tmp_path, name
     # To the bit on the machine that saved it; on others up to their rounding.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), resumed, whole)
     assert (earlier / name / "data.json").exists()
+
+
+# A set that is sorted by class
+
+
+class Watched(data.ArrayDataset):
+    """An array data set that notes the classes of what is read."""
+
+    def take(self, indices):
+        examples = super().take(indices)
+        SEEN.update(examples["label"].tolist())
+        return examples
+
+    def select(self, indices, split):
+        part = super().select(indices, split)
+        part.__class__ = Watched
+        return part
+
+
+SEEN: set[int] = set()
+
+
+def test_some_images_of_a_sorted_set_are_of_every_class():
+    """Data-dependent starts, validation, which picks the best checkpoint, and pictures."""
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 1), np.uint8)
+    names = ("cat", "dog", "owl", "wren")
+    part = Watched("sorted", "x", pixels, np.repeat(np.arange(4), 20), class_names=names)
+    splits = Splits(part, part, part)
+    smoke = {"steps": 1, "image_size": 8, "batch_size": 8}
+    tiny = dataclasses.replace(
+        pixelcnn.PRESETS["smoke"], layers=1, features=4, head_features=4, validation_images=8
+    )
+    setup = pixelcnn.EXPERIMENT.setup(tiny, part.example_spec, 80)
+    SEEN.clear()
+    state = setup.init(part)
+    assert {0, 1, 2, 3} == SEEN
+    SEEN.clear()
+    setup.validate(state, splits)
+    assert {0, 1, 2, 3} == SEEN
+    config = dataclasses.replace(autoencoder.PRESETS["smoke"], hidden=(8,), code_dim=2, **smoke)
+    setup = autoencoder.EXPERIMENT.setup(config, part.example_spec, 80)
+    state = setup.init(part)
+    SEEN.clear()
+    setup.film(state, splits)
+    assert {0, 1, 2, 3} == SEEN
