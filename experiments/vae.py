@@ -113,7 +113,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         return latent.init(
             make_model(config, shape),
             tx,
-            key_init,
+            jax.random.clone(key_init),
             jnp.zeros((1, *shape), jnp.uint8),
             mean_image=mean_image(train),
             ema_decay=config.ema_decay,

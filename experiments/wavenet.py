@@ -178,7 +178,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         cond = None if names is None else example["label"]
         ema_decay = config.ema_decay
         return autoregressive.init(
-            model, tx, key_init, example["audio"], cond=cond, ema_decay=ema_decay
+            model, tx, jax.random.clone(key_init), example["audio"], cond=cond, ema_decay=ema_decay
         )
 
     def score(state: TrainState, dataset: data.AudioDataset) -> Mapping[str, float]:

@@ -85,7 +85,7 @@ def game_setup(config: GameConfig, spec: data.ExampleSpec, game: Game) -> Setup:
         add_pictures(run_dir, state, picture_key, splits.train, judge=judge, critic=game.critic)
 
     return Setup(
-        init=lambda train: jax.jit(game.init(train))(init_key, example),
+        init=lambda train: jax.jit(game.init(train))(jax.random.clone(init_key), example),
         train_step=game.train_step,
         validate=validate,
         film=lambda state, splits: scoring.draw(film_key, state, 64),

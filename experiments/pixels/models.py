@@ -143,7 +143,7 @@ def build(
                 model, config.tx(n_examples), key, image, cond=cond, ema_decay=config.ema_decay
             )
         )
-        return start(key_init, examples["image"], cond)
+        return start(jax.random.clone(key_init), examples["image"], cond)
 
     def validate(state: TrainState, splits: Splits) -> Mapping[str, float]:
         watched = data.part(splits.validation, config.validation_images)

@@ -3,7 +3,8 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,11 +56,15 @@ class Training(Experiment):
     build: Callable[[Any, data.ExampleSpec, int], Setup]
 
     def setup(self, config: Any, spec: data.ExampleSpec, n_examples: int) -> Setup:
-        """Raises ``UsageError`` for what a network refuses of the config."""
-        try:
-            return self.build(config, spec, n_examples)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        """Raises ``UsageError``, here or in ``init``, for what a network refuses of the config."""
+        with _usage_errors():
+            setup = self.build(config, spec, n_examples)
+
+        def init(train: data.AnyDataset) -> State:
+            with _usage_errors():
+                return setup.init(train)
+
+        return dataclasses.replace(setup, init=init)
 
     def settle(self, config: RunConfig, saved: Any, splits: Splits | None) -> RunConfig:
         assert splits is not None
@@ -89,6 +94,15 @@ class Training(Experiment):
             metrics=metrics,
             earlier_s=max(earlier_s, 0.0),
         )
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """What a network refuses is the user's mistake."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def announce(config: RunConfig, n_examples: int, steps: int) -> None:

@@ -254,7 +254,7 @@ def test_sample_draws_a_sheet(vae_run, tmp_path, capsys):
 def test_sample_says_what_it_cannot_do(vae_run, autoencoder_run, tmp_path):
     with pytest.raises(UsageError, match="--num must be 1 or more, got 0"):
         sample.program([str(vae_run), "--num", "0"])
-    with pytest.raises(UsageError, match="no generative model"):
+    with pytest.raises(UsageError, match="not a generative model"):
         sample.program([str(autoencoder_run)])
     with pytest.raises(UsageError, match="cannot write"):
         sample.program([str(vae_run), "--out", str(tmp_path / "sheet.unknown")])

@@ -1,5 +1,6 @@
 """WAV files of all kinds, in and out."""
 
+import os
 import pathlib
 import struct
 import wave
@@ -222,12 +223,11 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, a_sound, monkeypatch):
     data.write_wav(path, a_sound(0), 8000)
     before = path.read_bytes()
 
-    def fill_the_disk(self, content):
-        with open(self, "wb") as file:
-            file.write(content[:100])
-        raise OSError(28, "No space left on device", str(self))
+    def fill_the_disk(descriptor):
+        os.ftruncate(descriptor, 100)
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pathlib.Path, "write_bytes", fill_the_disk)
+    monkeypatch.setattr("os.fsync", fill_the_disk)
     with pytest.raises(RunError, match=r"^cannot write \S+: No space left on device$"):
         data.write_wav(path, a_sound(1), 8000)
     monkeypatch.undo()
