@@ -60,7 +60,7 @@ def test_the_same_command_again_says_that_nothing_is_left(classical_run, capsys)
     start(classical.EXPERIMENT, classical_run)
     assert "Nothing to do" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in classical_run.glob("*.json")} == before
-    assert set(before) == {"config.json", "environment.json", "summary.json"}
+    assert set(before) == {"config.json", "data.json", "environment.json", "summary.json"}
 
 
 def test_another_config_on_the_same_folder_is_refused(classical_run):
