@@ -34,6 +34,7 @@ jax.config.update("jax_legacy_prng_key", "error")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
+MUCH = 1.3 * 2**30  # bytes in use
 PEAKS = pytest.StashKey[dict[str, float]]()  # of the memory of worker processes
 
 
@@ -44,9 +45,23 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def bounded_memory() -> Iterator[None]:
-    """Lets go of a file's compiled programs: the next file's are others."""
+def frees_programs() -> Iterator[None]:
+    """Frees a file's compiled programs: the next file's are others."""
     yield
+    _free_programs()
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory() -> Iterator[None]:
+    """Frees compiled programs within a file, too, where they take much."""
+    yield
+    if sys.platform == "linux":
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        if pages * resource.getpagesize() > MUCH:
+            _free_programs()
+
+
+def _free_programs() -> None:
     jax.clear_caches()
     gc.collect()
     if sys.platform == "linux":
