@@ -1,5 +1,7 @@
 """What a command says, and how it ends."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +21,13 @@ def say(line: str) -> None:
 def main(program: Callable[[], Any]) -> None:
     """Runs a script's ``program``: a user's mistake ends as one line and exit status 2."""
     try:
-        program()
+        try:
+            program()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except training.Interrupted as stop:
         print(stop, file=sys.stderr)
         raise SystemExit(stop.exit_code) from None

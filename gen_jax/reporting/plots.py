@@ -99,12 +99,16 @@ def curves(
         axes.set_xticks(sorted(ticks), [f"{tick:,.10g}" for tick in sorted(ticks)])
         axes.minorticks_off()
     drawn = len(axes.get_legend_handles_labels()[1])
-    if drawn > 4:  # a legend of this height would cover lines
-        figure.set_figheight(3.1 + 0.2 * math.ceil(drawn / 2))
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    elif drawn > 1:
-        axes.legend(frameon=False)
+    if drawn > 1:
+        _legend_below(figure, drawn)
     return figure
+
+
+def _legend_below(figure: Figure, entries: int) -> None:
+    """A legend that covers nothing. (For one within the axes matplotlib searches for the best place,
+    and warns where that takes a second.)"""
+    figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(entries / 2))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
 
 def histograms(
@@ -129,7 +133,7 @@ def histograms(
         )
     axes.set_xlabel(_literal(x_label))
     axes.set_ylabel("share")
-    axes.legend(frameon=False)
+    _legend_below(figure, len(finite))
     return figure
 
 

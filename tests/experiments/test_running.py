@@ -282,3 +282,12 @@ def test_help_shows_each_example_on_a_line_of_its_own(capsys):
     ]
     assert len(examples) > 1
     assert set(examples) <= set(lines)
+
+
+def test_help_may_be_piped_to_a_reader_that_leaves_early():
+    command = f"{sys.executable} -m experiments.vae --help | head -1"
+    done = subprocess.run(
+        command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.startswith("usage:")
+    assert done.stderr == ""

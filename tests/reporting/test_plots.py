@@ -29,8 +29,8 @@ def test_curves_draw_each_series_in_its_own_color():
     assert has_color(two, plots.PALETTE[1])
     assert one.axes[0].get_xlabel() == "step"
     assert one.axes[0].get_ylabel() == "loss [nats]"
-    assert one.axes[0].get_legend() is None
-    assert [text.get_text() for text in two.axes[0].get_legend().get_texts()] == ["a", "b"]
+    assert not one.legends
+    assert [text.get_text() for text in two.legends[0].get_texts()] == ["a", "b"]
 
 
 def test_curves_leave_out_what_is_not_finite():
