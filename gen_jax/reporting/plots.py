@@ -105,8 +105,8 @@ def curves(
 
 
 def _legend_below(figure: Figure, entries: int) -> None:
-    """A legend that covers nothing. (For one within the axes matplotlib searches for the best place,
-    and warns where that takes a second.)"""
+    """A legend that covers nothing. (Within the axes matplotlib would search for the best place,
+    and warn where that takes a second.)"""
     figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(entries / 2))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
