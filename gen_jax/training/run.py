@@ -208,9 +208,13 @@ def _open(
         if (folder / CONFIG).exists():
             _refuse_another(folder, content, config)
             if data is not None:
-                run.data = _status(folder, data)
-            if run.data is DataStatus.CHANGED and not accept_changed_data:
-                _refuse_changed_data(folder, data or {})
+                run.data, changes = _compared(folder, data)
+                if changes and not accept_changed_data:
+                    raise RunError(
+                        f"the data of {folder} has changed (old -> new): {changes}; held-out "
+                        "examples may now be in the training set: use a new folder, or resume "
+                        "with --accept-changed-data"
+                    )
         elif others := _names(folder):
             raise RunError(f"{folder} is not a run folder and not empty (it holds {min(others)})")
         else:
@@ -325,19 +329,13 @@ def _as_of_now(cls: type[Any], fields: dict[str, Any]) -> dict[str, Any]:
         return fields
 
 
-def _status(folder: pathlib.Path, data: Mapping[str, Any]) -> "DataStatus":
+def _compared(folder: pathlib.Path, data: Mapping[str, Any]) -> tuple[DataStatus, str]:
+    """Whether the data is that of the run's earlier starts, and how it differs."""
     saved = load_data(folder)
     if saved is None:
-        return DataStatus.UNKNOWN
-    return DataStatus.CHANGED if _changes(flat(saved), flat(data)) else DataStatus.SAME
-
-
-def _refuse_changed_data(folder: pathlib.Path, data: Mapping[str, Any]) -> None:
-    changes = _changes(flat(load_data(folder) or {}), flat(data))
-    raise RunError(
-        f"the data of {folder} has changed (old -> new): {changes}; held-out examples may now be "
-        "in the training set: use a new folder, or resume with --accept-changed-data"
-    )
+        return DataStatus.UNKNOWN, ""
+    changes = _changes(flat(saved), flat(data))
+    return (DataStatus.CHANGED if changes else DataStatus.SAME), changes
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
