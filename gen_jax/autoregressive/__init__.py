@@ -14,7 +14,7 @@ from gen_jax.autoregressive.pixelcnn_pp import PixelCNNPlusPlus
 from gen_jax.autoregressive.pixelrnn import DiagonalBiLSTM, RowLSTM
 from gen_jax.autoregressive.sampling import Evidence, Sampled, sample, sample_counted
 from gen_jax.autoregressive.wavenet import WaveNet
-from gen_jax.nn.causal import Condition
+from gen_jax.nn.condition import Condition
 
 __all__ = [
     "CausalityError",

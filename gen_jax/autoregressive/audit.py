@@ -19,7 +19,7 @@ from jaxtyping import Bool, UInt8
 
 from gen_jax.autoregressive.network import Network
 from gen_jax.autoregressive.objective import log_prob
-from gen_jax.nn.causal import Condition, as_condition
+from gen_jax.nn.condition import Condition, as_condition
 from gen_jax.typing import Array, Params
 
 Position = tuple[int, ...]

@@ -17,8 +17,6 @@ from jaxtyping import Float
 from gen_jax.autoregressive.network import Draw, Tree
 from gen_jax.densities import Bernoulli, Sequential
 from gen_jax.nn.causal import (
-    Condition,
-    ConditionEmbedding,
     PixelProduct,
     causal_mask,
     check_kernel,
@@ -27,6 +25,7 @@ from gen_jax.nn.causal import (
     group_bounds,
     group_order,
 )
+from gen_jax.nn.condition import Condition, ConditionEmbedding
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.precision import cast_params, last_dtype
 from gen_jax.typing import Array, Params, PRNGKeys

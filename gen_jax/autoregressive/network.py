@@ -27,7 +27,7 @@ from jax.core import Tracer
 from jaxtyping import Float
 
 from gen_jax.densities import Sequential
-from gen_jax.nn.causal import Condition, as_condition
+from gen_jax.nn.condition import Condition, as_condition
 from gen_jax.typing import Array, Params, PRNGKeys
 
 Draw = Callable[[int, Array], Array]

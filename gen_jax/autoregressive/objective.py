@@ -15,7 +15,7 @@ from jaxtyping import Float
 from gen_jax.autoregressive.network import Network, read_condition
 from gen_jax.densities import bits_per_dim
 from gen_jax.meshes import evaluation_step, mean_gradients, training_step
-from gen_jax.nn.causal import Condition, as_condition
+from gen_jax.nn.condition import Condition, as_condition, batch_condition
 from gen_jax.state import TrainState, example_keys, example_numbers, numbers_or_places
 from gen_jax.typing import (
     Array,
@@ -108,16 +108,6 @@ def _total(log_p: Array) -> PerExample:
     return log_p.reshape(log_p.shape[0], -1).sum(-1)
 
 
-def batch_condition(model: Network, batch: Batch) -> Condition | None:
-    """The condition in a batch: ``"label"`` where the model has classes, ``"vector"`` and
-    ``"spatial"`` where they are there."""
-    label = batch["label"] if model.n_classes is not None else None
-    vector, spatial = batch.get("vector"), batch.get("spatial")
-    if label is None and vector is None and spatial is None:
-        return None
-    return Condition(label=label, vector=vector, spatial=spatial)
-
-
 def batch_data(batch: Batch) -> Array:
     """The images or the sound of a batch."""
     return batch["image"] if "image" in batch else batch["audio"]
@@ -137,7 +127,7 @@ def train_step(
     numbers = example_numbers(data, axis_name)
     value = observe(model, keys["observe"], data, numbers=numbers)
     dropout = example_keys(keys["dropout"], numbers)
-    cond = batch_condition(model, batch)
+    cond = batch_condition(batch, labels=model.n_classes is not None)
 
     def loss(params: Params) -> tuple[Array, None]:
         log_p = value_log_prob(model, params, value, cond=cond, dropout=dropout)
@@ -158,7 +148,7 @@ def eval_step(state: TrainState, batch: Batch, *, axis_name: str | None = None) 
     numbers = numbers_or_places(batch.get("number"), data, axis_name)
     key = state.evaluation_keys("observe")["observe"]
     value = observe(state.model, key, data, numbers=numbers)
-    cond = batch_condition(state.model, batch)
+    cond = batch_condition(batch, labels=state.model.n_classes is not None)
     nll = -_total(value_log_prob(state.model, state.eval_params, value, cond=cond))
     return {"nll": nll, "bits_per_dim": _bits(nll, data)}
 

@@ -16,16 +16,8 @@ from jaxtyping import Float
 
 from gen_jax.autoregressive.network import Draw, Tree
 from gen_jax.densities import Bernoulli, Sequential
-from gen_jax.nn.causal import (
-    Condition,
-    ConditionEmbedding,
-    Kind,
-    PixelProduct,
-    causal_mask,
-    check_kernel,
-    conv_row,
-    group_bounds,
-)
+from gen_jax.nn.causal import Kind, PixelProduct, causal_mask, check_kernel, conv_row, group_bounds
+from gen_jax.nn.condition import Condition, ConditionEmbedding
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.precision import cast_params, last_dtype
 from gen_jax.typing import Array, Params, PRNGKeys

@@ -35,7 +35,8 @@ from gen_jax.autoregressive.pixelcnn_pp_steps import (
     row_step,
 )
 from gen_jax.densities import LogisticMixture, Sequential
-from gen_jax.nn.causal import Condition, ConditionEmbedding, PixelProduct, causal_mask, conv_row
+from gen_jax.nn.causal import PixelProduct, causal_mask, conv_row
+from gen_jax.nn.condition import Condition, ConditionEmbedding
 from gen_jax.nn.conv import Conv, conv, conv_transpose
 from gen_jax.nn.precision import last_dtype
 from gen_jax.typing import Array, Params, PRNGKey, PRNGKeys

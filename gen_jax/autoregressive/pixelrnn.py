@@ -22,8 +22,6 @@ from gen_jax.autoregressive.network import Draw, Tree
 from gen_jax.densities import Bernoulli, Sequential
 from gen_jax.meshes import vary_like
 from gen_jax.nn.causal import (
-    Condition,
-    ConditionEmbedding,
     PixelProduct,
     causal_mask,
     check_kernel,
@@ -32,6 +30,7 @@ from gen_jax.nn.causal import (
     group_mask,
     group_order,
 )
+from gen_jax.nn.condition import Condition, ConditionEmbedding
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.precision import cast_params, last_dtype
 from gen_jax.nn.recurrent import DiagonalLSTMLayer, RowLSTMLayer, lstm, neighbours

@@ -37,7 +37,7 @@ from jaxtyping import Bool, Float, Int
 from gen_jax.autoregressive.network import Network, read_condition
 from gen_jax.densities.sequential import Given, Sequential
 from gen_jax.meshes import automatic, batch_spec, vary_like
-from gen_jax.nn.causal import Condition
+from gen_jax.nn.condition import Condition
 from gen_jax.state import sample_numbers
 from gen_jax.typing import Array, Numbers, Params, PRNGKey
 

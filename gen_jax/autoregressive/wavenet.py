@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from gen_jax.autoregressive.network import Draw, Tree
 from gen_jax.densities import Categorical, MuLaw, Sequential
-from gen_jax.nn.causal import Condition, ConditionEmbedding, gate
+from gen_jax.nn.causal import gate
+from gen_jax.nn.condition import Condition, ConditionEmbedding
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.precision import cast_params, last_dtype
 from gen_jax.typing import Array, Params, PRNGKeys

@@ -1,4 +1,4 @@
-"""What causal networks share: the order of channels within a pixel, shifts, gates, conditions.
+"""What causal networks share: the order of channels within a pixel, shifts, gates.
 
 The order is the raster's: rows from the top, pixels from the left, and within a pixel its *units*
 (``densities.sequential``). Where a pixel has several units, features come in as many groups, one
@@ -11,15 +11,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from gen_jax.images import require_uint8_or_float, to_float
 from gen_jax.typing import Array
 
 Kind = Literal["A", "B"]
@@ -159,73 +156,3 @@ def conv_row(
     x = jnp.pad(x, ((0, 0), (0, 0), (taps // 2, taps // 2), (0, 0)))
     patches = [x[:, i, j : j + width] for i in range(rows) for j in range(taps)]
     return jnp.concatenate(patches, axis=-1) @ kernel.reshape(rows * taps * c_in, c_out)
-
-
-# Conditions
-
-
-@flax.struct.dataclass
-class Condition:
-    """What a model is conditioned on besides the image; any part may be missing.
-
-    ``label`` is a class, ``vector`` any float vector of an example, ``spatial`` an image (uint8,
-    or floats) or a local signal of the example's own size.
-    """
-
-    label: Int[Array, " batch"] | None = None
-    vector: Float[Array, "batch size"] | None = None
-    spatial: Array | None = None
-
-
-def as_condition(cond: Any) -> Condition | None:
-    """Reads labels [B], vectors [B, D], spatial arrays [B, *space, C] or a ``Condition``.
-
-    Raises ``ValueError`` for an array of none of these kinds.
-    """
-    if cond is None or isinstance(cond, Condition):
-        return cond
-    cond = jnp.asarray(cond)
-    if cond.ndim == 1 and jnp.issubdtype(cond.dtype, jnp.integer):
-        return Condition(label=cond)
-    if cond.ndim == 2 and jnp.issubdtype(cond.dtype, jnp.floating):
-        return Condition(vector=cond)
-    if cond.ndim >= 3:
-        return Condition(spatial=cond)
-    raise ValueError(
-        "a condition must be int labels [B], float vectors [B, D] or an array [B, *space, C], got "
-        f"{cond.dtype} {cond.shape}"
-    )
-
-
-class ConditionEmbedding(nn.Module):
-    """The sum of a linear map of each part of a condition: [B, 1, 1, features], or [B, *space,
-    features] where the condition is spatial. ``ndim`` is that of the model's images."""
-
-    features: int
-    n_classes: int | None = None
-    ndim: int = 4
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, cond: Condition) -> Float[Array, "batch *space features"]:
-        parts = []
-        if cond.label is not None:
-            if self.n_classes is None:
-                raise ValueError("a model without n_classes takes no labels")
-            one_hot = jax.nn.one_hot(cond.label, self.n_classes)
-            parts.append(nn.Dense(self.features, dtype=self.dtype, name="label")(one_hot))
-        if cond.vector is not None:
-            parts.append(nn.Dense(self.features, dtype=self.dtype, name="vector")(cond.vector))
-        parts = [p.reshape(p.shape[0], *(1,) * (self.ndim - 2), -1) for p in parts]
-        if cond.spatial is not None:
-            image = cond.spatial
-            require_uint8_or_float(image)
-            image = to_float(image) if image.dtype == jnp.uint8 else image
-            parts.append(nn.Dense(self.features, dtype=self.dtype, name="spatial")(image))
-        if not parts:
-            raise ValueError("the condition is empty: give a label, a vector or an image")
-        total = parts[0]
-        for part in parts[1:]:
-            total, part = jnp.broadcast_arrays(total, part)
-            total = total + part
-        return total

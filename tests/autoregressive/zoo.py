@@ -17,7 +17,7 @@ from gen_jax.autoregressive import (
     WaveNet,
 )
 from gen_jax.densities import Bernoulli, Categorical, LogisticMixture, Sequential
-from gen_jax.nn.causal import Condition
+from gen_jax.nn.condition import Condition
 
 
 @dataclasses.dataclass(frozen=True)
