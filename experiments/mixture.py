@@ -119,7 +119,7 @@ def make_state(config: Config, recipe: Recipe, key: PRNGKey) -> gan.GANState:
         adversarial.DenseDiscriminator(hidden, spectral=recipe.norm == "spectral"),
         *recipe.optimizers(optax.constant_schedule(config.learning_rate)),
         key,
-        jnp.zeros((1, *SHAPE)),
+        {"image": jnp.zeros((1, *SHAPE))},
     )
 
 

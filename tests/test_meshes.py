@@ -163,12 +163,13 @@ def of_network(model, **batch):
 
 
 def of_gan(generator, discriminator, *, statistics=False, **options):
+    batch = {"image": images(), "label": LABELS}
+
     def init():
         networks = generator(image_shape=SHAPE, latent_dim=3), discriminator()
-        return gan.init(*networks, SGD, SGD, KEY, EXAMPLE, ema_decay=0.9)
+        return gan.init(*networks, SGD, SGD, KEY, batch, ema_decay=0.9)
 
     step = functools.partial(gan.train_step, **options)
-    batch = {"image": images(), "label": LABELS}
     return Case(init, step, alone(gan.eval_step), batch, statistics)
 
 
@@ -186,7 +187,7 @@ class Reconstruction(nn.Module):
     """The least that BEGAN asks of a discriminator."""
 
     @nn.compact
-    def __call__(self, x, label=None, *, train=False):
+    def __call__(self, x, cond=None, *, train=False):
         code = nn.tanh(nn.Dense(3)(x.reshape(len(x), -1)))
         return nn.Dense(int(np.prod(x.shape[1:])))(code).reshape(x.shape)
 
@@ -194,7 +195,7 @@ class Reconstruction(nn.Module):
 def of_began():
     def init():
         generator = adversarial.DenseGenerator((), image_shape=SHAPE, latent_dim=3)
-        return began.init(generator, Reconstruction(), SGD, SGD, KEY, EXAMPLE)
+        return began.init(generator, Reconstruction(), SGD, SGD, KEY, {"image": EXAMPLE})
 
     step = functools.partial(began.train_step, lambda_k=0.5)
     return Case(init, step, alone(began.eval_step), {"image": images()})

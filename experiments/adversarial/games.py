@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.adversarial import scores as scoring
@@ -41,7 +40,7 @@ def game_setup(config: GameConfig, spec: data.ExampleSpec, game: Game) -> Setup:
     init_key, film_key, watch_key, test_key, picture_key = jax.random.split(
         jax.random.key(config.seed), 5
     )
-    example = jnp.zeros((1, *spec.shape), jnp.uint8)
+    example = spec.blank()
     eval_step = training.compile_eval(game.eval_step)
     judge = scoring.Judge.of(spec.shape)
 

@@ -77,7 +77,7 @@ def add_walks(run_dir: Path, state: GANState, key: PRNGKey) -> None:
     walk = jax.jit(adversarial.interpolation, static_argnames=("size", "path"))
     # Great circles would leave the cube of a uniform prior.
     path = linear if state.prior is began.uniform else spherical
-    walks = np.asarray(walk(state, z[:WALKS], z[WALKS:], size=FRAMES, path=path, label=label))
+    walks = np.asarray(walk(state, z[:WALKS], z[WALKS:], size=FRAMES, path=path, cond=label))
     strip = walks[:, ::EVERY]
     reporting.add_picture(
         run_dir,

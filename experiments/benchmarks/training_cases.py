@@ -154,7 +154,7 @@ class AdversarialCase:
         """Both networks, before their first step."""
         tx = optax.adam(2e-4, b1=0.5)
         init = functools.partial(gan.init, *self.networks(jnp.dtype(dtype)), tx, tx)
-        return jax.jit(init)(jax.random.key(0), self.batches(1).examples[0, :2])
+        return jax.jit(init)(jax.random.key(0), self.batches(1).batch_at(0))
 
     @property
     def train_step(self) -> Step:

@@ -22,11 +22,12 @@ import optax
 from jaxtyping import Float
 
 from gen_jax.adversarial import gan
-from gen_jax.adversarial.gan import GANState, Prior, play
+from gen_jax.adversarial.gan import GANState
 from gen_jax.adversarial.networks import FloatImages
+from gen_jax.adversarial.players import Prior, as_made, draw_noise, play
 from gen_jax.meshes import evaluation_step, mean_gradients, training_step
 from gen_jax.state import example_keys, example_numbers, named_keys
-from gen_jax.typing import Array, Batch, Images, Metrics, Params, PerExample, PRNGKey
+from gen_jax.typing import Array, Batch, Metrics, Params, PerExample, PRNGKey
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -65,7 +66,7 @@ def init(
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
     key: PRNGKey,
-    example: Images,
+    batch: Batch,
     *,
     prior: Prior = uniform,
     ema_decay: float | None = None,
@@ -77,7 +78,7 @@ def init(
         generator_tx,
         discriminator_tx,
         key,
-        example,
+        batch,
         prior=prior,
         ema_decay=ema_decay,
     )
@@ -108,12 +109,12 @@ def train_step(
     """
     if not 0.0 <= gamma <= 1.0:
         raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
-    x = gan.as_made(batch["image"])
+    x = as_made(batch["image"])
     keys = named_keys(state.key, state.step, "discriminator", "generator")
     numbers = example_numbers(x, axis_name)
 
     def generate(params: Params, key: PRNGKey) -> tuple[Array, Any]:
-        z = gan.latents(state, example_keys(key, numbers))
+        z = draw_noise(state.generator.model, state.prior, example_keys(key, numbers))
         return play(state.generator, params, z, None)
 
     def reconstruction_error(params: Params, x: Array, model_state: Any) -> tuple[Array, Any]:
@@ -165,6 +166,6 @@ def train_step(
 @evaluation_step
 def eval_step(state: BEGANState, batch: Batch) -> Metrics:
     """Each image's ``error`` L(x), [B]."""
-    network, x = state.discriminator, gan.as_made(batch["image"])
+    network, x = state.discriminator, as_made(batch["image"])
     y = network.model.apply(network.eval_variables, x, None, train=False)
     return {"error": mean_absolute_error(x, y)}

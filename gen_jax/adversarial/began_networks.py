@@ -18,12 +18,12 @@ from jaxtyping import Float
 
 from gen_jax.adversarial.networks import (
     FloatImages,
-    Labels,
     Latents,
     generator_input,
     halvings,
-    require_label,
+    read_label,
 )
+from gen_jax.nn.condition import Condition
 from gen_jax.nn.conv import Conv, UpsampleConv
 from gen_jax.nn.precision import last_dtype
 from gen_jax.typing import Array, ImageShape
@@ -52,14 +52,14 @@ class BEGANDecoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Latents, label: Labels | None = None, *, train: bool = False
+        self, z: Latents, cond: Condition | None = None, *, train: bool = False
     ) -> FloatImages:
         del train  # nothing differs
         height, width, channels = self.image_shape
         k = halvings((height, width), SMALLEST)
         smallest = (height >> k, width >> k, self.features)
         dense = nn.Dense(math.prod(smallest), dtype=self.dtype, name="dense")
-        z = self.latent_scale * generator_input(self, z, label)
+        z = self.latent_scale * generator_input(self, z, cond)
         x = dense(z).reshape(-1, *smallest)
         for i in range(k + 1):
             # The paper's repetition of pixels and the convolution after it are one layer here.
@@ -110,9 +110,9 @@ class BEGANDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: FloatImages, label: Labels | None = None, *, train: bool = False
+        self, x: FloatImages, cond: Condition | None = None, *, train: bool = False
     ) -> FloatImages:
-        require_label("discriminator", self.n_classes, label)
+        read_label("discriminator", self.n_classes, cond)
         encoder = BEGANEncoder(self.features, self.latent_dim, self.dtype, name="encoder")
         _, height, width, channels = x.shape
         decoder = BEGANDecoder(

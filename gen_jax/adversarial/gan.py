@@ -2,17 +2,15 @@
 
     min_G max_D  E_x[log D(x)] + E_z[log(1 - D(G(z)))]                       (equation 1)
 
-Any loss of ``losses.py`` takes the place of this one. A generator is a linen module called as
-``generator(z, label, train=...)`` that makes float images in [-1, 1], with the fields
-``latent_dim``, ``image_shape`` and ``n_classes`` (None: no labels); a discriminator is called as
-``discriminator(x, label, train=...)`` and gives logits [B]. Their batch statistics are those of one
-kind of batch: real and generated images pass the discriminator separately, as Radford et al. (2015)
-and others after them found best. The first paper reports a Parzen-window log-likelihood of 225 on
-MNIST (``evaluation.parzen``).
+Any loss of ``losses.py`` takes the place of this one; ``players.py`` says how networks are called.
+Batch statistics are those of one kind of batch: real and generated images pass the discriminator
+separately, as Radford et al. (2015) and others after them found best. The first paper reports a
+Parzen-window log-likelihood of 225 on MNIST (``evaluation.parzen``).
 """
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -21,12 +19,20 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from gen_jax.adversarial import losses
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
-from gen_jax.adversarial.networks import FloatImages, Labels, Latents
-from gen_jax.images import require_uint8_or_float, to_symmetric
+from gen_jax.adversarial.networks import FloatImages
+from gen_jax.adversarial.players import (
+    Players,
+    Prior,
+    as_made,
+    draw_noise,
+    n_classes,
+    new_players,
+    play,
+)
 from gen_jax.meshes import (
     evaluation_step,
     mean_gradients,
@@ -34,37 +40,23 @@ from gen_jax.meshes import (
     per_device,
     training_step,
 )
-from gen_jax.state import (
-    NetworkState,
-    example_keys,
-    example_numbers,
-    named_keys,
-)
-from gen_jax.typing import Array, Batch, Images, Metrics, Params, PerExample, PRNGKey, PRNGKeys
+from gen_jax.nn.condition import Condition, batch_condition
+from gen_jax.state import NetworkState, example_keys, example_numbers, named_keys
+from gen_jax.typing import Array, Batch, Metrics, Params, PRNGKey, PRNGKeys
 
-Prior = Callable[[PRNGKey, tuple[int, ...]], Array]  # key, shape -> latents
+Logits = Float[Array, "batch *patches"]
 
 
 @flax.struct.dataclass(kw_only=True)
-class GANState:
-    """Both players' records, and what else the step needs; ``step`` counts updates of G.
+class GANState(Players):
+    """Both players, and what else the step needs; ``step`` counts updates of G.
 
     ``prior`` is what latents are drawn from, in training and afterwards.
     """
 
     step: Int[Array, ""]
-    generator: NetworkState
-    discriminator: NetworkState
     key: PRNGKey
     prior: Prior = flax.struct.field(pytree_node=False)
-
-    @property
-    def params(self) -> Params:
-        """Both networks' parameters."""
-        return {
-            "generator": self.generator.params,
-            "discriminator": self.discriminator.params,
-        }
 
 
 def init(
@@ -73,115 +65,132 @@ def init(
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
     key: PRNGKey,
-    example: Images,
+    batch: Batch,
     *,
     prior: Prior = jax.random.normal,
     ema_decay: float | None = None,
 ) -> GANState:
-    """Draws both networks' parameters; ``example`` is a batch of images of the size to be made.
+    """Draws both networks' parameters; ``batch`` is one to train on, or of the same shapes.
 
-    ``ema_decay`` averages the generator's parameters. Raises ``ValueError`` where the example's
-    shape is not the generator's ``image_shape``, or only one network takes labels.
+    ``ema_decay`` averages the generator's parameters. Raises ``ValueError`` where the generator
+    makes images of another shape than the batch's, or only one network takes labels.
     """
-    model: Any = generator
-    shape, classes = tuple(model.image_shape), n_classes(generator)
-    if example.shape[1:] != shape:
-        raise ValueError(f"the example's images are {example.shape[1:]}, the generator's {shape}")
-    if classes != n_classes(discriminator):
-        raise ValueError(
-            f"the generator knows {classes} classes, the discriminator {n_classes(discriminator)}"
-        )
+    classes, others = n_classes(generator), n_classes(discriminator)
+    if classes != others:
+        raise ValueError(f"the generator knows {classes} classes, the discriminator {others}")
     g_key, d_key, state_key = jax.random.split(key, 3)
-    label = None if classes is None else jnp.zeros((1,), jnp.int32)
-    z, x = jnp.zeros((1, model.latent_dim)), jnp.zeros((1, *shape))
+    example = {name: jnp.asarray(value)[:1] for name, value in batch.items()}
+    x, cond = as_made(example["image"]), batch_condition(example, labels=classes is not None)
+    noise = draw_noise(generator, prior, state_key[None])
+    players = new_players(
+        generator,
+        discriminator,
+        generator_tx,
+        discriminator_tx,
+        (g_key, d_key),
+        (noise, cond),
+        (x, cond),
+        ema_decay=ema_decay,
+    )
     return GANState(
         step=jnp.zeros((), jnp.int32),
-        generator=new_network(generator, generator_tx, g_key, z, label, ema_decay=ema_decay),
-        discriminator=new_network(discriminator, discriminator_tx, d_key, x, label),
+        generator=players.generator,
+        discriminator=players.discriminator,
         key=state_key,
         prior=prior,
     )
 
 
-def n_classes(model: Any) -> int | None:
-    """How many classes a network knows; None where it takes no labels."""
-    return getattr(model, "n_classes", None)
+@flax.struct.dataclass
+class Shown:
+    """Images that a discriminator is shown, beside their condition.
 
-
-def new_network(
-    model: nn.Module,
-    tx: optax.GradientTransformation,
-    key: PRNGKey,
-    *inputs: Any,
-    ema_decay: float | None = None,
-) -> NetworkState:
-    """A player's record before its first update, initialized on ``inputs``."""
-    variables: Any = model.init(key, *inputs, train=False)
-    model_state = {name: value for name, value in variables.items() if name != "params"}
-    return NetworkState.create(
-        model=model, tx=tx, params=variables["params"], model_state=model_state, ema_decay=ema_decay
-    )
-
-
-def play(network: NetworkState, params: Params, *inputs: Any, model_state: Any = None) -> Any:
-    """A network's output on a batch in training, and its batch statistics afterwards.
-
-    ``model_state`` takes the place of the record's own, where a second batch follows a first.
+    It should call them real where ``real`` is set, and their mean loss counts ``weight`` times.
+    Metrics call them by ``name``.
     """
-    before = network.model_state if model_state is None else model_state
-    variables = {"params": params, **before}
-    return network.model.apply(variables, *inputs, train=True, mutable=list(before))
+
+    name: str = flax.struct.field(pytree_node=False)
+    image: FloatImages
+    cond: Condition | None
+    real: bool = flax.struct.field(pytree_node=False)
+    weight: float = flax.struct.field(pytree_node=False, default=1.0)
 
 
-def latents(state: GANState, keys: PRNGKeys, prior: Prior | None = None) -> Latents:
-    """One latent for each key, from the game's prior or another."""
-    draw = state.prior if prior is None else prior
-    return jax.vmap(lambda key: draw(key, (state.generator.model.latent_dim,)))(keys)
+Extra = Callable[[FloatImages, Batch], Array]  # made, batch -> what the generator minimizes as well
+Augment = Callable[[PRNGKeys, Batch], Batch]
+# What is shown in an update, of a batch whose images are floats, its condition, and images made.
+Show = Callable[[Batch, Condition | None, FloatImages], Sequence[Shown]]
+
+
+def real_and_generated(
+    batch: Batch, cond: Condition | None, made: FloatImages, *, weight: float = 1.0
+) -> Sequence[Shown]:
+    """The batch's images and those made of its conditions."""
+    return [
+        Shown("real", batch["image"], cond, real=True, weight=weight),
+        Shown("generated", made, cond, real=False, weight=weight),
+    ]
 
 
 def discriminator_loss(
     params: Params,
     network: NetworkState,
-    real: FloatImages,
-    fake: FloatImages,
-    label: Labels | None,
+    shown: Sequence[Shown],
     keys: PRNGKeys,
     *,
     loss: AdversarialLoss,
     penalty: Penalty | None = None,
     axis_name: str | None = None,
 ) -> tuple[Array, tuple[Any, Metrics]]:
-    """The discriminator's mean loss, its new batch statistics, and metrics.
+    """The discriminator's loss, its new batch statistics, and metrics.
 
-    ``params`` are the discriminator's; no gradient reaches the generator through ``fake``.
+    ``params`` are the discriminator's; no gradient reaches what made the images. ``penalty`` is at
+    the real and generated images, under the condition of the former.
     """
-    fake = lax.stop_gradient(fake)
-    real_logits, model_state = play(network, params, real, label)
-    fake_logits, model_state = play(network, params, fake, label, model_state=model_state)
-    value = loss.discriminator(real_logits, fake_logits).mean()
+    shown = lax.stop_gradient(shown)
+    logits, value, model_state = {}, jnp.zeros(()), network.model_state
+    for group in shown:
+        found, model_state = play(network, params, group.image, group.cond, model_state=model_state)
+        logits[group.name] = found
+        value += group.weight * (loss.real if group.real else loss.fake)(found).mean()
     metrics = {
         "discriminator/loss": value,
-        "real/logit": real_logits.mean(),
-        "generated/logit": fake_logits.mean(),
-        "separation": separation(real_logits, fake_logits, axis_name),
+        **{f"{name}/logit": found.mean() for name, found in logits.items()},
+        "separation": separation(logits["real"], logits["generated"], axis_name),
     }
     if penalty is not None:
-        # Its own batches have statistics of their own: they change nothing that is kept.
-        slope = penalty(lambda x: play(network, params, x, label)[0], keys, real, fake).mean()
+        real, made = (next(x for x in shown if x.name == name) for name in ("real", "generated"))
+
+        def discriminate(x: FloatImages) -> Logits:
+            # Its own batches have statistics of their own: they change nothing that is kept.
+            return play(network, params, x, real.cond)[0]
+
+        slope = penalty(discriminate, keys, real.image, made.image).mean()
         metrics["penalty"] = slope
         value = value + slope
     return value, (model_state, metrics)
 
 
 def generator_loss(
-    fake: FloatImages, network: NetworkState, label: Labels | None, *, loss: AdversarialLoss
-) -> Array:
-    """The generator's mean loss as a function of what it made.
+    made: FloatImages,
+    network: NetworkState,
+    batch: Batch,
+    cond: Condition | None,
+    *,
+    loss: AdversarialLoss,
+    extra: Extra | None = None,
+) -> tuple[Array, Metrics]:
+    """The generator's loss as a function of what it made, and metrics.
 
     ``network`` is the discriminator, whose parameters and statistics no gradient reaches.
     """
-    logits, _ = play(network, lax.stop_gradient(network.params), fake, label)
-    return loss.generator(logits).mean()
+    logits, _ = play(network, lax.stop_gradient(network.params), made, cond)
+    value = loss.generator(logits).mean()
+    metrics = {"generator/loss": value}
+    if extra is not None:
+        metrics["generator/extra"] = extra(made, batch).mean()
+        value = value + metrics["generator/extra"]
+    return value, metrics
 
 
 @training_step
@@ -193,40 +202,47 @@ def train_step(
     d_steps: int = 1,
     reuse_images: bool = False,
     penalty: Penalty | None = None,
+    show: Show = real_and_generated,
+    extra: Extra | None = None,
+    augment: Augment | None = None,
     axis_name: str | None = None,
 ) -> tuple[GANState, Metrics]:
     """``d_steps`` updates of the discriminator, then one of the generator.
 
-    Reads ``batch["image"]`` (uint8; or floats, which are taken as they are), and
-    ``batch["label"]`` where the networks know classes: generated images have the labels of the
-    real ones. The batch holds ``d_steps * m`` images, m new ones for each update of the
-    discriminator (WGAN-GP, algorithm 1); with ``reuse_images`` it holds m, which each update sees.
-    The generator makes m images an update, from new noise for each of the discriminator's; it
-    shares that of the last one. ``penalty`` (one of ``losses``, with its weight) joins the
-    discriminator's loss.
+    Reads ``batch["image"]`` (uint8; or floats, which are taken as they are), and conditions as
+    ``batch_condition`` says: generated images have those of the real ones. The batch holds
+    ``d_steps * m`` images, m new ones for each update of the discriminator (WGAN-GP, algorithm 1);
+    with ``reuse_images`` it holds m, which each update sees. The generator makes m images an
+    update, from new noise for each of the discriminator's; it shares that of the last one.
 
-    Metrics, of the discriminator's last update where there are several: ``discriminator/loss``
-    (without the penalty), ``generator/loss`` and ``penalty``; ``real/logit`` and
+    ``show`` says what the discriminator is shown. ``penalty`` (one of ``losses``, with its weight)
+    joins the discriminator's loss, ``extra`` the generator's. ``augment`` changes the batch first,
+    by a key for each example.
+
+    Metrics, of the discriminator's last update where there are several: ``discriminator/loss`` and
+    ``generator/loss`` (without ``penalty`` and ``generator/extra``); ``real/logit`` and
     ``generated/logit``, means over the m images; ``separation`` and ``diversity`` as the functions
     of these names; both gradients' norms (``discriminator/gradient``, ``generator/gradient``).
     Raises ``ValueError`` for ``d_steps`` below 1, a batch it cannot deal out, or images of another
     dtype.
     """
-    label = batch["label"] if n_classes(state.generator.model) is not None else None
-    shown = _shown(batch["image"], label, d_steps, reuse_images)
+    keys = named_keys(state.key, state.step, "noise", "penalty", "augment")
+    if augment is not None:
+        numbers = example_numbers(batch["image"], axis_name)
+        batch = augment(example_keys(keys["augment"], numbers), batch)
+    labels = n_classes(state.generator.model) is not None
+    dealt = _dealt(batch, labels, d_steps, reuse_images)
     last = d_steps - 1
-    real, label = shown(last)
-    keys = named_keys(state.key, state.step, "noise", "penalty")
-    numbers = example_numbers(real, axis_name)
+    batch, cond = dealt(last)
+    numbers = example_numbers(batch["image"], axis_name)
 
-    def draw(i: Array | int) -> Array:
-        return latents(state, example_keys(jax.random.fold_in(keys["noise"], i), numbers))
-
-    def generate(params: Params, i: Array | int, label: Labels | None) -> tuple[Array, Any]:
-        return play(state.generator, params, draw(i), label)
+    def generate(params: Params, i: Array | int, cond: Condition | None) -> tuple[Array, Any]:
+        noise_keys = example_keys(jax.random.fold_in(keys["noise"], i), numbers)
+        noise = draw_noise(state.generator.model, state.prior, noise_keys)
+        return play(state.generator, params, noise, cond)
 
     def update(
-        discriminator: NetworkState, i: Array | int, real: Array, fake: Array, label: Labels | None
+        discriminator: NetworkState, i: Array | int, shown: Sequence[Shown]
     ) -> tuple[NetworkState, Metrics]:
         penalty_keys = example_keys(jax.random.fold_in(keys["penalty"], i), numbers)
 
@@ -234,9 +250,7 @@ def train_step(
             return discriminator_loss(
                 params,
                 discriminator,
-                real,
-                fake,
-                label,
+                shown,
                 penalty_keys,
                 loss=loss,
                 penalty=penalty,
@@ -248,27 +262,28 @@ def train_step(
         return discriminator.apply_gradients(grads, model_state=model_state), metrics
 
     def early(discriminator: NetworkState, i: Array) -> tuple[NetworkState, None]:
-        real, label = shown(i)
-        fake, _ = generate(state.generator.params, i, label)
-        return update(discriminator, i, real, fake, label)[0], None
+        batch, cond = dealt(i)
+        made, _ = generate(state.generator.params, i, cond)
+        return update(discriminator, i, show(batch, cond, made))[0], None
 
     discriminator = state.discriminator
     if last:
         discriminator, _ = lax.scan(early, discriminator, jnp.arange(last))
 
     # One forward pass of the generator serves both players: its parameters wait for the second.
-    fake, pull_back, model_state = jax.vjp(
-        lambda params: generate(params, last, label),
+    made, pull_back, model_state = jax.vjp(
+        lambda params: generate(params, last, cond),
         per_device(state.generator.params, axis_name),
         has_aux=True,
     )
-    discriminator, metrics = update(discriminator, last, real, fake, label)
-    value, slope = jax.value_and_grad(generator_loss)(fake, discriminator, label, loss=loss)
+    discriminator, metrics = update(discriminator, last, show(batch, cond, made))
+    own_loss = functools.partial(generator_loss, loss=loss, extra=extra)
+    slope, values = jax.grad(own_loss, has_aux=True)(made, discriminator, batch, cond)
     (grads,) = pull_back(slope)
-    grads, value, model_state = mean_over_devices((grads, value, model_state), axis_name)
-    metrics["generator/loss"] = value
+    grads, values, model_state = mean_over_devices((grads, values, model_state), axis_name)
+    metrics |= values
     metrics["generator/gradient"] = optax.tree.norm(grads)
-    metrics["diversity"] = diversity(real, fake, axis_name)
+    metrics["diversity"] = diversity(batch["image"], made, axis_name)
     state = dataclasses.replace(
         state,
         step=state.step + 1,
@@ -278,46 +293,40 @@ def train_step(
     return state, metrics
 
 
-def as_made(example: Array) -> Array:
-    """Examples as a generator makes them: uint8 levels as floats in [-1, 1], floats as they are.
-
-    Raises ``ValueError`` for any other dtype.
-    """
-    require_uint8_or_float(example)
-    return to_symmetric(example) if example.dtype == jnp.uint8 else example
-
-
-def _shown(
-    image: Array, label: Labels | None, d_steps: int, reuse_images: bool
-) -> Callable[[Array | int], tuple[FloatImages, Labels | None]]:
-    """What update i of the discriminator sees, as a function of i.
+def _dealt(
+    batch: Batch, labels: bool, d_steps: int, reuse_images: bool
+) -> Callable[[Array | int], tuple[Batch, Condition | None]]:
+    """Update i's part of a batch, with its images as floats, and its condition: functions of i.
 
     Images stay as they are stored until their update: floats are made of m at a time.
     """
     if d_steps < 1:
         raise ValueError(f"d_steps must be 1 or more, got {d_steps}")
+
+    def read(batch: Batch) -> tuple[Batch, Condition | None]:
+        made = {**batch, "image": as_made(batch["image"])}
+        return made, batch_condition(batch, labels=labels)
+
     if reuse_images or d_steps == 1:
-        all_of_them = as_made(image), label
+        all_of_them = read(batch)
         return lambda i: all_of_them
-    if len(image) % d_steps:
-        raise ValueError(f"a batch of {len(image)} cannot be divided among {d_steps} updates")
+    n = len(batch["image"])
+    if n % d_steps:
+        raise ValueError(f"a batch of {n} cannot be divided among {d_steps} updates")
 
     def deal(x: Array) -> Array:
         # Every d-th image: each device's part of a spread batch serves every update.
         return jnp.moveaxis(x.reshape(-1, d_steps, *x.shape[1:]), 1, 0)
 
-    dealt = jax.tree.map(deal, (image, label))
+    parts = jax.tree.map(deal, dict(batch))
 
-    def shown(i: Array | int) -> tuple[FloatImages, Labels | None]:
-        image, label = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), dealt)
-        return as_made(image), label
+    def dealt(i: Array | int) -> tuple[Batch, Condition | None]:
+        return read(jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), parts))
 
-    return shown
+    return dealt
 
 
-def separation(
-    real_logits: PerExample, fake_logits: PerExample, axis_name: str | None = None
-) -> Array:
+def separation(real_logits: Logits, fake_logits: Logits, axis_name: str | None = None) -> Array:
     """The share of logits on their side of the midpoint of both means.
 
     1 where D separates real from generated images perfectly, 1/2 where not at all, whatever the
@@ -340,8 +349,9 @@ def diversity(real: FloatImages, fake: FloatImages, axis_name: str | None = None
 
 @evaluation_step
 def eval_step(state: GANState, batch: Batch) -> Metrics:
-    """Each image's ``logit`` by the discriminator with its running statistics, [B]."""
+    """Each image's ``logit``, its patches' mean, by D with its running statistics, [B]."""
     network = state.discriminator
-    label = batch["label"] if n_classes(network.model) is not None else None
+    cond = batch_condition(batch, labels=n_classes(network.model) is not None)
     x = as_made(batch["image"])
-    return {"logit": network.model.apply(network.eval_variables, x, label, train=False)}
+    logits: Any = network.model.apply(network.eval_variables, x, cond, train=False)
+    return {"logit": logits.reshape(len(logits), -1).mean(-1)}

@@ -1,12 +1,12 @@
 """Generators and discriminators: dense (Goodfellow et al. 2014), convolutional (DCGAN, Radford et
 al. 2015), residual (WGAN-GP, Gulrajani et al. 2017).
 
-A generator is called as ``generator(z, label, train=...)`` with latents [B, latent_dim] and makes
-images [B, *image_shape], float32 in [-1, 1]; a discriminator as ``discriminator(x, label,
-train=...)`` with such images, and gives logits [B]. ``label`` [B] is for networks with
+A generator is called as ``generator(z, cond, train=...)`` with latents [B, latent_dim] and makes
+images [B, *image_shape], float32 in [-1, 1]; a discriminator as ``discriminator(x, cond,
+train=...)`` with such images, and gives logits [B]. ``cond.label`` [B] is for networks with
 ``n_classes``: a generator reads it next to z, a discriminator by projection (Miyato & Koyama 2018),
-``logit = f(h) + <embedding of the label, h>``. ``ValueError`` is raised for a label that a network
-does not take, or lacks.
+``logit = f(h) + <embedding of the label, h>``. ``ValueError`` is raised for a condition that a
+network does not take, or lacks.
 
 Parameters are float32, and ``dtype`` is what a network computes in, all but its last product
 (``nn.precision``). Where ``norm`` is ``"batch"``,
@@ -37,6 +37,7 @@ from gen_jax.nn.blocks import (
     spectral_norm,
     upsample,
 )
+from gen_jax.nn.condition import Condition
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.precision import last_dtype
 from gen_jax.typing import Array, ImageShape, PerExample
@@ -62,8 +63,8 @@ class DenseGenerator(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, z: Latents, label: Labels | None = None, *, train: bool = False):
-        x = generator_input(self, z, label)
+    def __call__(self, z: Latents, cond: Condition | None = None, *, train: bool = False):
+        x = generator_input(self, z, cond)
         shared: Any = {"train": train, "axis_name": self.axis_name, "dtype": self.dtype}
         for i, width in enumerate(self.hidden):
             # Batch normalization takes a bias away again, here and below.
@@ -91,7 +92,7 @@ class DenseDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: FloatImages, label: Labels | None = None, *, train: bool = False
+        self, x: FloatImages, cond: Condition | None = None, *, train: bool = False
     ) -> PerExample:
         x = x.reshape(x.shape[0], -1)
         shared: Any = {"train": train, "axis_name": self.axis_name, "dtype": self.dtype}
@@ -102,7 +103,7 @@ class DenseDiscriminator(nn.Module):
             if i > 0:
                 x = normalize(x, self.norm, name=f"norm_{i}", **shared)
             x = nn.leaky_relu(x, LEAK)
-        return _Logit(self.n_classes, self.spectral, name="logit")(x, label)
+        return _Logit(self.n_classes, self.spectral, name="logit")(x, cond)
 
 
 class ConvGenerator(nn.Module):
@@ -124,7 +125,7 @@ class ConvGenerator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Latents, label: Labels | None = None, *, train: bool = False
+        self, z: Latents, cond: Condition | None = None, *, train: bool = False
     ) -> FloatImages:
         *sides, channels = self.image_shape
         smallest, *sizes = map_sizes(sides)
@@ -140,7 +141,7 @@ class ConvGenerator(nn.Module):
             return x[:, : size[0], : size[1]]  # an odd side is half of an even one, rounded up
 
         units = math.prod(smallest) * maps[0]
-        x = nn.Dense(units, name="dense", **shared)(generator_input(self, z, label))
+        x = nn.Dense(units, name="dense", **shared)(generator_input(self, z, cond))
         x = activated(x.reshape(-1, *smallest, maps[0]), 0)
         for i, (features, size) in enumerate(zip(maps[1:], sizes[:-1], strict=True), start=1):
             x = activated(doubled(x, features, size, f"up_{i}"), i)
@@ -164,7 +165,7 @@ class ConvDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: FloatImages, label: Labels | None = None, *, train: bool = False
+        self, x: FloatImages, cond: Condition | None = None, *, train: bool = False
     ) -> PerExample:
         for i in range(len(map_sizes(x.shape[1:3])) - 1):
             x = Conv(
@@ -182,7 +183,7 @@ class ConvDiscriminator(nn.Module):
                 x = normalize(x, self.norm, train=train, name=f"norm_{i}", **options)
             x = nn.leaky_relu(x, LEAK)
         logit = _Logit(self.n_classes, self.spectral, NORMAL, name="logit")
-        return logit(x, label)
+        return logit(x, cond)
 
 
 class ResidualGenerator(nn.Module):
@@ -203,14 +204,14 @@ class ResidualGenerator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Latents, label: Labels | None = None, *, train: bool = False
+        self, z: Latents, cond: Condition | None = None, *, train: bool = False
     ) -> FloatImages:
         height, width, channels = self.image_shape
         k = halvings((height, width))
         shared: Any = {"norm": self.norm, "axis_name": self.axis_name, "dtype": self.dtype}
         smallest = (height >> k, width >> k, self.features)
         dense = nn.Dense(math.prod(smallest), dtype=self.dtype, name="dense")
-        x = dense(generator_input(self, z, label)).reshape(-1, *smallest)
+        x = dense(generator_input(self, z, cond)).reshape(-1, *smallest)
         for i in range(k):
             block = functools.partial(ResidualBlock, resample="up", upsample=self.upsample)
             x = block(self.features, name=f"block_{i}", **shared)(x, train=train)
@@ -237,7 +238,7 @@ class ResidualDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: FloatImages, label: Labels | None = None, *, train: bool = False
+        self, x: FloatImages, cond: Condition | None = None, *, train: bool = False
     ) -> PerExample:
         k = halvings(x.shape[1:3], (8, 7, 4))
         for i in range(k + 2):
@@ -252,7 +253,7 @@ class ResidualDiscriminator(nn.Module):
                 name=f"block_{i}",
             )(x, train=train)
         x = nn.relu(x).mean((1, 2))
-        return _Logit(self.n_classes, self.spectral, name="logit")(x, label)
+        return _Logit(self.n_classes, self.spectral, name="logit")(x, cond)
 
 
 # What they share
@@ -295,7 +296,7 @@ def halvings(sides: Sequence[int], smallest: Sequence[int] = (4, 7)) -> int:
     )
 
 
-def generator_input(generator: Any, z: Latents, label: Labels | None) -> Float[Array, "batch c"]:
+def generator_input(generator: Any, z: Latents, cond: Condition | None) -> Float[Array, "batch c"]:
     """Latents, concatenated with the one-hot label if any, scaled to a mean square of one as well.
 
     Raises ``ValueError`` where either is not what the generator takes.
@@ -303,19 +304,27 @@ def generator_input(generator: Any, z: Latents, label: Labels | None) -> Float[A
     n_classes = generator.n_classes
     if z.ndim != 2 or z.shape[-1] != generator.latent_dim:
         raise ValueError(f"z must be [batch, {generator.latent_dim}], got {z.shape}")
-    require_label("generator", n_classes, label)
+    label = read_label("generator", n_classes, cond)
     if label is None:
         return z
     one_hot = jax.nn.one_hot(label, n_classes) * math.sqrt(n_classes)
     return jnp.concatenate([z, one_hot.astype(z.dtype)], axis=-1)
 
 
-def require_label(who: str, n_classes: int | None, label: Labels | None) -> None:
-    """Raises ``ValueError`` for a label that a network does not take, or lacks."""
-    if n_classes is None and label is not None:
+def read_label(who: str, n_classes: int | None, cond: Condition | None) -> Labels | None:
+    """The labels of a network that takes no other condition, and these where it knows classes.
+
+    Raises ``ValueError`` for what it does not take, or lacks.
+    """
+    cond = Condition() if cond is None else cond
+    for name in ("vector", "spatial", "tokens"):
+        if getattr(cond, name) is not None:
+            raise ValueError(f"this {who} takes no {name} condition, only labels")
+    if n_classes is None and cond.label is not None:
         raise ValueError(f"a {who} without n_classes takes no labels")
-    if n_classes is not None and label is None:
+    if n_classes is not None and cond.label is None:
         raise ValueError(f"a {who} of {n_classes} classes needs a label for each example")
+    return cond.label
 
 
 class _Logit(nn.Module):
@@ -329,8 +338,8 @@ class _Logit(nn.Module):
     kernel_init: Initializer = LECUN
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch *space c"], label: Labels | None) -> PerExample:
-        require_label("discriminator", self.n_classes, label)
+    def __call__(self, x: Float[Array, "batch *space c"], cond: Condition | None) -> PerExample:
+        label = read_label("discriminator", self.n_classes, cond)
         x = x.astype(last_dtype(x.dtype))
         dense = functools.partial(_dense, spectral=self.spectral, dtype=x.dtype)
         flat = x.reshape(x.shape[0], -1)

@@ -4,16 +4,19 @@ Each takes the game's state and uses the generator's averaged parameters where i
 its running batch statistics.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gen_jax.adversarial import gan
-from gen_jax.adversarial.gan import GANState, Prior, n_classes
-from gen_jax.adversarial.networks import Labels, Latents
+from gen_jax.adversarial.gan import GANState
+from gen_jax.adversarial.networks import Latents
+from gen_jax.adversarial.players import Prior, draw_noise, n_classes
 from gen_jax.images import from_symmetric
 from gen_jax.interpolation import Path, spherical, walk
 from gen_jax.meshes import automatic, batch_spec
+from gen_jax.nn.condition import Condition, as_condition
 from gen_jax.state import example_keys, sample_numbers
 from gen_jax.typing import Array, Images, Numbers, PRNGKey
 
@@ -28,17 +31,14 @@ def truncated_normal(limit: float) -> Prior:
     return lambda key, shape: jax.random.truncated_normal(key, -limit, limit, shape)
 
 
-def generate(state: GANState, z: Latents, label: Labels | None = None) -> Images:
-    """The image of each latent.
+def generate(state: GANState, z: Latents, cond: Any = None) -> Images:
+    """The image of each latent; ``cond`` is anything that ``as_condition`` reads, labels [B] say.
 
-    Raises ``ValueError`` for labels that the generator does not know, or lacks.
+    Raises ``ValueError`` for a condition that the generator does not take, or lacks.
     """
-    generator = state.generator
-    classes = n_classes(generator.model)
-    if (classes is None) != (label is None):
-        expected = "no labels" if classes is None else f"a label below {classes} for each image"
-        raise ValueError(f"the generator takes {expected}")
-    return from_symmetric(generator.model.apply(generator.eval_variables, z, label, train=False))
+    generator, condition = state.generator, as_condition(cond)
+    made = generator.model.apply(generator.eval_variables, z, condition, train=False)
+    return from_symmetric(made)
 
 
 def latents(
@@ -55,7 +55,8 @@ def latents(
     parts, and are spread over devices as their numbers are. Raises ``ValueError`` unless ``n`` is 1
     or more, and for other than ``n`` numbers.
     """
-    return gan.latents(state, example_keys(key, sample_numbers(n, numbers)), prior)
+    keys = example_keys(key, sample_numbers(n, numbers))
+    return draw_noise(state.generator.model, state.prior if prior is None else prior, keys)
 
 
 def sample(
@@ -63,24 +64,28 @@ def sample(
     key: PRNGKey,
     n: int,
     *,
-    label: Labels | None = None,
+    cond: Any = None,
     prior: Prior | None = None,
     numbers: Numbers | None = None,
 ) -> Images:
     """The images of ``latents``.
 
-    A conditional generator's labels are ``label`` [n], or go through its classes in turn, by the
-    images' numbers.
+    ``cond`` is anything that ``as_condition`` reads. The labels of a generator that knows classes
+    go through them in turn, by the images' numbers, unless given.
     """
     numbers = sample_numbers(n, numbers)
     classes = n_classes(state.generator.model)
-    if label is None and classes is not None:
-        label = numbers % classes
+    condition = as_condition(cond)
+    if condition is None and classes is not None:
+        condition = Condition(label=numbers % classes)
 
-    def draw(state: GANState, key: PRNGKey, numbers: Numbers, label: Labels | None) -> Images:
-        return generate(state, latents(state, key, n, prior=prior, numbers=numbers), label)
+    def draw(
+        state: GANState, key: PRNGKey, numbers: Numbers, condition: Condition | None
+    ) -> Images:
+        z = latents(state, key, n, prior=prior, numbers=numbers)
+        return generate(state, z, condition)
 
-    return automatic(draw, batch_spec(numbers), state, key, numbers, label)
+    return automatic(draw, batch_spec(numbers), state, key, numbers, condition)
 
 
 def interpolation(
@@ -90,12 +95,12 @@ def interpolation(
     *,
     size: int = 9,
     path: Path = spherical,
-    label: Labels | None = None,
+    cond: Any = None,
 ) -> Int[Array, "batch size height width channels"]:
-    """Images along ``path`` from each ``start`` to its ``end``; ``label`` [B] stays the same."""
+    """Images along ``path`` from each ``start`` to its ``end``; ``cond`` stays the same."""
     z = walk(start, end, size=size, path=path)
-    labels = None if label is None else jnp.repeat(label, size)
-    images = generate(state, z.reshape(-1, z.shape[-1]), labels)
+    repeated = jax.tree.map(lambda x: jnp.repeat(x, size, axis=0), as_condition(cond))
+    images = generate(state, z.reshape(-1, z.shape[-1]), repeated)
     return images.reshape(*z.shape[:2], *images.shape[1:])
 
 

@@ -1,4 +1,4 @@
-"""What causal networks share: the order of channels within a pixel, shifts, gates.
+"""What causal networks share: the order of channels within a pixel, shifts and gates.
 
 The order is the raster's: rows from the top, pixels from the left, and within a pixel its *units*
 (``densities.sequential``). Where a pixel has several units, features come in as many groups, one

@@ -21,7 +21,7 @@ def make(tx=None):
     generator = BEGANDecoder(2, image_shape=SHAPE, latent_dim=3)
     discriminator = BEGANDiscriminator(2, latent_dim=3)
     init = functools.partial(began.init, generator, discriminator, tx, tx, ema_decay=0.9)
-    return jax.jit(init)(jax.random.key(0), jnp.zeros((1, *SHAPE), jnp.uint8))
+    return jax.jit(init)(jax.random.key(0), {"image": jnp.zeros((1, *SHAPE), jnp.uint8)})
 
 
 @pytest.fixture(scope="module")
@@ -102,18 +102,18 @@ def test_networks_of_ones_own_with_statistics_play_too(batch):
         latent_dim: int = 3
 
         @nn.compact
-        def __call__(self, z, label, *, train):
+        def __call__(self, z, cond, *, train):
             return nn.Dense(64)(z).reshape(-1, *self.image_shape)
 
     class Autoencoder(nn.Module):
         @nn.compact
-        def __call__(self, x, label, *, train):
+        def __call__(self, x, cond, *, train):
             code = nn.BatchNorm(use_running_average=not train)(nn.Dense(4)(x.reshape(len(x), -1)))
             return nn.Dense(64)(code).reshape(x.shape)
 
     tx = optax.sgd(0.1)
     init = functools.partial(began.init, Painter(), Autoencoder(), tx, tx)
-    state = jax.jit(init)(jax.random.key(0), jnp.zeros((1, *SHAPE), jnp.uint8))
+    state = jax.jit(init)(jax.random.key(0), {"image": jnp.zeros((1, *SHAPE), jnp.uint8)})
     after, _ = jax.jit(began.train_step)(state, batch)
     before, now = state.discriminator.model_state, after.discriminator.model_state
     assert not np.allclose(

@@ -12,8 +12,8 @@ import pytest
 from jax import export
 
 from gen_jax import adversarial, data, training
-from gen_jax.adversarial import gan, losses
-from gen_jax.state import example_keys
+from gen_jax.adversarial import gan, losses, players
+from gen_jax.state import example_keys, named_keys
 
 SHAPE = (8, 8, 1)
 
@@ -25,11 +25,15 @@ def networks(*, n_classes=None, norm="batch", **fields):
     return generator, adversarial.ConvDiscriminator(2, n_classes=n_classes, norm=norm, **fields)
 
 
+def blank(shape=SHAPE):
+    return {"image": jnp.zeros((1, *shape), jnp.uint8), "label": jnp.zeros((1,), jnp.int32)}
+
+
 def make(*, rate=1e-3, ema_decay=0.9, **fields):
     init = functools.partial(
         gan.init, *networks(**fields), optax.adam(rate), optax.adam(rate), ema_decay=ema_decay
     )
-    return jax.jit(init)(jax.random.key(0), jnp.zeros((1, *SHAPE), jnp.uint8))
+    return jax.jit(init)(jax.random.key(0), blank())
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +52,18 @@ def step():
 
 def test_one_networks_loss_has_exactly_no_gradient_in_the_other(batch):
     state = make(norm="none")
-    real = gan.as_made(batch["image"])
+    real = players.as_made(batch["image"])
     z = jax.random.normal(jax.random.key(1), (8, 3))
     keys = jax.random.split(jax.random.key(2), 8)
 
     @jax.jit
     def cross(g_params, d_params):
         def d_loss(g_params):
-            fake, _ = gan.play(state.generator, g_params, z, None)
+            fake, _ = players.play(state.generator, g_params, z, None)
             value, _ = gan.discriminator_loss(
                 d_params,
                 state.discriminator,
-                real,
-                fake,
-                None,
+                gan.real_and_generated({"image": real}, None, fake),
                 keys,
                 loss=losses.wasserstein,
                 penalty=losses.wgan_gp,
@@ -69,9 +71,9 @@ def test_one_networks_loss_has_exactly_no_gradient_in_the_other(batch):
             return value
 
         def g_loss(d_params):
-            fake, _ = gan.play(state.generator, g_params, z, None)
+            fake, _ = players.play(state.generator, g_params, z, None)
             discriminator = dataclasses.replace(state.discriminator, params=d_params)
-            return gan.generator_loss(fake, discriminator, None, loss=losses.wasserstein)
+            return gan.generator_loss(fake, discriminator, batch, None, loss=losses.wasserstein)[0]
 
         return jax.grad(d_loss)(g_params), jax.grad(g_loss)(d_params)
 
@@ -118,7 +120,7 @@ def test_each_player_gets_better_at_what_it_minimizes(batch):
         init = functools.partial(
             gan.init, *networks(norm="none"), optax.adam(g_rate), optax.adam(d_rate)
         )
-        state = init(jax.random.key(0), jnp.zeros((1, *SHAPE), jnp.uint8))
+        state = init(jax.random.key(0), blank())
         _, values = jax.lax.scan(lambda s, _: gan.train_step(s, batch), state, length=30)
         return values
 
@@ -140,29 +142,29 @@ def test_several_updates_of_the_discriminator_by_hand(batch, step, reuse):
 
     @jax.jit
     def by_hand(state):
-        real = gan.as_made(batch["image"])
-        keys = gan.named_keys(state.key, state.step, "noise", "penalty")
+        real = players.as_made(batch["image"])
+        keys = named_keys(state.key, state.step, "noise", "penalty")
         discriminator, generator, values = state.discriminator, state.generator, {}
         for i in range(d_steps):
             noise = jax.random.fold_in(keys["noise"], i)
-            z = gan.latents(state, example_keys(noise, jnp.arange(m)))
-            fake, _ = gan.play(generator, generator.params, z, None)
+            z = players.draw_noise(generator.model, state.prior, example_keys(noise, jnp.arange(m)))
+            fake, _ = players.play(generator, generator.params, z, None)
             (_, (model_state, values)), grads = jax.value_and_grad(
                 gan.discriminator_loss, has_aux=True
             )(
                 discriminator.params,
                 discriminator,
-                real if reuse else real[i::d_steps],
-                fake,
-                None,
+                gan.real_and_generated({"image": real if reuse else real[i::d_steps]}, None, fake),
                 jax.random.split(jax.random.key(0), m),
                 loss=losses.non_saturating,
             )
             discriminator = discriminator.apply_gradients(grads, model_state=model_state)
 
         def generator_loss(params):
-            fake, _ = gan.play(generator, params, z, None)  # the last noise
-            return gan.generator_loss(fake, discriminator, None, loss=losses.non_saturating)
+            fake, _ = players.play(generator, params, z, None)  # the last noise
+            return gan.generator_loss(fake, discriminator, batch, None, loss=losses.non_saturating)[
+                0
+            ]
 
         loss, grads = jax.value_and_grad(generator_loss)(generator.params)
         params = optax.apply_updates(
@@ -186,7 +188,7 @@ class Scaled(nn.Module):
     latent_dim: int = 1
 
     @nn.compact
-    def __call__(self, z, label, *, train):
+    def __call__(self, z, cond, *, train):
         scale = self.param("scale", nn.initializers.zeros, (1, *self.image_shape))
         return z[:, :, None, None] * scale
 
@@ -197,10 +199,10 @@ class Counter(nn.Module):
     n_classes: int
 
     @nn.compact
-    def __call__(self, x, label, *, train):
+    def __call__(self, x, cond, *, train):
         x = x.reshape(len(x), -1)
         seen = self.param("seen", nn.initializers.zeros, (self.n_classes, x.shape[-1]))
-        return (seen[label] * x).sum(-1)
+        return (seen[cond.label] * x).sum(-1)
 
 
 def images_seen(step, size, **options):
@@ -208,8 +210,8 @@ def images_seen(step, size, **options):
     images = jnp.eye(size).reshape(size, 1, size, 1)  # each has a pixel of its own
     tx = optax.sgd(1.0)
     pair = Scaled((1, size, 1), 3), Counter(3)
-    state = gan.init(*pair, tx, tx, jax.random.key(0), images[:1])
     batch = {"image": images, "label": jnp.arange(size) // 2 % 3}
+    state = gan.init(*pair, tx, tx, jax.random.key(0), batch)
     after = step(state, batch, loss=losses.wasserstein, **options)
     return np.asarray(after.discriminator.params["seen"]), np.asarray(batch["label"])
 
@@ -295,11 +297,12 @@ def test_the_generators_update_by_hand(batch, step):
 
     @jax.jit
     def by_hand(state, discriminator):
-        noise = gan.named_keys(state.key, state.step, "noise", "penalty")["noise"]
-        z = gan.latents(state, example_keys(jax.random.fold_in(noise, 0), jnp.arange(8)))
+        noise = named_keys(state.key, state.step, "noise", "penalty")["noise"]
+        keys = example_keys(jax.random.fold_in(noise, 0), jnp.arange(8))
+        z = players.draw_noise(state.generator.model, state.prior, keys)
 
         def loss(params):
-            fake, model_state = gan.play(state.generator, params, z, None)
+            fake, model_state = players.play(state.generator, params, z, None)
             variables = {"params": discriminator.params, **discriminator.model_state}
             logits = discriminator.model.apply(variables, fake, None, train=True)
             return jax.nn.softplus(-logits).mean(), model_state
@@ -325,13 +328,13 @@ def test_second_derivatives_pass_through_convolutions(batch):
     """The gradient of WGAN-GP's penalty in the critic's parameters, against finite differences."""
     state = make(norm="layer")
     network = state.discriminator
-    real = gan.as_made(batch["image"])
+    real = players.as_made(batch["image"])
 
     @jax.jit
     def penalty(params):
         keys = jax.random.split(jax.random.key(1), 8)
         return losses.wgan_gp(
-            lambda x: gan.play(network, params, x, None)[0], keys, real, -real
+            lambda x: players.play(network, params, x, None)[0], keys, real, -real
         ).mean()
 
     grads = jax.jit(jax.grad(penalty))(network.params)
@@ -377,12 +380,12 @@ def test_images_of_another_dtype_are_refused(batch, dtype, d_steps):
 
 
 def test_init_refuses_what_does_not_fit():
-    tx, example = optax.sgd(0.1), jnp.zeros((1, 4, 4, 1), jnp.uint8)
+    tx = optax.sgd(0.1)
     with pytest.raises(ValueError, match=r"images are \(4, 4, 1\), the generator's \(8, 8, 1\)"):
-        gan.init(*networks(), tx, tx, jax.random.key(0), example)
+        gan.init(*networks(), tx, tx, jax.random.key(0), blank((4, 4, 1)))
     pair = networks(n_classes=3)[0], networks()[1]
     with pytest.raises(ValueError, match="knows 3 classes, the discriminator None"):
-        gan.init(*pair, tx, tx, jax.random.key(0), jnp.zeros((1, *SHAPE), jnp.uint8))
+        gan.init(*pair, tx, tx, jax.random.key(0), blank())
 
 
 def test_separation_and_diversity_mean_what_they_say():

@@ -20,6 +20,7 @@ from gen_jax.adversarial.networks import (
     map_sizes,
 )
 from gen_jax.evaluation.checkerboard import checkerboard
+from gen_jax.nn.condition import Condition, as_condition
 
 SHAPE = (16, 16, 2)
 SIZES = [(8, 8, 2), (14, 14, 1), (28, 28, 1), (32, 32, 3), (64, 64, 3), (28, 56, 1), (56, 56, 1)]
@@ -45,7 +46,7 @@ def pair(kind, shape=SHAPE, *, generator=None, discriminator=None, **both):
 
 
 def start(model, x, label=None):
-    return model.init(jax.random.key(0), x, label)
+    return model.init(jax.random.key(0), x, as_condition(label))
 
 
 def drawn(model, x, label=None, seed=0):
@@ -71,7 +72,7 @@ def drawn(model, x, label=None, seed=0):
 def run(model, variables, x, label=None, *, train=True):
     """The output, and what training leaves in the collections."""
     mutable = [name for name in variables if name != "params"] if train else []
-    return model.apply(variables, x, label, train=train, mutable=mutable)
+    return model.apply(variables, x, as_condition(label), train=train, mutable=mutable)
 
 
 def images(n=4, seed=1):
@@ -94,7 +95,7 @@ def game(kind, **options):
 def shapes_of(model, x, label=None):
     """Of the output and of all variables, computing nothing."""
     output, variables = jax.eval_shape(
-        lambda x: model.init_with_output(jax.random.key(0), x, label), x
+        lambda x: model.init_with_output(jax.random.key(0), x, as_condition(label)), x
     )
     for leaf in jax.tree.leaves((output, variables)):
         assert leaf.dtype == jnp.float32
@@ -207,6 +208,11 @@ def test_labels_must_be_what_a_network_takes(kind):
         for model, (who, x) in zip(pair(kind, n_classes=3), inputs.items(), strict=True):
             with pytest.raises(ValueError, match=f"a {who} of 3 classes needs a label for each"):
                 shapes_of(model, x)
+    for name in ("vector", "spatial", "tokens"):
+        other = Condition(**{name: jnp.zeros((2, 3))})
+        for model, x in zip(pair(kind), inputs.values(), strict=True):
+            with pytest.raises(ValueError, match=f"takes no {name} condition, only labels"):
+                shapes_of(model, x, other)
     with pytest.raises(ValueError, match=r"z must be \[batch, 4\], got \(2, 5\)"):
         shapes_of(pair(kind)[0], jnp.zeros((2, 5)))
 

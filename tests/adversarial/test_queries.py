@@ -17,7 +17,8 @@ def make(n_classes=None):
         adversarial.DenseDiscriminator((8,), n_classes=n_classes),
     )
     init = functools.partial(gan.init, *pair, optax.sgd(0.1), optax.sgd(0.1), ema_decay=0.5)
-    return init(jax.random.key(0), jnp.zeros((1, 3, 4, 1), jnp.uint8))
+    image, label = jnp.zeros((1, 3, 4, 1), jnp.uint8), jnp.zeros((1,), jnp.int32)
+    return init(jax.random.key(0), {"image": image, "label": label})
 
 
 def test_many_samples_can_be_drawn_in_parts():
@@ -102,7 +103,7 @@ def test_arithmetic_is_of_mean_codes():
             lambda: adversarial.generate(make(), jnp.zeros((2, 5)), jnp.zeros((2,), jnp.int32)),
             "takes no labels",
         ),
-        (lambda: adversarial.generate(make(3), jnp.zeros((2, 5))), "takes a label below 3"),
+        (lambda: adversarial.generate(make(3), jnp.zeros((2, 5))), "of 3 classes needs a label"),
     ],
 )
 def test_mistakes_are_named(ask, words):

@@ -103,7 +103,7 @@ def played(steps, *, g_rate, d_rate, target):
         adversarial.DenseDiscriminator((16,)),
         *tx,
         jax.random.key(0),
-        jnp.zeros((1, 4, 4, 1), jnp.uint8),
+        {"image": jnp.zeros((1, 4, 4, 1), jnp.uint8)},
     )
 
     @jax.jit
