@@ -13,6 +13,7 @@ import pytest
 from gen_jax import adversarial, autoregressive, latent
 from gen_jax.adversarial import began_networks
 from gen_jax.densities import Categorical
+from gen_jax.nn.condition import Condition
 from gen_jax.nn.precision import cast_params, last_dtype
 
 HALF: Any = {"dtype": jnp.bfloat16}
@@ -22,7 +23,7 @@ PIXELS: Any = {"likelihood": Categorical(3), **HALF}  # a unit for each channel
 HEAD: Any = {"layers": 2, "features": 4, "head_features": 4, "first_kernel": 3, **PIXELS}
 
 Z, IMAGE, SOUND = jnp.zeros((2, 4)), jnp.zeros((2, *SHAPE)), jnp.zeros((2, 9, 1))
-LABEL = jnp.zeros((2,), jnp.int32)
+LABEL = Condition(label=jnp.zeros((2,), jnp.int32))
 
 GENERATORS = {
     "dense": adversarial.DenseGenerator((5,), n_classes=3, **MADE),

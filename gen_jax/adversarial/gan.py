@@ -136,7 +136,7 @@ def discriminator_loss(
     params: Params,
     network: NetworkState,
     shown: Sequence[Shown],
-    keys: PRNGKeys,
+    keys: PRNGKeys | None = None,
     *,
     loss: AdversarialLoss,
     penalty: Penalty | None = None,
@@ -145,7 +145,8 @@ def discriminator_loss(
     """The discriminator's loss, its new batch statistics, and metrics.
 
     ``params`` are the discriminator's; no gradient reaches what made the images. ``penalty`` is at
-    the real and generated images, under the condition of the former.
+    the real and generated images, under the condition of the former, and draws by ``keys``, one an
+    example.
     """
     shown = lax.stop_gradient(shown)
     logits, value, model_state = {}, jnp.zeros(()), network.model_state
@@ -159,6 +160,7 @@ def discriminator_loss(
         "separation": separation(logits["real"], logits["generated"], axis_name),
     }
     if penalty is not None:
+        assert keys is not None, "a penalty needs keys"
         real, made = (next(x for x in shown if x.name == name) for name in ("real", "generated"))
 
         def discriminate(x: FloatImages) -> Logits:
@@ -191,6 +193,19 @@ def generator_loss(
         metrics["generator/extra"] = extra(made, batch).mean()
         value = value + metrics["generator/extra"]
     return value, metrics
+
+
+RANDOM = ("noise", "penalty", "augment")  # what a step draws
+
+
+def augmented(
+    batch: Batch, key: PRNGKey, augment: Augment | None, axis_name: str | None = None
+) -> Batch:
+    """The batch that a step reads: changed by ``augment``, which gets a key for each example."""
+    if augment is None:
+        return batch
+    numbers = example_numbers(next(iter(batch.values())), axis_name)
+    return augment(example_keys(key, numbers), batch)
 
 
 @training_step
@@ -226,10 +241,8 @@ def train_step(
     Raises ``ValueError`` for ``d_steps`` below 1, a batch it cannot deal out, or images of another
     dtype.
     """
-    keys = named_keys(state.key, state.step, "noise", "penalty", "augment")
-    if augment is not None:
-        numbers = example_numbers(batch["image"], axis_name)
-        batch = augment(example_keys(keys["augment"], numbers), batch)
+    keys = named_keys(state.key, state.step, *RANDOM)
+    batch = augmented(batch, keys["augment"], augment, axis_name)
     labels = n_classes(state.generator.model) is not None
     dealt = _dealt(batch, labels, d_steps, reuse_images)
     last = d_steps - 1

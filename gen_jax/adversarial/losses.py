@@ -72,15 +72,18 @@ wasserstein = AdversarialLoss(real=jnp.negative, fake=lambda logits: logits, gen
 """For critics held 1-Lipschitz, by ``wgan_gp`` or spectral norm."""
 
 
-def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
+def least_squares(
+    a: float = 0.0, b: float = 1.0, c: float = 1.0, *, scale: float = 0.5
+) -> AdversarialLoss:
     """Squared distances of the logits to codes: ``a`` generated, ``b`` real, ``c`` what G aims at.
 
     The default is the paper's 0-1 coding (equation 9); ``least_squares(-1, 1, 0)`` minimizes
-    Pearson's chi-squared divergence (b - c = 1, b - a = 2; equation 8).
+    Pearson's chi-squared divergence (b - c = 1, b - a = 2; equation 8). ``scale`` multiplies the
+    squares; CycleGAN's (section 3.1 there) have no factor of one half.
     """
 
     def to(code: float) -> Callable[[Logits], Logits]:
-        return lambda logits: 0.5 * (logits - code) ** 2
+        return lambda logits: scale * (logits - code) ** 2
 
     return AdversarialLoss(real=to(b), fake=to(a), generator=to(c))
 
