@@ -7,7 +7,9 @@ import pytest
 
 from gen_jax.adversarial.augmentation import jitter
 
-KEYS = jax.random.split(jax.random.key(0), 24)
+
+def keys():
+    return jax.random.split(jax.random.key(0), 24)
 
 
 def images(channels, seed=0):
@@ -23,7 +25,7 @@ def changed(**options):
         "b": images(3),
         "label": np.arange(24),
     }
-    return batch, jax.tree.map(np.asarray, jax.jit(jitter(**options))(KEYS, batch))
+    return batch, jax.tree.map(np.asarray, jax.jit(jitter(**options))(keys(), batch))
 
 
 def test_both_sides_of_a_pair_change_alike_and_domains_apart():
@@ -69,13 +71,13 @@ def test_without_enlarging_levels_stay_and_half_are_mirrored():
 
 def test_an_example_changes_by_its_own_key_alone():
     batch, after = changed()
-    few = jax.jit(jitter())(KEYS[5:8], {"image": batch["image"][5:8]})
+    few = jax.jit(jitter())(keys()[5:8], {"image": batch["image"][5:8]})
     np.testing.assert_array_equal(few["image"], after["image"][5:8])
 
 
 def test_floats_stay_floats():
     x = jnp.linspace(-1.0, 1.0, 24 * 6 * 7).reshape(24, 6, 7, 1)
-    after = jax.jit(jitter(enlarge=1.0, flip=False))(KEYS, {"image": x})
+    after = jax.jit(jitter(enlarge=1.0, flip=False))(keys(), {"image": x})
     np.testing.assert_array_equal(after["image"], x)
 
 
