@@ -31,7 +31,7 @@ def jitter(*, enlarge: float = 286 / 256, flip: bool = True) -> Callable[[PRNGKe
     def change(keys: PRNGKeys, x: Array) -> Array:
         batch, *size, channels = x.shape
         larger = [round(enlarge * side) for side in size]
-        places, mirrors = jax.vmap(jax.random.split, out_axes=1)(keys)
+        places, mirrors = (jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in (0, 1))
         if larger != size:
             most = jnp.asarray([big - side for big, side in zip(larger, size, strict=True)])
             starts = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, most + 1))(places)

@@ -29,7 +29,7 @@ def changed(**options):
 
 
 def test_both_sides_of_a_pair_change_alike_and_domains_apart():
-    _, after = changed()
+    _, after = changed(enlarge=1.5)
     np.testing.assert_array_equal(after["image"], after["spatial"])
     differ = [
         (after[one] != after[other]).any((1, 2, 3)).mean()
