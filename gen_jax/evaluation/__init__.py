@@ -1,6 +1,6 @@
 """Measures of models and samples; every one is handed functions or arrays and knows no family."""
 
-from gen_jax.evaluation import digits, health, inception
+from gen_jax.evaluation import baselines, digits, fidelity, health, inception
 from gen_jax.evaluation.checkerboard import checkerboard
 from gen_jax.evaluation.clustering import normalized_mutual_information, purity
 from gen_jax.evaluation.coverage import ClassCoverage, RingModes, class_coverage, ring_modes
@@ -29,6 +29,7 @@ from gen_jax.evaluation.parzen import Parzen, parzen_log_likelihood
 from gen_jax.evaluation.pitch import find_pitch
 from gen_jax.evaluation.provenance import Provenance, Score, difference
 from gen_jax.evaluation.resize import resize
+from gen_jax.evaluation.retrieval import Retrieval, label_kept, retrieval
 from gen_jax.evaluation.weights import WeightsError
 
 __all__ = [
@@ -38,12 +39,14 @@ __all__ = [
     "Moments",
     "Parzen",
     "Provenance",
+    "Retrieval",
     "RingModes",
     "Score",
     "WeightsError",
     "active_units",
     "average",
     "balanced_subsets",
+    "baselines",
     "checkerboard",
     "class_coverage",
     "density_coverage",
@@ -52,6 +55,7 @@ __all__ = [
     "few_label_accuracy",
     "fid",
     "fid_extrapolated",
+    "fidelity",
     "find_pitch",
     "fit_probe",
     "frechet_distance",
@@ -60,11 +64,13 @@ __all__ = [
     "inception",
     "inception_score",
     "kid",
+    "label_kept",
     "nearest",
     "normalized_mutual_information",
     "parzen_log_likelihood",
     "precision_recall",
     "purity",
     "resize",
+    "retrieval",
     "ring_modes",
 ]

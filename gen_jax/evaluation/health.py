@@ -33,26 +33,51 @@ class Finding:
     text: str
 
 
-def diagnose(rows: Rows, *, critic: bool = False) -> list[Finding]:
-    """Everything the rules find wrong with a run, earliest first; empty if nothing.
+def diagnose(rows: Rows, *, critic: bool = False, prefix: str = "") -> list[Finding]:
+    """Everything the rules find wrong with a game, earliest first; empty if nothing.
 
-    A Wasserstein ``critic`` should separate real from generated images as well as it can, so that
-    is not reported.
+    Of a run with several games, ``prefix`` ("forward/") says whose metrics are read
+    (``train/forward/separation``), and the findings name it. A Wasserstein ``critic`` should
+    separate real from generated images as well as it can, so that is not reported.
     """
     rules = [rule for rule in RULES if not (critic and rule is discriminator_wins)]
-    found = [finding for rule in rules for finding in rule(rows)]
+    game = [_of_game(row, prefix) for row in rows]
+    found = [finding for rule in rules for finding in rule(game)]
+    if prefix:
+        who = prefix.strip("/").capitalize()
+        found = [Finding(finding.step, f"{who}: {finding.text}") for finding in found]
     return sorted(found, key=lambda finding: finding.step)
 
 
-def in_words(rows: Rows, *, critic: bool = False) -> list[str]:
-    """``diagnose``'s findings as sentences, or one saying that there are none or too few rows."""
-    found = diagnose(rows, critic=critic)
+def in_words(rows: Rows, *prefixes: str, critic: bool = False) -> list[str]:
+    """``diagnose``'s findings as sentences, or one saying that there are none or too few rows.
+
+    Of a run with several games, ``prefixes`` are those of all of them.
+    """
+    prefixes = prefixes or ("",)
+    found = [f for prefix in prefixes for f in diagnose(rows, critic=critic, prefix=prefix)]
+    found.sort(key=lambda finding: finding.step)
     words = [f"{finding.text} since step {finding.step:,}." for finding in found]
-    logged = sum(any(name.startswith("train/") for name in row) for row in rows)
+    logged = min(
+        sum(any(name.startswith(f"train/{prefix}") for name in row) for row in rows)
+        for prefix in prefixes
+    )
     if logged < SMOOTHED:
         few = "Too little was logged to find more" if words else "Too little was logged to judge"
         words.append(f"{few}: {logged} rows, not {SMOOTHED} or more.")
     return words or ["None of the rules found anything wrong."]
+
+
+def _of_game(row: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+    """A row with the metrics of one game, under the names of a run that has no other."""
+    if not prefix:
+        return row
+    game = {"step": row["step"]}
+    for name, value in row.items():
+        kind, _, metric = name.partition("/")
+        if metric.startswith(prefix):
+            game[f"{kind}/{metric.removeprefix(prefix)}"] = value
+    return game
 
 
 def series(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -118,10 +118,36 @@ def squared_distances(
     return squares, float(rounding * (a_squares.max() + b_squares.max()))
 
 
-def _pair_squares(a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, " n"]:
+def squared_lengths(
+    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, " n"]:
     """|a_i - b_i|^2 without cancellation: 0 for equal rows, and the same for (b, a)."""
     difference = a.astype(np.float64) - b.astype(np.float64)
     return np.sum(difference * difference, axis=1)
+
+
+def signs(
+    points: Float[np.ndarray, "n d"],
+    centers: Float[np.ndarray, "m d"],
+    squared_radii: Float[np.ndarray, " m"],
+) -> Iterator[tuple[slice, slice, Int[np.ndarray, "b c"]]]:
+    """Whether points are within (-1), on (0) or outside (1) of the spheres around ``centers``.
+
+    Block by block: the rows of the points, those of the centers, and the signs, int8. Each is that
+    of ``squared_lengths``, exactly.
+    """
+    origin = centers.mean(axis=0, dtype=np.float64)
+    for here, point_block in blocks(points, origin):
+        for there, center_block in blocks(centers, origin):
+            excess, error = squared_distances(point_block, center_block)
+            excess -= squared_radii[there][None]
+            sign = np.sign(excess).astype(np.int8)
+            rows, columns = np.nonzero(np.abs(excess) <= error)
+            for start in range(0, len(rows), len(point_block)):  # duplicates make many
+                row, column = (index[start : start + len(point_block)] for index in (rows, columns))
+                squares = squared_lengths(points[here][row], centers[there][column])
+                sign[row, column] = np.sign(squares - squared_radii[there][column])
+            yield here, there, sign
 
 
 def _nearest(
@@ -134,7 +160,7 @@ def _nearest(
     for here, block in blocks(queries, center):
         candidates = _candidates(block, references, center, k + SPARE)
         exact = np.stack(
-            [_pair_squares(queries[here], references[column]) for column in candidates.T], axis=1
+            [squared_lengths(queries[here], references[column]) for column in candidates.T], axis=1
         )
         order = np.lexsort((candidates, exact))[:, :k]
         squares[here] = np.take_along_axis(exact, order, axis=1)
@@ -182,19 +208,7 @@ def _balls_around(
     points: np.ndarray, centers: np.ndarray, squared_radii: Float[np.ndarray, " m"]
 ) -> Int[np.ndarray, " n"]:
     """How many of the closed balls around ``centers`` each point is in."""
-    origin = centers.mean(axis=0, dtype=np.float64)
     counts = np.zeros(len(points), np.int64)
-    for here, point_block in blocks(points, origin):
-        for there, center_block in blocks(centers, origin):
-            excess, error = squared_distances(point_block, center_block)
-            excess -= squared_radii[there][None]
-            surely = np.count_nonzero(excess < -error, axis=1)
-            counts[here] += surely
-            unsure = np.flatnonzero(np.count_nonzero(excess <= error, axis=1) > surely)
-            rows, columns = np.nonzero(np.abs(excess[unsure]) <= error)
-            rows, columns = unsure[rows] + here.start, columns + there.start
-            for start in range(0, len(rows), len(point_block)):  # duplicates make many
-                row, column = (index[start : start + len(point_block)] for index in (rows, columns))
-                inside = _pair_squares(points[row], centers[column]) <= squared_radii[column]
-                counts += np.bincount(row[inside], minlength=len(points))
+    for here, _, sign in signs(points, centers, squared_radii):
+        counts[here] += np.count_nonzero(sign <= 0, axis=1)
     return counts

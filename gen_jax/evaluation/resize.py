@@ -25,11 +25,13 @@ Resizer = Literal["bicubic", "tf1-bilinear"]
 def resize(
     image: UInt8[Array, "batch height width channels"]
     | Float[Array, "batch height width channels"],
-    size: int,
+    size: int | tuple[int, int],
     *,
     method: Resizer = "bicubic",
-) -> Float[Array, "batch size size channels"]:
+) -> Float[Array, "batch new_height new_width channels"]:
     """Levels 0..255 at another size, proportions not kept; floats in [0, 255], not rounded.
+
+    ``size`` is the new (height, width), or both of them in one.
 
     ``"bicubic"`` is that of clean-fid: Pillow's antialiased filter on float channels, clipped.
     ``"tf1-bilinear"`` is what FID was first computed with, TensorFlow 1's: not antialiased, and
@@ -39,12 +41,14 @@ def resize(
     require_uint8_or_float(image)
     if method not in WEIGHTS:
         raise ValueError(f"the resizers are {', '.join(WEIGHTS)}, got {method!r}")
-    if size < 1:
+    sizes = (size, size) if isinstance(size, int) else size
+    if min(sizes) < 1:
         raise ValueError(f"the size must be 1 or more, got {size}")
     if image.ndim != 4 or 0 in image.shape[1:]:
         raise ValueError(f"resize expects images [B, H, W, C], got {list(image.shape)}")
     rows, columns = (
-        jnp.asarray(WEIGHTS[method](side, size), jnp.float32) for side in image.shape[1:3]
+        jnp.asarray(WEIGHTS[method](side, new), jnp.float32)
+        for side, new in zip(image.shape[1:3], sizes, strict=True)
     )
     exact = jax.lax.Precision.HIGHEST  # on accelerators the default rounds to fewer bits
     x = image.astype(jnp.float32)

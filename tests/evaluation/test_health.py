@@ -94,6 +94,47 @@ def test_a_critic_may_separate():
     assert len(health.diagnose(log)) == 1
 
 
+def two_games(forward, backward):
+    """The log of two games that are played at once."""
+    games = {"forward": forward, "backward": backward}
+    series = {
+        name.replace("__", f"__{game}__", 1): values
+        for game, log in games.items()
+        for name, values in log.items()
+    }
+    return rows(**series)
+
+
+def test_each_of_two_games_is_watched_and_named():
+    wins = {"train__separation": fall(0.8, 1000, 1.0)}
+    vanishes = {"train__generator__gradient": fall(1.0, 500, 1e-5)}
+    log = two_games(HEALTHY | wins, HEALTHY | vanishes)
+    (forward,) = health.diagnose(log, prefix="forward/")
+    assert forward.text == "Forward: D separates real from generated images perfectly"
+    (backward,) = health.diagnose(log, prefix="backward/")
+    assert backward.text == "Backward: G's gradient has vanished"
+    assert health.diagnose(log) == []
+    first, second = health.in_words(log, "forward/", "backward/")
+    assert first.startswith("Backward: ")  # earliest first
+    assert second.startswith("Forward: ")
+    assert health.in_words(log, "forward/", "backward/", critic=True) == [first]
+
+
+def test_a_game_is_judged_as_it_would_be_alone():
+    for change in ({}, {"validation__held_out__logit": fall(0.8, 1000, -0.5)}):
+        alone = health.diagnose(rows(**(HEALTHY | change)))
+        log = two_games(HEALTHY | change, {"train__separation": [1.0] * 40})
+        among = health.diagnose(log, prefix="forward/")
+        assert [(f.step, f"Forward: {f.text}") for f in alone] == [(f.step, f.text) for f in among]
+
+
+def test_two_games_are_healthy_only_where_both_were_logged():
+    healthy = ["None of the rules found anything wrong."]
+    assert health.in_words(two_games(HEALTHY, HEALTHY), "forward/", "backward/") == healthy
+    (line,) = health.in_words(two_games(HEALTHY, {}), "forward/", "backward/")
+    assert line == "Too little was logged to judge: 0 rows, not 5 or more."
+
+
 def played(steps, *, g_rate, d_rate, target):
     """The log of a small game on bright or various images, a row a step."""
     generator = adversarial.DenseGenerator((8,), image_shape=(4, 4, 1), latent_dim=4)

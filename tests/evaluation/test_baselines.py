@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from gen_jax.evaluation import baselines
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def test_the_identity_repeats_gray_where_colours_are_made():
+    gray, rgb = noise(2, 4, 5, 1), noise(2, 4, 5, 3)
+    np.testing.assert_array_equal(baselines.identity(gray, 1), gray)
+    np.testing.assert_array_equal(baselines.identity(rgb, 3), rgb)
+    np.testing.assert_array_equal(baselines.identity(gray, 3), np.concatenate([gray] * 3, -1))
+    with pytest.raises(ValueError, match=r"only gray images .* to 1 channels, got \[2, 4, 5, 3\]"):
+        baselines.identity(rgb, 1)
+
+
+@pytest.mark.parametrize("name", ["nearest", "bicubic"])
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_enlarging_is_pillows(name, factor):
+    low = noise(2, 5, 7, 3)
+    enlarged = getattr(baselines, name)(low, factor)
+    assert enlarged.shape == (2, 5 * factor, 7 * factor, 3)
+    for i in range(2):
+        for channel in range(3):
+            picture = Image.fromarray(low[i, :, :, channel].astype(np.float32))
+            theirs = picture.resize((7 * factor, 5 * factor), Image.Resampling[name.upper()])
+            theirs = np.asarray(theirs).clip(0, 255)
+            np.testing.assert_allclose(enlarged[i, :, :, channel], theirs, atol=0.501)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_no_other_shift_leaves_less_l1(channels):
+    source = noise(3, 6, 7, 1)
+    target = (source * 0.5 + noise(3, 6, 7, channels, seed=1) * 0.5).astype(np.uint8)
+    best = baselines.constant_shift(source, target)
+    difference = target.astype(int) - source
+
+    def losses(levels):
+        return np.abs(difference - levels).mean(axis=(0, 1, 2))
+
+    assert best.shape == (channels,)
+    every = np.stack([losses(level) for level in range(-255, 256)])
+    np.testing.assert_allclose(losses(best), every.min(axis=0))
+
+
+def test_a_shift_that_was_made_is_found_and_undone():
+    source = noise(2, 8, 8, 3) // 4 + 80
+    levels = np.array([-60, 0, 99])
+    target = baselines.shift(source, levels)
+    np.testing.assert_array_equal(target, source + levels)
+    np.testing.assert_array_equal(baselines.constant_shift(source, target), levels)
+    np.testing.assert_array_equal(baselines.shift(target, -levels), source)
+
+
+def test_shifted_images_are_clipped_levels():
+    ends = np.array([0, 255], np.uint8).reshape(1, 1, 2, 1)
+    shifted = baselines.shift(ends, np.array([-10, 0, 300]))
+    np.testing.assert_array_equal(shifted[0, 0], [[0, 0, 255], [245, 255, 255]])
+
+
+def test_what_is_no_stored_image_is_refused():
+    floats, image = np.zeros((1, 4, 4, 1)), np.zeros((1, 4, 4, 1), np.uint8)
+    for refused in (
+        lambda: baselines.identity(floats, 3),
+        lambda: baselines.nearest(floats, 2),
+        lambda: baselines.bicubic(floats, 2),
+        lambda: baselines.shift(floats, np.array([1])),
+        lambda: baselines.constant_shift(floats, image),
+    ):
+        with pytest.raises(ValueError, match="must be uint8"):
+            refused()
+    with pytest.raises(ValueError, match=r"must be \[B, H, W, C\], got \[4, 4, 1\]"):
+        baselines.nearest(image[0], 2)
+    for enlarge in (baselines.nearest, baselines.bicubic):
+        with pytest.raises(ValueError, match="must be 1 or more, got 0"):
+            enlarge(image, 0)
+    for source in (image[:, :2], image[:0]):
+        with pytest.raises(ValueError, match="same size and number, at least one"):
+            baselines.constant_shift(source, source[:, :1])
