@@ -47,6 +47,10 @@ def program(argv: Sequence[str] | None = None) -> None:
     prepare_output(options.out)
     training.check_platform()
     run = reopen(options.run_dir, step=options.step)
+    if run.setup.translation is not None:
+        raise UsageError(
+            f"{run.experiment.name} makes images from images: use python -m experiments.translate"
+        )
     if run.setup.draw is None:
         raise UsageError(
             f"{run.experiment.name} is not a generative model, so it cannot be sampled"

@@ -16,9 +16,33 @@ from experiments.running.experiment import Experiment, Findings, Job, Splits, Su
 from experiments.running.options import UsageError
 from experiments.running.terminal import say
 from gen_jax import data, images, training
-from gen_jax.typing import PRNGKey
+from gen_jax.typing import PRNGKey, PRNGKeys
 
 State = Any  # a family's own, with ``step`` and ``params``
+
+
+@dataclasses.dataclass(frozen=True)
+class Translation:
+    """How a run's model translates images.
+
+    ``translate(state, keys, images)`` takes uint8 [B, H, W, channels] of any size of ``least``
+    pixels a side or more and typed keys [B], one an image (``stochastic``: other keys give other
+    images), and gives uint8 [B, H, W, made_channels]. An image's translation depends neither on
+    the other images of its batch nor on its place there. ``backward`` is the other way, from
+    ``made_channels`` to ``channels``, where the model has one. Both compile once a shape.
+
+    ``prepare`` turns a user's picture, uint8 [H, W, 3], into what ``translate`` reads: uint8
+    [H', W', channels], of another size where the model enlarges. Without it a picture is read as
+    gray or RGB, whichever ``channels`` says.
+    """
+
+    translate: Callable[[State, PRNGKeys, np.ndarray], np.ndarray]
+    channels: int
+    made_channels: int
+    least: int
+    stochastic: bool
+    backward: Callable[[State, PRNGKeys, np.ndarray], np.ndarray] | None = None
+    prepare: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +54,7 @@ class Setup:
     ``test(state, test)`` the numbers of the summary, ``draw(key, state, n)`` new examples where the
     model can, and ``pictures(state, splits, run_dir)`` adds to the report. The checkpoint whose
     validation metric ``best`` is lowest ("min") or highest is kept. Where ``sample_rate`` is given,
-    examples are sounds: int16 [n, T, C].
+    examples are sounds: int16 [n, T, C]. ``translation`` is there where the model translates.
     """
 
     init: Callable[[data.AnyDataset], State]
@@ -42,6 +66,7 @@ class Setup:
     best: tuple[str, Literal["min", "max"]] | None
     draw: Callable[[PRNGKey, State, int], np.ndarray] | None = None
     sample_rate: int | None = None
+    translation: Translation | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,17 @@ from experiments.running.options import ByChoice, UsageError, dashed
 from gen_jax import data, training
 
 RESIZING = ("image_size", "channels")
-COMMANDS = ("autoencoder", "began", "gan", "pixelcnn", "pixelrnn", "vae", "wavenet")
+COMMANDS = (
+    "autoencoder",
+    "began",
+    "cyclegan",
+    "gan",
+    "pix2pix",
+    "pixelcnn",
+    "pixelrnn",
+    "vae",
+    "wavenet",
+)
 
 
 @dataclasses.dataclass(frozen=True)

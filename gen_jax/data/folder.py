@@ -96,6 +96,14 @@ class FileTree:
         return stats
 
 
+def files_below(folder: pathlib.Path, kind: Kind) -> Iterator[pathlib.Path]:
+    """The files of a kind at any depth, sorted folder by folder."""
+    # Links to folders are not followed: they can form a ring.
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        yield from (pathlib.Path(parent, file) for file in sorted(files) if _is_one(file, kind))
+
+
 def digest_of(
     stats: Sequence[tuple[str, int | None, int | None]], class_names: Sequence[str] | None
 ) -> str:
@@ -132,7 +140,7 @@ def _split_folders(name: str, path: pathlib.Path, kind: Kind) -> dict[str, str]:
     others = [
         folder
         for folder in folders
-        if folder not in own and next(_below(path / folder, kind), None)
+        if folder not in own and next(files_below(path / folder, kind), None)
     ]
     domains = [folder for folder in others if _DOMAIN.fullmatch(folder)]
     if domains:
@@ -162,7 +170,7 @@ def _found(name: str, folder: pathlib.Path, kind: Kind) -> list[File]:
     for entry in _visible(folder):
         if entry.is_dir():
             _check_no_splits(name, entry)
-            classed += [(path, entry.name) for path in _below(entry, kind)]
+            classed += [(path, entry.name) for path in files_below(entry, kind)]
         elif _is_one(entry.name, kind):
             direct.append((entry, None))
     if direct and classed:
@@ -188,14 +196,6 @@ def _is_split(folder: str) -> bool:
     return splits.usual(folder) in splits.SPELLINGS or any(
         pattern.fullmatch(folder) for pattern in (_DOMAIN, _NEARLY)
     )
-
-
-def _below(folder: pathlib.Path, kind: Kind) -> Iterator[pathlib.Path]:
-    """The files of a kind at any depth, sorted folder by folder."""
-    # Links to folders are not followed: they can form a ring.
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        yield from (pathlib.Path(parent, file) for file in sorted(files) if _is_one(file, kind))
 
 
 def _is_one(name: str, kind: Kind) -> bool:

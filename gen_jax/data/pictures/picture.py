@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import pathlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from jaxtyping import UInt8
@@ -37,6 +39,16 @@ class ImageOptions:
         return self.image_size is None and self.channels is None
 
 
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture with what its levels leave out: ``alpha`` (0 where it is transparent) and the ICC
+    ``profile``, each None where the file has none."""
+
+    levels: Levels
+    alpha: UInt8[np.ndarray, "height width"] | None
+    profile: bytes | None
+
+
 def decode(data: bytes | pathlib.Path, options: ImageOptions, where: str) -> Levels:
     """Decodes a PNG, JPEG or WebP file, or its bytes.
 
@@ -45,31 +57,21 @@ def decode(data: bytes | pathlib.Path, options: ImageOptions, where: str) -> Lev
     say otherwise; all others have three. Raises ``BadImage``, naming ``where``, for what is
     damaged, of another kind, or larger than ``PIL.Image.MAX_IMAGE_PIXELS``.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        content = data if isinstance(data, bytes) else data.read_bytes()
-        picture = _open(content)
-        limit = Image.MAX_IMAGE_PIXELS
-        if limit is not None and picture.width * picture.height > limit:
-            raise BadImage(
-                f"it has {picture.width} × {picture.height} pixels, "
-                f"more than PIL.Image.MAX_IMAGE_PIXELS = {limit}"
-            )
-        if options.image_size is not None:
-            # A JPEG decodes at 1/2, 1/4 or 1/8 for little; twice the wanted size loses nothing.
-            side = 2 * max(options.image_size)
-            picture.draft(None, (side, side))
-        is_gray, depth = _format(content, picture)
-        opaque = _opaque(ImageOps.exif_transpose(picture), depth)
+    with _named(where):
+        picture, is_gray, depth = _upright(data, options)
+        opaque, _ = _opaque(picture, depth)
         return _levels(opaque, is_gray, options)
-    except BadImage as error:
-        raise BadImage(f"cannot read the image {where}: {error}") from None
-    except OSError as error:
-        raise BadImage(f"cannot read the image {where}: {error.strerror or error}") from error
-    except Exception as error:  # on damaged bytes the decoders raise a dozen types
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadImage(f"cannot read the image {where}: {reason}") from error
+
+
+def decode_whole(data: bytes | pathlib.Path, channels: int | None, where: str) -> Picture:
+    """Decodes as ``decode`` does, and keeps the transparency and the colour profile as well."""
+    options = ImageOptions(channels=channels)
+    with _named(where):
+        picture, is_gray, depth = _upright(data, options)
+        opaque, alpha = _opaque(picture, depth)
+        levels = _levels(opaque, is_gray, options)
+        profile = picture.info.get("icc_profile") or None
+        return Picture(levels, None if alpha is None else np.asarray(alpha), profile)
 
 
 def convert(image: Levels, options: ImageOptions) -> Levels:
@@ -94,6 +96,40 @@ def check_alike(
             f"images differ in channels: {where} has {shape[2]}, {reference} {wanted[2]}; "
             "give channels=1 (gray) or channels=3 (RGB) to make them alike"
         )
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Whatever a decoder raises becomes a ``BadImage`` that names the picture."""
+    try:
+        yield
+    except BadImage as error:
+        raise BadImage(f"cannot read the image {where}: {error}") from None
+    except OSError as error:
+        raise BadImage(f"cannot read the image {where}: {error.strerror or error}") from error
+    except Exception as error:  # on damaged bytes the decoders raise a dozen types
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadImage(f"cannot read the image {where}: {reason}") from error
+
+
+def _upright(data: bytes | pathlib.Path, options: ImageOptions):
+    """The picture, turned as its EXIF orientation says, whether it is gray, and its bits."""
+    from PIL import Image, ImageOps
+
+    content = data if isinstance(data, bytes) else data.read_bytes()
+    picture = _open(content)
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and picture.width * picture.height > limit:
+        raise BadImage(
+            f"it has {picture.width} × {picture.height} pixels, "
+            f"more than PIL.Image.MAX_IMAGE_PIXELS = {limit}"
+        )
+    if options.image_size is not None:
+        # A JPEG decodes at 1/2, 1/4 or 1/8 for little; twice the wanted size loses nothing.
+        side = 2 * max(options.image_size)
+        picture.draft(None, (side, side))
+    is_gray, depth = _format(content, picture)
+    return ImageOps.exif_transpose(picture), is_gray, depth
 
 
 def _open(data: bytes):
@@ -126,7 +162,10 @@ def _format(content: bytes, picture) -> tuple[bool, int]:
 
 
 def _opaque(picture, depth: int):
-    """The picture with 8 bits per sample, on white where it is transparent."""
+    """The picture with 8 bits per sample, on white where it is transparent, and its alpha.
+
+    The alpha is an 8-bit gray picture, or None where the file has none.
+    """
     from PIL import Image
 
     key = picture.info.get("transparency")
@@ -144,14 +183,15 @@ def _opaque(picture, depth: int):
         transparent = (levels == scaled) if levels.ndim == 2 else (levels == scaled).all(-1)
         levels = (levels >> 8).astype(np.uint8) if levels.dtype == np.uint16 else levels.copy()
         levels[transparent] = 255
-        return Image.fromarray(levels)
+        return Image.fromarray(levels), Image.fromarray(255 * (~transparent).astype(np.uint8))
     if picture.mode == "I;16":
         # Pillow's own conversion clips 16 bits instead of scaling them.
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)), None
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture
+        on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        return on_white, picture.getchannel("A")
+    return picture, None
 
 
 def _levels(picture, is_gray: bool, options: ImageOptions) -> Levels:

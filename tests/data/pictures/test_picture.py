@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from gen_jax.data.errors import BadImage, DataError
-from gen_jax.data.pictures.picture import ImageOptions, convert, decode
+from gen_jax.data.pictures.picture import ImageOptions, convert, decode, decode_whole
 
 AS_IT_IS = ImageOptions()
 
@@ -74,6 +74,49 @@ def test_exif_orientation_turns_the_picture(picture):
     exif[0x0112] = 6  # to be turned a quarter clockwise
     data = file_of(Image.fromarray(image), "PNG", exif=exif)
     np.testing.assert_array_equal(decode(data, AS_IT_IS, "x"), np.rot90(image, -1))
+
+
+def keyed(levels: np.ndarray, key) -> bytes:
+    return file_of(Image.fromarray(levels), "PNG", transparency=key)
+
+
+def test_what_is_transparent_can_be_kept_beside_the_levels(picture):
+    rgba = picture(0, channels=4)
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
+    gray = np.array([[7, 200]], np.uint8)
+    cases = [
+        (file_of(Image.fromarray(rgba), "PNG"), rgba[..., 3]),
+        (file_of(Image.fromarray(rgba), "WebP", lossless=True), rgba[..., 3]),
+        (file_of(Image.fromarray(rgba).convert("LA"), "PNG"), rgba[..., 3]),
+        (file_of(palette, "PNG", transparency=bytes([90, 255])), [[90, 255]]),
+        (keyed(gray, 7), [[0, 255]]),
+        (keyed(gray.astype(np.uint16) * 257, 200 * 257), [[255, 0]]),
+        (keyed(gray[..., None].repeat(3, -1), (7, 7, 7)), [[0, 255]]),
+        (file_of(Image.fromarray(rgba[..., :3]), "PNG"), None),
+        (file_of(Image.fromarray(rgba[..., :3]), "JPEG"), None),
+    ]
+    for data, alpha in cases:
+        found = decode_whole(data, None, "x")
+        np.testing.assert_array_equal(found.levels, decode(data, AS_IT_IS, "x"))
+        assert (found.alpha is None) == (alpha is None)
+        if found.alpha is not None:
+            np.testing.assert_array_equal(found.alpha, alpha)
+
+
+def test_transparency_is_turned_with_its_picture(picture):
+    rgba = picture(0, height=4, width=6, channels=4)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found = decode_whole(file_of(Image.fromarray(rgba), "PNG", exif=exif), 3, "x")
+    np.testing.assert_array_equal(found.alpha, np.rot90(rgba[..., 3], -1))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WebP"])
+def test_a_colour_profile_is_kept(picture, kind):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.fromarray(picture(0))
+    assert decode_whole(file_of(image, kind, icc_profile=profile), 1, "x").profile == profile
+    assert decode_whole(file_of(image, kind), 1, "x").profile is None
 
 
 def test_channels_convert_both_ways(picture):

@@ -1,0 +1,1 @@
+"""What the commands that turn images into images share."""
