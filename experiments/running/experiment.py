@@ -25,7 +25,7 @@ class Splits:
     def record(self) -> dict[str, Any]:
         """What the data is, as JSON holds it: another record is another set of examples."""
         parts = {name: describe(getattr(self, name)) for name in ("train", "validation", "test")}
-        example = dataclasses.asdict(self.train.example_spec)
+        example = self.train.example_spec.as_json()
         return json.loads(json.dumps({"dataset": self.train.name, "example": example, **parts}))
 
 

@@ -57,7 +57,7 @@ class Reopened:
         config = _with(self.experiment.name, self.config, given)
         test = self.experiment.open(config, "test")
         found = test.example_spec
-        if found.shape != self.spec.shape:
+        if (found.shape, found.spatial) != (self.spec.shape, self.spec.spatial):
             raise UsageError(
                 f"the model was trained on {self.spec.noun} of {_size(self.spec)}, but those of "
                 f"{config.dataset} are {_size(found)}: set --image-size and --channels"
@@ -124,7 +124,8 @@ def _config_class(experiment: Training) -> type[Any]:
 
 
 def _size(spec: data.ExampleSpec) -> str:
-    return "×".join(map(str, spec.shape))
+    size = "×".join(map(str, spec.shape))
+    return size if spec.spatial is None else f"{size} from {'×'.join(map(str, spec.spatial))}"
 
 
 @dataclasses.dataclass(frozen=True)

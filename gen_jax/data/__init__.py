@@ -7,8 +7,9 @@ masked.
 
 from gen_jax.data.agreement import check_splits
 from gen_jax.data.batches import Batches, EvaluationBatches, evaluation_batches
-from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset, ExampleSpec, part, some, spread
+from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset, part, some, spread
 from gen_jax.data.errors import DataError
+from gen_jax.data.example import ExampleSpec
 from gen_jax.data.loading import load, load_audio
 from gen_jax.data.pictures.stream import StreamDataset
 from gen_jax.data.sounds.wav import read_wav, write_wav

@@ -11,9 +11,10 @@ def check_splits(
 ) -> None:
     """Raises ``DataError`` unless what is learned from ``train`` can be measured on the others.
 
-    All must be of one kind and shape; where ``classes`` matter, all or none have labels, of the
-    same classes, and each class that has examples in the others has some in ``train``. Classes
-    are not counted where ``labels`` are unknown (a streamed set).
+    All must be of one kind and shape, and made from images of one shape where they are made from
+    any; where ``classes`` matter, all or none have labels, of the same classes, and each class that
+    has examples in the others has some in ``train``. Classes are not counted where ``labels`` are
+    unknown (a streamed set).
     """
     for part in (validation, test):
         _check_shapes(train, part)
@@ -23,18 +24,33 @@ def check_splits(
 
 def _check_shapes(train: AnyDataset, part: AnyDataset) -> None:
     ours, theirs = train.example_spec, part.example_spec
-    if ours.kind != theirs.kind:
+    if ours.noun != theirs.noun:
         raise DataError(f"{called(train)} holds {ours.noun}, {called(part)} {theirs.noun}")
-    both = f"{list(theirs.shape)} in {called(part)}, {list(ours.shape)} in {called(train)}"
     if ours.kind == "audio" and ours.shape != theirs.shape:
+        both = _both(train, ours.shape, part, theirs.shape)
         raise DataError(f"sounds differ in length: {both}; give both the same length")
     if ours.shape[:2] != theirs.shape[:2]:
+        both = _both(train, ours.shape, part, theirs.shape)
         raise DataError(f"images differ in size: {both}; give an image_size to make them alike")
-    if ours.shape != theirs.shape:
+    _check_channels("images", train, ours.shape, part, theirs.shape)
+    if ours.spatial is not None and theirs.spatial is not None:
+        _check_channels("source images", train, ours.spatial, part, theirs.spatial)
+
+
+def _check_channels(
+    noun: str, train: AnyDataset, ours: tuple[int, ...], part: AnyDataset, theirs: tuple[int, ...]
+) -> None:
+    if ours != theirs:
         raise DataError(
-            f"images differ in channels: {both}; give channels=1 (gray) or channels=3 "
-            "(RGB) to make them alike"
+            f"{noun} differ in channels: {_both(train, ours, part, theirs)}; give channels=1 "
+            "(gray) or channels=3 (RGB) to make them alike"
         )
+
+
+def _both(
+    train: AnyDataset, ours: tuple[int, ...], part: AnyDataset, theirs: tuple[int, ...]
+) -> str:
+    return f"{list(theirs)} in {called(part)}, {list(ours)} in {called(train)}"
 
 
 def _check_classes(train: AnyDataset, part: AnyDataset) -> None:

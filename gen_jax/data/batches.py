@@ -9,11 +9,14 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int
 
-from gen_jax.data.dataset import AnyDataset, Examples
+from gen_jax.data.dataset import AnyDataset, Sided
 from gen_jax.data.errors import DataError
+from gen_jax.data.example import Examples
 from gen_jax.data.permutation import check_seed, permutation
 
-_EPOCHS = 0  # separates the orders of epochs from other uses of a seed
+# These separate the orders of epochs from other uses of a seed.
+_EPOCHS = 0
+_SIDES = 3
 
 
 class Batches:
@@ -22,7 +25,8 @@ class Batches:
     Example ``i = step * batch_size + j`` of the training stream is at place ``i % N`` of epoch
     ``i // N``, whose order is a function of (seed, epoch). So a resumed run needs no iterator
     state, and an epoch that does not end with a batch loses no example. A batch larger than the
-    set spans several epochs, and holds examples several times.
+    set spans several epochs, and holds examples several times. Each side of a set of unpaired
+    sides (``Sided``) has a stream of its own, with orders and epochs of its own.
 
     Raises ``DataError`` for a batch size below 1, a set without examples, and a seed that is no
     whole number from 0 to 2**32 - 1.
@@ -36,8 +40,15 @@ class Batches:
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
-        self._orders: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
-        self._lock = threading.Lock()
+        if isinstance(dataset, Sided):
+            self._take = dataset.take_each
+            self._streams = [
+                _Stream(n, batch_size, seed, _SIDES, side)
+                for side, n in enumerate(dataset.side_lengths)
+            ]
+        else:
+            self._take = dataset.take
+            self._streams = [_Stream(len(dataset), batch_size, seed, _EPOCHS)]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -45,30 +56,40 @@ class Batches:
         return -(-len(self.dataset) // self.batch_size)
 
     def batch_at(self, step: int, rows: slice | None = None) -> Examples:
-        """Returns the batch of a step: "image" uint8 [B, H, W, C] or "audio" int16 [B, T, C], and
-        "label" int32 [B] if known.
+        """Returns the batch of a step, under the keys of the data set's ``example_spec``.
 
         ``rows`` picks a part of the batch, and only that part is read.
         """
-        return self.dataset.take(self.indices_at(step, rows))
-
-    def indices_at(self, step: int, rows: slice | None = None) -> Int[np.ndarray, " rows"]:
-        """Returns which examples of the data set the batch of a step holds."""
         step = operator.index(step)
         if step < 0:
             raise DataError(f"a step must be 0 or more, got {step}")
-        epoch, place = divmod(step * self.batch_size, len(self.dataset))
-        indices = self._order(epoch)[place : place + self.batch_size]
-        while len(indices) < self.batch_size:
+        rows = slice(None) if rows is None else rows
+        return self._take(*(stream.indices_at(step)[rows] for stream in self._streams))
+
+
+class _Stream:
+    """The endless stream of ``range(n)``, shuffled anew in each epoch, cut into batches."""
+
+    def __init__(self, n: int, batch_size: int, *purpose: int):
+        self._n = n
+        self._batch_size = batch_size
+        self._purpose = purpose
+        self._orders: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def indices_at(self, step: int) -> Int[np.ndarray, " batch"]:
+        epoch, place = divmod(step * self._batch_size, self._n)
+        indices = self._order(epoch)[place : place + self._batch_size]
+        while len(indices) < self._batch_size:
             epoch += 1
-            missing = self.batch_size - len(indices)
+            missing = self._batch_size - len(indices)
             indices = np.concatenate([indices, self._order(epoch)[:missing]])
-        return indices if rows is None else indices[rows]
+        return indices
 
     def _order(self, epoch: int) -> Int[np.ndarray, " n"]:
         with self._lock:
             if epoch not in self._orders:
-                self._orders[epoch] = permutation(len(self.dataset), self.seed, _EPOCHS, epoch)
+                self._orders[epoch] = permutation(self._n, *self._purpose, epoch)
                 while len(self._orders) > 2:  # a batch seldom touches more epochs
                     self._orders.popitem(last=False)
             self._orders.move_to_end(epoch)

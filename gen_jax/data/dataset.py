@@ -1,74 +1,15 @@
 """Labelled examples that can be fetched by index, in whatever way they are stored."""
 
-import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, TypeVar, get_args
+from collections.abc import Sequence
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
-
-# "image" uint8 [n, H, W, C] or "audio" int16 [n, T, C]; "label" int32 [n] where there are labels
-Examples = dict[str, np.ndarray]
-ExampleKind = Literal["image", "audio"]
-AXES: dict[ExampleKind, str] = {"image": "HWC", "audio": "TC"}
-
-
-@dataclasses.dataclass(frozen=True)
-class ExampleSpec:
-    """What one example is: all that a model needs in order to be built, without the data.
-
-    ``shape`` is [H, W, C] of a uint8 image or [T, C] of int16 audio; ``class_names`` are the names
-    of the labels 0, 1, ..., None where there are no labels. ``dataclasses.asdict`` makes it fit for
-    JSON, ``from_json`` reads that back. Raises ``DataError`` for another kind or shape.
-    """
-
-    kind: ExampleKind
-    shape: tuple[int, ...]
-    class_names: tuple[str, ...] | None
-
-    def __post_init__(self):
-        if self.kind not in get_args(ExampleKind):
-            raise DataError(f"the kind of an example is image or audio, got {self.kind!r}")
-        if len(self.shape) != len(AXES[self.kind]) or min(self.shape) < 1:
-            axes = ", ".join(AXES[self.kind])
-            raise DataError(f"{self.kind} examples are [{axes}], got {list(self.shape)}")
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """The spec that ``dataclasses.asdict`` turned into ``fields``, with or without JSON.
-
-        Raises ``DataError`` for unknown fields.
-        """
-        try:
-            names = fields["class_names"]
-            names = None if names is None else tuple(names)
-            return cls(fields["kind"], tuple(fields["shape"]), names)
-        except (KeyError, TypeError) as error:
-            raise DataError(
-                f"an example has a kind, a shape and class_names (or null), got {fields}"
-            ) from error
-
-    @property
-    def noun(self) -> str:
-        """What examples are called in a message: images or sounds."""
-        return "images" if self.kind == "image" else "sounds"
-
-    @property
-    def n_classes(self) -> int | None:
-        """None where there are no labels."""
-        return None if self.class_names is None else len(self.class_names)
-
-    def blank(self, n: int = 1) -> Examples:
-        """``n`` examples of zeros, of the first class where there are classes."""
-        dtype = np.uint8 if self.kind == "image" else np.int16
-        examples: Examples = {self.kind: np.zeros((n, *self.shape), dtype)}
-        if self.class_names is not None:
-            examples["label"] = np.zeros(n, np.int32)
-        return examples
+from gen_jax.data.example import Examples, ExampleSpec
 
 
 class Labelled(Protocol):
@@ -118,7 +59,7 @@ class AnyDataset(Labelled, Protocol):
     def __len__(self) -> int: ...
 
     def take(self, indices: Int[np.ndarray, " n"]) -> Examples:
-        """Returns the examples at ``indices``: "image" or "audio", and "label" if they have any."""
+        """Returns the examples at ``indices``, under the keys that ``example_spec`` says."""
         ...
 
     def select(self, indices: Int[np.ndarray, " n"] | None, split: str) -> Self:
@@ -135,6 +76,21 @@ class AnyDataset(Labelled, Protocol):
 
 
 Divided = TypeVar("Divided", bound=AnyDataset)
+
+
+@runtime_checkable
+class Sided(Protocol):
+    """A data set of sides whose examples do not belong together: training shuffles each side in an
+    order of its own."""
+
+    @property
+    def side_lengths(self) -> tuple[int, ...]:
+        """How many examples each side has."""
+        ...
+
+    def take_each(self, *indices: Int[np.ndarray, " n"]) -> Examples:
+        """Returns the examples at these indices of each side, beside one another."""
+        ...
 
 
 class Dataset(AnyDataset, Protocol):

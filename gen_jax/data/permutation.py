@@ -1,9 +1,9 @@
-"""Seeded orders that stay the same wherever and whenever they are drawn."""
+"""Seeded orders and random words that stay the same wherever and whenever they are drawn."""
 
 import operator
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt64
 
 from gen_jax.data.errors import DataError
 
@@ -18,12 +18,17 @@ def check_seed(seed: int) -> None:
         raise DataError(f"a seed is a whole number from 0 to 2**32 - 1, got {seed!r}")
 
 
-def permutation(n: int, seed: int, *purpose: int) -> Int[np.ndarray, " n"]:
-    """Returns a permutation of ``range(n)`` that is a pure function of the arguments.
+def random_words(n: int, seed: int, *purpose: int) -> UInt64[np.ndarray, " n"]:
+    """Returns ``n`` random words of 64 bits that are a pure function of the arguments.
 
     ``purpose`` are non-negative integers that separate one use of a seed from another.
-    It sorts raw Philox words: NumPy promises those for all time and platforms, but promises no
-    such thing of ``Generator.permutation``.
+    They are raw Philox words: NumPy promises those for all time and platforms, but promises no
+    such thing of what its ``Generator`` draws.
     """
-    words = np.random.Philox(np.random.SeedSequence(seed, spawn_key=purpose)).random_raw(n)
-    return np.argsort(words, kind="stable")
+    return np.random.Philox(np.random.SeedSequence(seed, spawn_key=purpose)).random_raw(n)
+
+
+def permutation(n: int, seed: int, *purpose: int) -> Int[np.ndarray, " n"]:
+    """Returns a permutation of ``range(n)`` that is a pure function of the arguments: it sorts
+    ``random_words``."""
+    return np.argsort(random_words(n, seed, *purpose), kind="stable")

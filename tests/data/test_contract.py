@@ -1,6 +1,5 @@
 """What every data set offers, however its examples are stored."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -45,21 +44,40 @@ def test_a_spec_says_what_the_examples_are(dataset):
 
 
 def test_a_spec_survives_json(dataset):
-    for spec in (dataset.example_spec, data.ExampleSpec("audio", (5, 1), None)):
-        text = json.dumps(dataclasses.asdict(spec))
+    others = [
+        data.ExampleSpec("audio", (5, 1), None),
+        data.ExampleSpec("image", (4, 5, 3), None, spatial=(4, 5, 1)),
+        data.ExampleSpec("domains", (4, 5, 3), None),
+    ]
+    for spec in (dataset.example_spec, *others):
+        text = json.dumps(spec.as_json())
         again = data.ExampleSpec.from_json(json.loads(text))
         assert again == spec
         assert hash(again) == hash(spec)
-    assert data.ExampleSpec("audio", (5, 1), None).n_classes is None
-    assert data.ExampleSpec("audio", (5, 1), None).blank().keys() == {"audio"}
+        assert spec.as_json() == json.loads(text)
+    assert [other.n_classes for other in others] == [None] * 3
+    keys = [{name: array.shape for name, array in other.blank(2).items()} for other in others]
+    assert keys == [
+        {"audio": (2, 5, 1)},
+        {"image": (2, 4, 5, 3), "spatial": (2, 4, 5, 1)},
+        {"a": (2, 4, 5, 3), "b": (2, 4, 5, 3)},
+    ]
+
+
+def test_a_spec_without_a_source_image_is_written_as_before_there_were_any():
+    written = {"kind": "image", "shape": [4, 5, 3], "class_names": ["a", "b"]}
+    spec = data.ExampleSpec("image", (4, 5, 3), ("a", "b"))
+    assert spec.as_json() == written
+    assert data.ExampleSpec.from_json(written) == spec
 
 
 @pytest.mark.parametrize(
     ("kind", "shape", "message"),
     [
-        ("video", (3, 4, 1), "the kind of an example is image or audio, got 'video'"),
+        ("video", (3, 4, 1), "the kind of an example is image, audio or domains, got 'video'"),
         ("image", (3, 4), r"image examples are \[H, W, C\], got \[3, 4\]"),
         ("audio", (0, 1), r"audio examples are \[T, C\], got \[0, 1\]"),
+        ("domains", (3, 4), r"domains examples are \[H, W, C\], got \[3, 4\]"),
     ],
 )
 def test_examples_that_cannot_be(kind, shape, message):
@@ -67,8 +85,26 @@ def test_examples_that_cannot_be(kind, shape, message):
         data.ExampleSpec(kind, shape, None)
 
 
+@pytest.mark.parametrize("spatial", [(4, 4, 1), (5, 4, 1), (4, 5), (4, 5, 0)])
+def test_source_images_that_cannot_be(spatial):
+    with pytest.raises(
+        data.DataError,
+        match=r"^the spatial condition of images \[4, 5, 3\] is \[4, 5, C\], got \[.*\]$",
+    ):
+        data.ExampleSpec("image", (4, 5, 3), None, spatial)
+    for kind, shape in (("audio", (5, 1)), ("domains", (4, 5, 3))):
+        with pytest.raises(data.DataError, match=f"^{kind} examples have no spatial condition"):
+            data.ExampleSpec(kind, shape, None, (4, 5, 1))
+
+
 @pytest.mark.parametrize(
-    "fields", [{}, {"kind": "image", "shape": 3, "class_names": None}, {"kind": "image"}]
+    "fields",
+    [
+        {},
+        {"kind": "image", "shape": 3, "class_names": None},
+        {"kind": "image"},
+        {"kind": "image", "shape": [3, 4, 1], "class_names": None, "spatial": 3},
+    ],
 )
 def test_fields_of_no_spec_are_one_line(fields):
     with pytest.raises(data.DataError, match=r"^an example has a kind, a shape and class_names"):

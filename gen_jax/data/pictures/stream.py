@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from gen_jax.data.dataset import Examples, ExampleSpec, relabelling
+from gen_jax.data.dataset import relabelling
 from gen_jax.data.digests import digest
+from gen_jax.data.example import Examples, ExampleSpec
 from gen_jax.data.pictures import picture
 from gen_jax.data.pictures.picture import ImageOptions
 from gen_jax.data.pictures.records import Encoded, Records, Relabelled

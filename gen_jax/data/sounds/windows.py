@@ -9,9 +9,10 @@ from typing import Self
 import numpy as np
 from jaxtyping import Int, Int16
 
-from gen_jax.data.dataset import Examples, ExampleSpec, numbered, relabelling
+from gen_jax.data.dataset import numbered, relabelling
 from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
+from gen_jax.data.example import Examples, ExampleSpec
 
 
 @dataclasses.dataclass(frozen=True)
