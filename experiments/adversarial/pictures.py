@@ -54,9 +54,11 @@ def add_pictures(
     add_neighbours(run_dir, draw(next(keys), state, 10), train)
 
 
-def add_health(run_dir: Path, *, critic: bool) -> None:
-    """Adds what the rules find in the run's logged numbers, in words."""
-    words = evaluation.health.in_words(read_rows(run_dir / "metrics.jsonl"), critic=critic)
+def add_health(run_dir: Path, *prefixes: str, critic: bool = False) -> None:
+    """Adds what the rules find in the run's logged numbers, in words; of each game by its prefix,
+    where there are several."""
+    rows = read_rows(run_dir / "metrics.jsonl")
+    words = evaluation.health.in_words(rows, *prefixes, critic=critic)
     reporting.add_table(
         run_dir,
         "health",

@@ -27,7 +27,7 @@ from gen_jax.images import from_symmetric
 from gen_jax.meshes import automatic, batch_spec, evaluation_step, mean_gradients, training_step
 from gen_jax.nn.condition import Condition, batch_condition
 from gen_jax.state import example_keys, example_numbers, named_keys, numbers_or_places
-from gen_jax.typing import Array, Batch, Images, Metrics, Numbers, Params, PerExample, PRNGKey
+from gen_jax.typing import Array, Batch, Images, Metrics, Numbers, Params, PerExample, PRNGKey, PRNGKeys
 
 Distance = Callable[[FloatImages, FloatImages], PerExample]  # made, target
 
@@ -151,14 +151,17 @@ def translate(
     another translation. Without a key there is no dropout. Averaged parameters are used where
     there are any.
     """
-    numbers = numbers_or_places(numbers, source)
+    keys = None if key is None else example_keys(key, numbers_or_places(numbers, source))
+    return generate(state, keys, source)
 
-    def made(state: GANState, key: PRNGKey | None, source: Images, numbers: Numbers) -> Images:
-        generator = state.generator
-        noise = None if key is None else example_keys(key, numbers)
-        cond = Condition(spatial=source)
+
+def generate(state: GANState, keys: PRNGKeys | None, source: Images) -> Images:
+    """``translate`` with the dropout of each source drawn by a key of its own, [B]."""
+
+    def made(state: GANState, keys: PRNGKeys | None, source: Images) -> Images:
+        generator, cond = state.generator, Condition(spatial=source)
         return from_symmetric(
-            generator.model.apply(generator.eval_variables, noise, cond, train=False)
+            generator.model.apply(generator.eval_variables, keys, cond, train=False)
         )
 
-    return automatic(made, batch_spec(source), state, key, source, numbers)
+    return automatic(made, batch_spec(source), state, keys, source)

@@ -1,0 +1,59 @@
+"""Feature networks by which generated images are scored."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_jax import evaluation, training
+from gen_jax.evaluation import digits, emoji
+from gen_jax.typing import Array, Batch
+
+CHUNK = 200  # images judged at a time: one compiled shape for all numbers of them
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What a feature network says of images: ``features`` [n, d], ``log_probs`` [n, classes]."""
+
+    features: np.ndarray
+    log_probs: np.ndarray
+
+
+class Judge:
+    """A feature network, compiled: Inception, or one of those that are shipped.
+
+    ``knows_digits`` says that its classes are the ten digits.
+    """
+
+    def __init__(self, network: Any, *, knows_digits: bool = False) -> None:
+        self.network = network
+        self.knows_digits = knows_digits
+        self._read = training.compile_eval(_read, training.local_mesh())
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], inception: Path | None = None) -> "Judge | None":
+        """A judge for images of ``shape`` [H, W, C]; None where no network at hand reads them.
+
+        ``inception`` holds the weights of FID's network, which reads images of any size. Else the
+        shipped classifier of digits reads images of its own size, and that of emoji RGB images.
+        """
+        if inception is not None:
+            return cls(evaluation.inception.load(inception))
+        if shape == digits.KIND.image_shape:
+            return cls(digits.load(), knows_digits=True)
+        return cls(emoji.load()) if shape[-1] == 3 else None
+
+    def __call__(self, images: np.ndarray) -> Judged:
+        """Reads images [n, H, W, C], in chunks."""
+        n = len(images)
+        padded = np.pad(images, ((0, max(0, CHUNK - n)), (0, 0), (0, 0), (0, 0)))
+        read = self._read.in_chunks(self.network, {"image": padded}, CHUNK)
+        return Judged(*(x[:n] for x in read))
+
+
+def _read(network: Any, batch: Batch) -> tuple[Array, Array]:
+    features, logits = network(batch["image"])
+    return features, jax.nn.log_softmax(logits)

@@ -1,0 +1,81 @@
+"""The options and networks that pix2pix and CycleGAN share."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+import flax.linen as nn
+import optax
+
+from experiments.running.config import ImageRunConfig
+from experiments.running.options import UsageError, dashed, free, require_at_least, when
+from gen_jax.adversarial import PatchDiscriminator, augmentation
+from gen_jax.adversarial.gan import Augment
+
+Field = Literal[1, 16, 34, 70, 286]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TranslationConfig(ImageRunConfig):
+    """How translations are learned, and how they are judged."""
+
+    features: int = 64
+    """Maps at the finest resolution; the generator and the discriminator have more below."""
+    receptive_field: Field = 70
+    """Pixels a side of the patches that the discriminator judges."""
+    upsample: Literal["deconv", "resize", "shuffle"] = "deconv"
+    """How the generator doubles the sides."""
+    learning_rate: float = 2e-4
+    constant_share: float = 0.5
+    """With --decay-epochs: the share of the schedule before the rate falls, linearly, to zero."""
+    enlarge: float = 286 / 256
+    """Enlarge training images so many times, and crop them at random places."""
+    flip: bool = True
+    """Mirror half of the training images."""
+    watched: int = 100
+    """Validation images that are translated and measured along the way."""
+    inception: Path | None = free(None)
+    """Weights of FID's Inception network (see convert_inception); default a shipped network."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_at_least(1, self, "features", "enlarge")
+        require_at_least(2, self, "watched")
+        if not 0.0 <= self.constant_share <= 1.0:
+            raise UsageError(f"--constant-share must lie in [0, 1], got {self.constant_share}")
+
+    @property
+    def axis_name(self) -> str | None:
+        """The axis whose devices share batch statistics."""
+        return "data" if self.compile == "pmap" else None
+
+    @property
+    def augment(self) -> Augment | None:
+        """What changes a batch within the step."""
+        if self.enlarge == 1.0 and not self.flip:
+            return None
+        return augmentation.jitter(enlarge=self.enlarge, flip=self.flip)
+
+    def rate(self, n_examples: int) -> optax.Schedule:
+        """The learning rate by step: constant, then linear to zero."""
+        span = self.decay_span(n_examples)
+        if span is None:
+            return optax.constant_schedule(self.learning_rate)
+        begin = round(self.constant_share * span)
+        if begin == span:
+            return lambda step: self.learning_rate * (step < span)
+        return optax.linear_schedule(self.learning_rate, 0.0, span - begin, begin)
+
+    def adam(self, n_examples: int) -> optax.GradientTransformation:
+        """Adam as both papers have it."""
+        return optax.adam(self.rate(n_examples), b1=0.5)
+
+    def discriminator(self, **options: Any) -> nn.Module:
+        """One that judges patches."""
+        return PatchDiscriminator(
+            self.features,
+            receptive_field=self.receptive_field,
+            axis_name=self.axis_name,
+            dtype=self.compute_dtype,
+            **options,
+        )

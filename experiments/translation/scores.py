@@ -1,0 +1,171 @@
+"""How well images were translated: beside the truth where there is one, and beside baselines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.adversarial.judges import Judge
+from experiments.translation.tasks import Baseline
+from experiments.translation.ways import Way
+from gen_jax import data, evaluation
+from gen_jax.evaluation import fidelity
+from gen_jax.typing import PRNGKey
+
+Columns = dict[str, float]
+SUBSET = 1000  # images of KID's subsets, at most
+TITLES = {
+    "l1": "L1 [levels]",
+    "psnr": "PSNR [dB]",
+    "ssim": "SSIM",
+    "ab_error": "ab error",
+    "retrieval_top1": "retrieved",
+    "retrieval_top5": "among 5",
+    "label_kept": "label kept",
+    "colourfulness": "colourfulness",
+    "fid": "FID",
+    "kid": "KID",
+    "precision_k3": "precision",
+    "recall_k3": "recall",
+}
+
+
+def truth_known(dataset: data.AnyDataset) -> bool:
+    """Whether a source's row holds what it should become."""
+    return dataset.example_spec.spatial is not None or getattr(dataset, "aligned", False)
+
+
+def source_labels(dataset: data.AnyDataset, way: Way) -> np.ndarray | None:
+    """The labels of the images that a way starts from; None where there are none."""
+    side: Any = getattr(dataset, way.source, dataset)
+    return side.labels
+
+
+def fidelity_to(made: np.ndarray, target: np.ndarray) -> Columns:
+    """How near translations are to their own targets, each measure a mean over images."""
+    measured = {name: np.asarray(value) for name, value in _compared(made, target).items()}
+    found = evaluation.retrieval(made, target) if len(made) > 1 else None
+    columns = {name: float(value.mean()) for name, value in measured.items() if name != "psnr"}
+    columns["psnr"] = fidelity.mean_psnr(measured["psnr"])
+    if found is not None:
+        columns |= {"retrieval_top1": found.top1, "retrieval_top5": found.top5}
+    return columns
+
+
+@jax.jit
+def _compared(made: jax.Array, target: jax.Array) -> dict[str, jax.Array]:
+    values = {"l1": fidelity.l1(made, target), "psnr": fidelity.psnr(made, target)}
+    if min(made.shape[1:3]) >= fidelity.WINDOW:
+        values["ssim"] = fidelity.ssim(made, target)
+    if made.shape[-1] == 3:
+        values["ab_error"] = fidelity.ab_error(made, target)
+    return values
+
+
+class Scorer:
+    """Measures a way's translations of a data set's images, and what else could be given.
+
+    ``baselines`` are rows of their own beside the translations. ``seed`` draws KID's subsets.
+    """
+
+    def __init__(
+        self, judge: Judge | None, baselines: Mapping[str, Baseline], *, seed: int
+    ) -> None:
+        self._judge = judge
+        self._baselines = baselines
+        self._seed = seed
+
+    def quick(self, way: Way, state: Any, key: PRNGKey, dataset: data.AnyDataset) -> Columns:
+        """What is measured along the way: fidelity where the truth is known, labels kept."""
+        examples = dataset.take(np.arange(len(dataset)))
+        made = way(state, key, examples[way.source])
+        columns = fidelity_to(made, examples[way.target]) if truth_known(dataset) else {}
+        return columns | self._label_kept(made, source_labels(dataset, way))
+
+    def rows(
+        self, way: Way, state: Any, key: PRNGKey, dataset: data.AnyDataset
+    ) -> dict[str, Columns]:
+        """All measures by row: of the translations (an empty name), and of each baseline."""
+        examples = dataset.take(np.arange(len(dataset)))
+        source, target = examples[way.source], examples[way.target]
+        labels = source_labels(dataset, way)
+        images = {"": way(state, key, source)}
+        images |= {name: given(source, target) for name, given in self._baselines.items()}
+        rows = {
+            name: self._columns(made, target, labels, truth=truth_known(dataset))
+            for name, made in images.items()
+        }
+        if target.shape[-1] == 3:
+            rows["truth"] = {"colourfulness": _colourfulness(target)}
+        return rows
+
+    def provenance(self, dataset: data.AnyDataset) -> dict[str, str]:
+        """By what features, and beside what images, the scores were taken."""
+        if self._judge is None:
+            return {"features": "none: no network at hand reads images of this kind"}
+        network = self._judge.network
+        return {
+            "features": f"{network.name} {network.digest[:12]}",
+            "resizer": network.resizer,
+            "reference": f"{len(dataset)} images of {dataset.name}, {dataset.split}",
+        }
+
+    def _columns(
+        self, made: np.ndarray, target: np.ndarray, labels: np.ndarray | None, *, truth: bool
+    ) -> Columns:
+        columns = fidelity_to(made, target) if truth else {}
+        columns |= self._label_kept(made, labels)
+        if made.shape[-1] == 3:
+            columns["colourfulness"] = _colourfulness(made)
+        if self._judge is not None and min(len(made), len(target)) > 3:
+            x, y = self._judge(target).features, self._judge(made).features
+            size = min(SUBSET, len(x), len(y))
+            n = min(len(x), len(y))
+            precision, recall = evaluation.precision_recall(x[:n], y[:n])
+            columns |= {
+                "fid": evaluation.fid(x, y),
+                "kid": evaluation.kid(x, y, subset_size=size, seed=self._seed)[0],
+                "precision_k3": precision,
+                "recall_k3": recall,
+            }
+        return columns
+
+    def _label_kept(self, made: np.ndarray, labels: np.ndarray | None) -> Columns:
+        judge = self._judge
+        if judge is None or labels is None or not judge.knows_digits:
+            return {}
+        kept = evaluation.label_kept(lambda images: judge(images).log_probs, made, labels)
+        return {"label_kept": kept}
+
+
+def _colourfulness(images: np.ndarray) -> float:
+    return float(np.mean(fidelity.colourfulness(jnp.asarray(images))))
+
+
+def as_metrics(rows: Mapping[str, Columns], prefix: str = "") -> dict[str, float]:
+    """Rows as a summary's metrics: ``test/PREFIX/ROW/COLUMN``, the translations' without a row."""
+    return {
+        f"test/{prefix}{row}{'/' if row else ''}{column}".replace(" ", "-"): value
+        for row, columns in rows.items()
+        for column, value in columns.items()
+    }
+
+
+def as_table(
+    metrics: Mapping[str, Any], prefix: str = ""
+) -> tuple[list[str], list[tuple[str | float | None, ...]]]:
+    """The columns' titles and the rows of a summary's metrics, as ``as_metrics`` wrote them."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in metrics.items():
+        if name.startswith(f"test/{prefix}"):
+            row, _, column = name.removeprefix(f"test/{prefix}").rpartition("/")
+            if column in TITLES and row.count("/") == 0:
+                found.setdefault(row, {})[column] = value
+    columns = [name for name in TITLES if any(name in row for row in found.values())]
+    rows = [
+        (row.replace("-", " ") or "translation", *(values.get(name) for name in columns))
+        for row, values in found.items()
+    ]
+    return ["", *(TITLES[name] for name in columns)], rows

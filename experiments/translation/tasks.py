@@ -1,0 +1,103 @@
+"""pix2pix's tasks: where pairs come from, what else could be given for a translation."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+
+from experiments.running.config import ImageConfig
+from experiments.running.experiment import open_images
+from gen_jax import data
+from gen_jax.data.translation.conditions import (
+    Edges,
+    Gray,
+    Hole,
+    ImageCondition,
+    LowResolution,
+    Noise,
+)
+from gen_jax.evaluation import baselines
+
+TaskName = Literal[
+    "style", "colorize", "super-resolve-2", "super-resolve-4", "inpaint", "edges", "denoise"
+]
+Images = np.ndarray  # uint8 [n, H, W, C]
+Baseline = Callable[[Images, Images], Images]  # sources, targets -> what could be given instead
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A task by name, and the condition that computes the sources from the images.
+
+    Without a condition, the data are pairs. ``prepare`` turns a user's picture [H, W, 3] into a
+    source, where it is not one itself.
+    """
+
+    name: TaskName
+    condition: ImageCondition | None
+    baselines: Mapping[str, Baseline]
+    prepare: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def open(self, config: ImageConfig, split: str, *, reverse: bool) -> data.Dataset:
+        """A split of the config's data, as pairs."""
+        if self.condition is not None:
+            return data.Mapped(open_images(config, split), self.condition)
+        return data.load_pairs(
+            config.dataset,
+            split,
+            reverse=reverse,
+            data_dir=config.data_dir,
+            image_size=config.image_size,
+            channels=config.channels,
+            validation_fraction=config.validation_fraction,
+            seed=config.seed,
+            skip_bad_images=config.skip_bad_images,
+        )
+
+
+def identity(source: Images, target: Images) -> Images:
+    """The source as it is, in the target's channels."""
+    return baselines.identity(source, target.shape[-1])
+
+
+def best_shift(source: Images, target: Images) -> Images:
+    """The source with the levels added to each channel that bring it nearest to these targets: no
+    shift found on other pairs does better."""
+    return baselines.shift(source, baselines.constant_shift(source, target))
+
+
+def _super_resolution(factor: Literal[2, 4]) -> Task:
+    low = LowResolution(factor)
+
+    def repeated(source: Images, target: Images) -> Images:
+        del source
+        _, height, width, _ = target.shape
+        small = low.reduced(target)
+        return baselines.nearest(small, factor)[:, :height, :width]
+
+    def enlarged(picture: np.ndarray) -> np.ndarray:
+        height, width = picture.shape[:2]
+        return low.enlarged(picture[None], (factor * height, factor * width))[0]
+
+    name: TaskName = "super-resolve-2" if factor == 2 else "super-resolve-4"
+    return Task(name, low, {"bicubic": identity, "nearest": repeated}, enlarged)
+
+
+def _gray(picture: np.ndarray) -> np.ndarray:
+    return Gray()(picture[None], np.zeros(1, np.int64))[0]
+
+
+USUAL = {"identity": identity, "best constant shift": best_shift}
+TASKS: dict[TaskName, Task] = {
+    task.name: task
+    for task in (
+        Task("style", None, USUAL),
+        Task("colorize", Gray(), USUAL, _gray),
+        _super_resolution(2),
+        _super_resolution(4),
+        Task("inpaint", Hole(), USUAL),
+        Task("edges", Edges(), USUAL),
+        Task("denoise", Noise(), USUAL),
+    )
+}
