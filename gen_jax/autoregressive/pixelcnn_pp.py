@@ -35,11 +35,12 @@ from gen_jax.autoregressive.pixelcnn_pp_steps import (
     row_step,
 )
 from gen_jax.densities import LogisticMixture, Sequential
+from gen_jax.nn import blocks
 from gen_jax.nn.causal import PixelProduct, causal_mask, conv_row
 from gen_jax.nn.condition import Condition, ConditionEmbedding
 from gen_jax.nn.conv import Conv, conv, conv_transpose
 from gen_jax.nn.precision import last_dtype
-from gen_jax.typing import Array, Params, PRNGKey, PRNGKeys
+from gen_jax.typing import Array, Params, PRNGKeys
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 ABOVE: Any = {"size": (2, 3), "padding": ((1, 0), (1, 1))}  # the row above, and here
@@ -110,22 +111,15 @@ class GatedBlock(nn.Module):
         if shortcut is not None:
             c1 = c1 + NormalizedConv(f, dtype=self.dtype, name="shortcut")(shortcut)
         hidden = concat_elu(c1)
-        if dropout is not None and self.dropout_rate > 0.0:
-            hidden = self._drop(hidden, dropout)
+        if dropout is not None:
+            own = jax.vmap(jax.random.fold_in, (0, None))(dropout, self.number)
+            hidden = blocks.dropout(hidden, own, self.dropout_rate)
         c2 = NormalizedConv(2 * f, **window, init_scale=0.1, name="conv_2")(hidden)
         if cond_features is not None:
             options = {"use_bias": False, "kernel_init": nn.initializers.normal(0.05)}
             h = nn.Dense(2 * f, **options, dtype=self.dtype, name="condition")(cond_features)
             c2 = c2 + jnp.broadcast_to(h, c2.shape)
         return x + linear_gate(c2)
-
-    def _drop(self, x: Array, keys: PRNGKeys) -> Array:
-        keep = 1.0 - self.dropout_rate
-
-        def mask(key: PRNGKey) -> Array:
-            return jax.random.bernoulli(jax.random.fold_in(key, self.number), keep, x.shape[1:])
-
-        return jnp.where(jax.vmap(mask)(keys), x / keep, 0.0)
 
 
 class PixelCNNPlusPlus(nn.Module):

@@ -73,7 +73,57 @@ def test_layer_normalization_is_by_the_image():
     np.testing.assert_allclose(y.std((1, 2, 3)), 1.0, atol=1e-2)
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_instance_normalization_is_by_the_image_and_channel():
+    scales = jnp.asarray([1.0, 10.0, 0.1])
+    x = draw(3, 5, 4, 2) * scales.reshape(3, 1, 1, 1) + 1000.0 * scales.reshape(3, 1, 1, 1)
+    y, state = normalized(x, "instance", True)
+    assert not state
+    np.testing.assert_allclose(y.mean((1, 2)), 0.0, atol=1e-3)
+    np.testing.assert_allclose(y.std((1, 2)), 1.0, atol=1e-2)
+    out_of_training, _ = normalized(x, "instance", False)
+    np.testing.assert_array_equal(y, out_of_training)
+
+
+def test_instance_normalization_is_flaxs_own():
+    x, weights = 3.0 + draw(2, 5, 4, 3), draw(2, 5, 4, 3, seed=1)
+    ours, theirs = (
+        blocks.InstanceNorm(),
+        nn.InstanceNorm(epsilon=1e-5, use_fast_variance=False),
+    )
+    params = drawn(ours, x)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def all_of(layer, params, x):
+        y, pull_back = jax.vjp(layer.apply, params, x)
+        return y, pull_back(weights)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        all_of(ours, params, x),
+        all_of(theirs, params, x),
+    )
+
+
+def test_an_instance_of_one_pixel_is_the_shift_alone():
+    x = draw(2, 1, 1, 3)
+    variables = {"params": {"scale": draw(3), "bias": draw(3, seed=1)}}
+    y, pull_back = jax.vjp(lambda x: blocks.InstanceNorm().apply(variables, x), x)
+    shift = variables["params"]["bias"]
+    np.testing.assert_array_equal(y, jnp.broadcast_to(shift.reshape(1, 1, 1, -1), x.shape))
+    np.testing.assert_array_equal(pull_back(jnp.ones_like(y))[0], 0.0)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "layer"])
+def test_scales_start_as_asked(norm):
+    function = functools.partial(
+        blocks.normalize, norm=norm, train=True, scale_init=nn.initializers.constant(2.0)
+    )
+    params = jax.jit(Layer(function).init)(jax.random.key(0), draw(2, 3, 3, 4))["params"]["layer"]
+    np.testing.assert_array_equal(params["scale"], 2.0)
+    np.testing.assert_array_equal(params["bias"], 0.0)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "layer"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_statistics_are_float32_and_flat_images_make_no_noise(norm, dtype):
     x = jnp.full((2, 4, 4, 4), 1000.0, dtype)  # of 2^n values the mean is exact however it is taken
@@ -88,6 +138,33 @@ def test_statistics_are_float32_and_flat_images_make_no_noise(norm, dtype):
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     np.testing.assert_array_equal(y, 0.0)
     np.testing.assert_array_equal(slope, 0.0)
+
+
+def test_dropout_is_by_each_examples_key_alone():
+    x = draw(4, 3, 5, 2)
+
+    @jax.jit
+    def drop(x, seeds):
+        return blocks.dropout(x, jax.vmap(jax.random.key)(seeds), 0.4)
+
+    dropped = drop(x, jnp.arange(4))
+    np.testing.assert_array_equal(drop(x[::-1], jnp.arange(4)[::-1])[::-1], dropped)
+    np.testing.assert_array_equal(drop(x[1:2], jnp.arange(1, 2)), dropped[1:2])
+    same_image = drop(jnp.broadcast_to(x[:1], x.shape), jnp.arange(4))
+    assert (same_image[0] != same_image[1]).any()
+
+
+def test_dropout_keeps_the_mean_and_its_rate():
+    x = jnp.ones((8, 1000), jnp.bfloat16)
+    keys = jax.random.split(jax.random.key(0), 8)
+    dropped = jax.jit(functools.partial(blocks.dropout, rate=0.75))(x, keys)
+    assert dropped.dtype == x.dtype
+    assert set(np.unique(np.asarray(dropped, np.float32))) == {0.0, 4.0}
+    assert np.mean(np.asarray(dropped, np.float32)) == pytest.approx(1.0, abs=0.08)
+    assert blocks.dropout(x, keys, 0.0) is x
+    for rate in (1.0, -0.1):
+        with pytest.raises(ValueError, match=rf"must lie in \[0, 1\), got {rate}"):
+            blocks.dropout(x, keys, rate)
 
 
 @pytest.mark.parametrize("how", ["deconv", "resize", "shuffle"])
@@ -147,7 +224,7 @@ def test_a_block_without_its_branch_is_its_shortcut(resample):
 
 def test_unknown_words():
     x = jnp.zeros((1, 4, 4, 1))
-    with pytest.raises(ValueError, match='norm must be "batch", "layer" or "none", got \'bacth\''):
+    with pytest.raises(ValueError, match=r'norm must be "batch", .* or "none", got \'bacth\''):
         blocks.normalize(x, "bacth", train=True, name="norm")  # pyright: ignore
     with pytest.raises(ValueError, match=r"upsample must be .* got 'bilinear'"):
         blocks.upsample(x, 2, "bilinear", name="up")  # pyright: ignore

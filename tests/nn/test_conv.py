@@ -105,6 +105,65 @@ def test_derivatives_of_any_order_and_mode(name):
     same(*gradients, rtol=1e-8)
 
 
+# side(s), kernel, dilation
+MIRRORED = {
+    "square": ((5, 6), (3, 3), (1, 1)),
+    "as far as can be": ((4, 2), (7, 3), (1, 1)),
+    "uneven": ((5, 6), (1, 5), (1, 1)),
+    "dilated": ((7, 6), (3, 3), (2, 1)),
+    "few outputs": ((6, 5), (3, 3), (1, 1)),
+    "one tap": ((1, 4), (1, 1), (1, 1)),
+    "sound": ((7,), (5,), (1,)),
+}
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_a_mirrored_image_is_convolved_as_if_it_went_on(name):
+    sides, size, dilation = MIRRORED[name]
+    channels = {"c_in": 20, "c_out": 3} if name == "few outputs" else {}
+    x, kernel = operands(sides, size, **channels, batch=2)
+    ours = functools.partial(conv, padding="REFLECT", dilation=dilation)
+    edges = [(k // 2 * d,) * 2 for k, d in zip(size, dilation, strict=True)]
+
+    def theirs(x, kernel):
+        x = jnp.pad(x, [(0, 0), *edges, (0, 0)], mode="reflect")
+        ones = (1,) * len(sides)
+        return reference(x, kernel, strides=ones, padding="VALID", dilation=dilation)
+
+    def all_of(function):
+        def loss(x, kernel):
+            return jnp.sin(function(x, kernel)).sum()
+
+        def penalty(x, kernel):
+            return jnp.sin(jax.grad(loss)(x, kernel)).sum()
+
+        return jax.jit(
+            lambda x, kernel: (
+                function(x, kernel),
+                jax.jvp(function, (x, kernel), (jnp.sin(x), jnp.cos(kernel)))[1],
+                jax.grad(loss, (0, 1))(x, kernel),
+                jax.grad(penalty, (0, 1))(x, kernel),
+                jax.vmap(function)(jnp.stack([x, 2 * x]), jnp.stack([kernel, -kernel])),
+            )
+        )(x, kernel)
+
+    result = all_of(ours)
+    assert result[0].shape == (2, *sides, kernel.shape[-1])
+    same(result, all_of(theirs))
+
+
+def test_images_and_kernels_that_cannot_be_mirrored():
+    x, kernel = operands((3, 5), (7, 3))
+    with pytest.raises(ValueError, match=r"image of \(3, 5\) .* must be at least \(4, 2\)"):
+        conv(x, kernel, padding="REFLECT")
+    for size, strides in (((4, 3), 1), ((3, 3), 2)):
+        _, kernel = operands((3, 5), size)
+        with pytest.raises(ValueError, match="for stride 1 and kernels that span an odd number"):
+            conv(x, kernel, strides=strides, padding="REFLECT")
+    with pytest.raises(ValueError, match='padding must be "SAME", "VALID" or 2'):
+        conv_transpose(x, kernel, padding="REFLECT")
+
+
 TRANSPOSED = {
     "doubling": ((4, 5), (4, 4), (2, 2), "SAME"),
     "doubling by three": ((4, 5), (3, 3), (2, 2), "SAME"),

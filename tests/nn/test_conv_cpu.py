@@ -79,10 +79,10 @@ def test_kernel_gradients_agree_however_batch_and_rows_are_cut(name, patch_bytes
     same(ours, xla_maps(x, kernel, y, g)[2])
 
 
-def reference(x, kernel, strides):
+def reference(x, kernel, strides, padding="SAME"):
     numbers = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(
-        x, kernel, (strides, strides), "SAME", dimension_numbers=numbers
+        x, kernel, (strides, strides), padding, dimension_numbers=numbers
     )
 
 
@@ -113,6 +113,8 @@ NETWORKS = {
     "4x4 at stride 2, 3 to 128": ((8, 8), (4, 4), 2, (3, 128)),
     "4x4 at stride 2, 64 to 128": ((6, 6), (4, 4), 2, (64, 128)),
     "3x3, 128 to 128": ((4, 5), (3, 3), 1, (128, 128)),
+    "unpadded 3x3, 128 to 128": ((6, 5), (3, 3), 1, (128, 128)),
+    "unpadded 3x3, 32 to 64": ((6, 5), (3, 3), 1, (32, 64)),
 }
 
 
@@ -125,6 +127,8 @@ def test_values_and_gradients_with_the_channels_of_real_networks(name):
     kernel = random.standard_normal((*size, c_in, c_out), np.float32)
     ours = functools.partial(conv, strides=strides)
     theirs = functools.partial(reference, strides=strides)
+    if name.startswith("unpadded"):
+        ours, theirs = (functools.partial(f, padding="VALID") for f in (ours, theirs))
     weights = random.standard_normal(jax.eval_shape(theirs, x, kernel).shape, np.float32)
 
     def both(function):

@@ -20,6 +20,7 @@ CASES = {
     "dilated": ((7, 6), (3, 2), (1, 1), (2, 3)),
     "sound": ((9,), (2,), (1,), (4,)),
     "one tap": ((5, 4), (1, 1), (2, 1), (1, 1)),
+    "mirrored": ((5, 4), (3, 3), (1, 1), (1, 1)),
 }
 
 
@@ -36,14 +37,20 @@ def both(name, monkeypatch):
         monkeypatch.setattr(conv_cpu, "WIDE", 0)
         monkeypatch.setattr(conv_cpu, "NARROW", 1)
     letters = "HW"[: len(sides)]
-    theirs = functools.partial(
-        lax.conv_general_dilated,
-        window_strides=strides,
-        padding="SAME",
-        rhs_dilation=dilation,
-        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
-    )
+    options = {
+        "window_strides": strides,
+        "rhs_dilation": dilation,
+        "dimension_numbers": (f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+    }
+    theirs = functools.partial(lax.conv_general_dilated, padding="SAME", **options)
     ours = functools.partial(conv, strides=strides, dilation=dilation)
+    if name == "mirrored":
+
+        def theirs(x, kernel):
+            x = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="reflect")
+            return lax.conv_general_dilated(x, kernel, padding="VALID", **options)
+
+        ours = functools.partial(ours, padding="REFLECT")
     return ours, theirs, *operands(sides, size)
 
 

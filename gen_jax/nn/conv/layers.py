@@ -36,7 +36,9 @@ def conv(
     """Correlates ``x`` with ``kernel``, as ``jax.lax.conv_general_dilated`` does.
 
     ``padding`` is ``"SAME"`` (output size is the input's over the stride, rounded up),
-    ``"VALID"``, or a (low, high) pair for each spatial axis, which may be negative (a crop).
+    ``"VALID"``, ``"REFLECT"`` (as ``"SAME"``, but the image is mirrored at its edges, whose own
+    pixels are not repeated; for stride 1 and kernels that span an odd number of pixels), or a
+    (low, high) pair for each spatial axis, which may be negative (a crop).
     ``dilation`` spreads the kernel's taps. On a mesh with explicit axes the result is sharded over
     the batch as ``x`` is, and over channels as ``kernel`` is. Raises ``ValueError`` where ranks,
     channels, dtypes, options or shardings do not fit.
@@ -45,6 +47,9 @@ def conv(
     steps, spread = _per_axis("strides", strides, n), _per_axis("dilation", dilation, n)
     size, taps = x.shape[1:-1], kernel.shape[:n]
     reach = [(k - 1) * d + 1 for k, d in zip(taps, spread, strict=True)]
+    if padding == "REFLECT":
+        x, padding = _mirrored(x, reach, steps), "VALID"
+        size = x.shape[1:-1]
     pads = _conv_padding(padding, size, reach, steps)
     if max(taps) == 1:
         return _pixelwise(x, kernel, steps, pads)
@@ -146,11 +151,9 @@ def _per_axis(name: str, sizes: Sizes, n: int) -> tuple[int, ...]:
     return sizes
 
 
-def _explicit(padding: Padding, n: int) -> Pads:
+def _explicit(padding: Padding, n: int, words: str) -> Pads:
     if isinstance(padding, str) or len(padding) != n:
-        raise ValueError(
-            f'padding must be "SAME", "VALID" or {n} (low, high) pairs, got {padding!r}'
-        )
+        raise ValueError(f"padding must be {words} or {n} (low, high) pairs, got {padding!r}")
     return tuple((low, high) for low, high in padding)
 
 
@@ -165,7 +168,23 @@ def _conv_padding(
             for size, r, s in zip(sizes, reach, strides, strict=True)
         ]
         return tuple((total // 2, total - total // 2) for total in totals)
-    return _explicit(padding, len(sizes))
+    return _explicit(padding, len(sizes), '"SAME", "VALID", "REFLECT"')
+
+
+def _mirrored(x: Array, reach: Sequence[int], strides: Sequence[int]) -> Array:
+    """The image and, around it, its mirror images, by half of what the kernel spans."""
+    if max(strides) > 1 or any(r % 2 == 0 for r in reach):
+        raise ValueError(
+            'padding="REFLECT" is for stride 1 and kernels that span an odd number of pixels, got '
+            f"strides {tuple(strides)} and a kernel that spans {tuple(reach)}"
+        )
+    size, widths = x.shape[1:-1], [r // 2 for r in reach]
+    if any(n <= width for n, width in zip(size, widths, strict=True)):
+        raise ValueError(
+            f"an image of {size} cannot be mirrored by {tuple(widths)} pixels: "
+            f"it must be at least {tuple(width + 1 for width in widths)}"
+        )
+    return jnp.pad(x, [(0, 0), *((width, width) for width in widths), (0, 0)], mode="reflect")
 
 
 def _transpose_padding(padding: Padding, sizes: Sequence[int], strides: Sequence[int]) -> Pads:
@@ -175,7 +194,7 @@ def _transpose_padding(padding: Padding, sizes: Sequence[int], strides: Sequence
     if padding == "SAME":
         totals = [(k - 1 if s > k - 1 else -(-(k + s - 2) // 2), k + s - 2) for k, s in pairs]
         return tuple((low, total - low) for low, total in totals)
-    return _explicit(padding, len(sizes))
+    return _explicit(padding, len(sizes), '"SAME", "VALID"')
 
 
 def _pixelwise(x: Array, kernel: Array, strides: Sequence[int], pads: Pads) -> Array:
@@ -264,8 +283,9 @@ class _Kernel(nn.Module):
 
 
 class Conv(_Kernel):
-    """A convolution layer with parameters ``kernel`` [*kernel_size, c_in, features] and ``bias``.
+    """``conv`` as a layer with parameters ``kernel`` [*kernel_size, c_in, features] and ``bias``.
 
+    ``padding`` is ``"SAME"``, ``"VALID"``, ``"REFLECT"`` or pairs, as there.
     ``mask`` maps the kernel's shape to an array that is broadcast against it and multiplies it.
     ``kernel_norm`` is a module that maps kernel to kernel: ``WeightNorm()``, ``SpectralNorm()``.
     """
