@@ -27,6 +27,19 @@ FOLDER = "decoded-by-gen_jax"
 MANIFEST = "cache.json"
 
 
+def user_folder() -> pathlib.Path:
+    """The user's own folder for this library's data.
+
+    It is ``$GEN_JAX_CACHE`` if that is set, else ``$XDG_CACHE_HOME/gen_jax`` (default
+    ``~/.cache/gen_jax``).
+    """
+    chosen = os.environ.get("GEN_JAX_CACHE")
+    if chosen:
+        return pathlib.Path(chosen).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return pathlib.Path(home).expanduser() / "gen_jax"
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """Arrays as they lie on disk, and what else was noted with them."""
@@ -42,7 +55,7 @@ class Cache:
     ``identity`` (which split, decoded how) distinguishes the entries of one source, at ``place``;
     ``fingerprint`` shows whether an entry still matches the source. Entries lie under
     ``$GEN_JAX_CACHE`` where that is set, else in a folder ``beside`` the source, or where that is
-    not writable under ``$XDG_CACHE_HOME/gen_jax`` (default ``~/.cache/gen_jax``).
+    not writable under ``user_folder``.
     """
 
     name: str
@@ -94,12 +107,9 @@ class Cache:
     def _folders(self) -> list[pathlib.Path]:
         # Not part of an entry: a source that is moved takes what is next to it along.
         own = _named(str(self.place), str(self.place))
-        chosen = os.environ.get("GEN_JAX_CACHE")
-        if chosen:
-            return [pathlib.Path(chosen).expanduser() / own]
-        home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        beside = [] if self.beside is None else [self.beside / FOLDER]
-        return [*beside, home / "gen_jax" / own]
+        if self.beside is None or os.environ.get("GEN_JAX_CACHE"):
+            return [user_folder() / own]
+        return [self.beside / FOLDER, user_folder() / own]
 
     def _read(self, path: pathlib.Path) -> Entry | None:
         try:

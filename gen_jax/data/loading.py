@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from gen_jax.data import splits, tfds
 from gen_jax.data.dataset import Dataset
 from gen_jax.data.errors import DataError
+from gen_jax.data.pictures import emoji
 from gen_jax.data.pictures.faces import MiniFaces
 from gen_jax.data.pictures.folder import ImageFolder
 from gen_jax.data.pictures.npz import NpzFile
@@ -37,9 +38,10 @@ def load(
 ) -> Dataset:
     """Opens one split of a data set.
 
-    ``spec`` is ``mnist-subset`` (shipped: 10,000 and 2,000 digits), ``faces-mini`` (100 faces of
-    scikit-image), ``tfds:NAME`` (prepared under ``data_dir``), ``folder:PATH`` (see
-    ``ImageFolder``) or ``npz:PATH`` (see ``NpzFile``).
+    ``spec`` is ``mnist-subset`` (shipped: 10,000 and 2,000 digits), ``emoji`` (shipped: 1,911 in
+    two drawings; also ``emoji:noto`` and ``emoji:twemoji``, and with ``:64`` in the middle of size
+    64×64: see ``Emoji``), ``faces-mini`` (100 faces of scikit-image), ``tfds:NAME`` (prepared under
+    ``data_dir``), ``folder:PATH`` (see ``ImageFolder``) or ``npz:PATH`` (see ``NpzFile``).
 
     ``split`` is ``train``, ``validation``, ``test``, which never overlap, ``train+validation``, or
     any other that the source has; ``val``, ``Dev`` and other spellings, there or here, mean the
@@ -122,6 +124,8 @@ def _pictures_source(
     kind, _, rest = spec.partition(":")
     if spec == "mnist-subset":
         return NpzFile(spec, SHIPPED / "mnist_subset.npz", options, class_names=DIGITS)
+    if spec in emoji.SPECS:
+        return emoji.Emoji(spec, data_dir, options)
     if spec == "faces-mini":
         return MiniFaces(options)
     if kind == "tfds" and rest:
@@ -131,7 +135,12 @@ def _pictures_source(
     if kind == "npz" and rest:
         return NpzFile(spec, _path(rest), options)
     kinds = {"tfds": "NAME", "folder": "PATH", "npz": "PATH"}
-    raise _unknown_set(spec, ["mnist-subset", "faces-mini"], kinds, data_dir)
+    names = {
+        "mnist-subset": ("mnist-subset",),
+        "emoji[:64][:noto|:twemoji]": tuple(emoji.SPECS),
+        "faces-mini": ("faces-mini",),
+    }
+    raise _unknown_set(spec, names, kinds, data_dir)
 
 
 def _sounds_source(
@@ -144,22 +153,32 @@ def _sounds_source(
         return PreparedAudio(rest, data_dir, options)
     if kind == "folder" and rest:
         return WavFolder(spec, _path(rest), options)
-    raise _unknown_set(spec, [Strings.name], {"tfds": "NAME", "folder": "PATH"}, data_dir)
+    raise _unknown_set(
+        spec, {Strings.name: (Strings.name,)}, {"tfds": "NAME", "folder": "PATH"}, data_dir
+    )
 
 
 def _unknown_set(
-    spec: str, names: Sequence[str], kinds: Mapping[str, str], data_dir: pathlib.Path | None
+    spec: str,
+    names: Mapping[str, Sequence[str]],
+    kinds: Mapping[str, str],
+    data_dir: pathlib.Path | None,
 ) -> DataError:
-    """What to say of a SPEC that is none of ``names``, nor ``KIND:`` and what that kind takes."""
+    """What to say of a SPEC that is no name, nor ``KIND:`` and what that kind takes.
+
+    ``names`` are all of those that begin alike, by how they are written in short.
+    """
     kind, _, rest = spec.partition(":")
+    tails = {name: name for alike in names.values() for name in alike}
     if spec and _path(spec).exists():
         fitting = "folder" if _path(spec).is_dir() else "npz"
         near = [f"{fitting}:{spec}"] if fitting in kinds else []
     elif rest:
         near = [f"{k}:{rest}" for k in difflib.get_close_matches(kind, kinds)]
+        near += difflib.get_close_matches(spec, tails, n=1, cutoff=0.7)
     else:
         prepared = tfds.prepared(data_dir or tfds.default_data_dir())
-        tails = {name: name for name in names} | {name: f"tfds:{name}" for name in prepared}
+        tails |= {name: f"tfds:{name}" for name in prepared}
         near = [tails[tail] for tail in difflib.get_close_matches(spec, tails, cutoff=0.5)]
     hint = f" (did you mean {' or '.join(dict.fromkeys(near))}?)" if near else ""
     choices = [*names, *(f"{k}:{what}" for k, what in kinds.items())]

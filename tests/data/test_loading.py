@@ -38,6 +38,9 @@ def test_faces_without_scikit_image(monkeypatch):
         ("foldr:photos", "folder:photos"),
         ("small", "tfds:small"),
         ("tdfs:mnist", "tfds:mnist"),
+        ("emojis", "emoji"),
+        ("emoji:not", "emoji:noto"),
+        ("emoji:64:twitter", "emoji:64:twemoji"),
     ],
 )
 def test_an_unknown_set_and_its_near_names(prepare_set, encode, picture, spec, near):
@@ -45,7 +48,8 @@ def test_an_unknown_set_and_its_near_names(prepare_set, encode, picture, spec, n
     with pytest.raises(
         data.DataError,
         match=rf"^unknown data set '{spec}' \(did you mean .*\b{near}\b.*\?\); "
-        "a data set is mnist-subset, faces-mini, tfds:NAME, folder:PATH or npz:PATH$",
+        r"a data set is mnist-subset, emoji\[:64\]\[:noto\|:twemoji\], faces-mini, tfds:NAME, "
+        "folder:PATH or npz:PATH$",
     ):
         data.load(spec, "train", data_dir=data_dir)
 

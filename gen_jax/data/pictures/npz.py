@@ -47,7 +47,7 @@ class NpzFile:
         self.name = name
         self._path = path
         self._options = options
-        with self._opened() as arrays:
+        with opened(self.name, self._path) as arrays:
             self._keys = tuple(arrays.files)
             self._prefixes = self._find_prefixes()
             labelled = [f"{prefix}labels" for prefix in self._prefixes.values()]
@@ -68,7 +68,7 @@ class NpzFile:
         return tuple(self._prefixes)
 
     def open(self, *splits: str) -> ArrayDataset:
-        with self._opened() as arrays:
+        with opened(self.name, self._path) as arrays:
             parts = [self._read(arrays, self._prefixes[split]) for split in splits]
         images = [image for image, _ in parts]
         labels = [label for _, label in parts if label is not None]
@@ -97,24 +97,11 @@ class NpzFile:
         own = by_usual_name(self.name, (key.removesuffix("_images") for key in named))
         return {split: f"{name}_" for split, name in own.items()}
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[Any]:
-        try:
-            with zipfile.ZipFile(self._path):  # np.load takes other files too, and guesses
-                pass
-            with np.load(self._path, allow_pickle=False) as arrays:
-                yield arrays
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise DataError(
-                f"{self.name} cannot be read ({error}); an .npz file is a zip archive as "
-                "np.savez_compressed writes it"
-            ) from error
-
     def _read(
         self, arrays: Any, prefix: str
     ) -> tuple[UInt8[np.ndarray, "n height width channels"], Int[np.ndarray, " n"] | None]:
         key = f"{prefix}images"
-        stored = self._array(arrays, key)
+        stored = read(self.name, arrays, key, self._options.memory_limit)
         images = stored[..., None] if stored.ndim == 3 else stored
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
             raise DataError(f"{self.name}: {key} is {stored.dtype} {list(stored.shape)}; {LAYOUT}")
@@ -138,7 +125,7 @@ class NpzFile:
         return images, numbers[places]
 
     def _labels(self, arrays: Any, key: str) -> Int[np.ndarray, " n"]:
-        stored = self._array(arrays, key)
+        stored = read(self.name, arrays, key, self._options.memory_limit)
         labels = stored[:, 0] if stored.shape[1:] == (1,) else stored
         if labels.dtype.kind not in "iu" or labels.ndim != 1:
             raise DataError(f"{self.name}: {key} is {stored.dtype} {list(stored.shape)}; {LAYOUT}")
@@ -149,16 +136,36 @@ class NpzFile:
             )
         return labels
 
-    def _array(self, arrays: Any, key: str) -> np.ndarray:
-        size = arrays.zip.getinfo(f"{key}.npy").file_size
-        if size > self._options.memory_limit:  # a small archive can hold far more than fits
-            raise DataError(
-                f"{self.name}: {key} takes {size} bytes of memory, more than "
-                f"memory_limit={self._options.memory_limit}"
-            )
-        try:
-            return arrays[key]
-        except ValueError as error:
-            raise DataError(
-                f"{self.name}: {key} is not a plain array ({error}); {LAYOUT}"
-            ) from error
+
+@contextlib.contextmanager
+def opened(name: str, path: pathlib.Path) -> Iterator[Any]:
+    """The arrays of an .npz file, for ``read``; raises ``DataError`` where it is damaged."""
+    try:
+        with zipfile.ZipFile(path):  # np.load takes other files too, and guesses
+            pass
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise DataError(
+            f"{name} cannot be read ({error}); an .npz file is a zip archive as "
+            "np.savez_compressed writes it"
+        ) from error
+
+
+def read(name: str, arrays: Any, key: str, memory_limit: int) -> np.ndarray:
+    """An array of an open .npz file.
+
+    Raises ``DataError`` for one that is missing, larger than ``memory_limit`` bytes, or would have
+    to be unpickled.
+    """
+    if key not in arrays.files:
+        raise DataError(f"{name}: the file has no array {key}; it holds {', '.join(arrays.files)}")
+    size = arrays.zip.getinfo(f"{key}.npy").file_size
+    if size > memory_limit:  # a small archive can hold far more than fits
+        raise DataError(
+            f"{name}: {key} takes {size} bytes of memory, more than memory_limit={memory_limit}"
+        )
+    try:
+        return arrays[key]
+    except ValueError as error:
+        raise DataError(f"{name}: {key} is not a plain array ({error})") from error

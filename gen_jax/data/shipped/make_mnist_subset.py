@@ -6,9 +6,7 @@ One of
     python -m gen_jax.data.shipped.make_mnist_subset --source tfds:mnist --data-dir DIR
 """
 
-import io
 import pathlib
-import zipfile
 
 import numpy as np
 import tyro
@@ -16,6 +14,7 @@ from jaxtyping import Int
 
 from gen_jax.data.errors import DataError
 from gen_jax.data.loading import load
+from gen_jax.data.shipped import archive
 
 TRAIN, TEST = 10_000, 2_000  # so many of the first images
 SHIPPED = pathlib.Path(__file__).with_name("mnist_subset.npz")
@@ -43,12 +42,7 @@ def make(source: str, out: pathlib.Path = SHIPPED, data_dir: pathlib.Path | None
         examples = dataset.take(order[:n])
         arrays[f"{prefix}_images"] = examples["image"][..., 0]
         arrays[f"{prefix}_labels"] = examples["label"].astype(np.uint8)
-    with zipfile.ZipFile(out, "w") as archive:
-        for key, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            file = io.BytesIO()
-            np.lib.format.write_array(file, array, allow_pickle=False)
-            archive.writestr(entry, file.getvalue(), zipfile.ZIP_DEFLATED)
+    archive.write(out, arrays)
 
 
 def _mnist_order(split: str, n: int) -> Int[np.ndarray, " n"]:
