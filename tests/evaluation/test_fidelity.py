@@ -95,7 +95,7 @@ def test_equal_images_are_the_best_there_are():
 
 def test_black_and_white_are_the_worst_there_are():
     x = jnp.zeros((1, 16, 16, 3), jnp.uint8)
-    assert fidelity.psnr(x, ~x)[0] == pytest.approx(0.0, abs=1e-5)
+    assert fidelity.psnr(x, ~x)[0] == pytest.approx(0.0, abs=1e-3)
     assert fidelity.l1(x, ~x)[0] == 255.0
     assert fidelity.ssim(x, ~x)[0] < 1e-3
 

@@ -1,0 +1,1 @@
+"""What the training of the shipped classifiers is made of."""
