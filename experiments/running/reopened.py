@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ COMMANDS = (
     "vae",
     "wavenet",
 )
+TRANSLATORS = "cyclegan", "pix2pix"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,16 +78,23 @@ class Reopened:
         return test if found.class_names == names else test.with_classes(names)
 
 
-def reopen(run_dir: str | Path, *, step: int | None = None, **changes: object) -> Reopened:
-    """Opens a run folder, with ``changes`` to its config. Its data is not needed.
+def reopen(
+    run_dir: str | Path,
+    *,
+    among: Collection[str] = COMMANDS,
+    step: int | None = None,
+    **changes: object,
+) -> Reopened:
+    """Opens the folder of a run of one ``among`` the experiments, with ``changes`` to its config.
+    Its data is not needed.
 
-    Raises ``training.RunError`` where there is no run of a known experiment, or no checkpoint.
+    Raises ``training.RunError`` where there is no run of such an experiment, or no checkpoint.
     """
     run_dir = Path(run_dir)
     name, _ = training.experiment_of(run_dir)
-    if name not in COMMANDS:
+    if name not in among:
         raise training.RunError(
-            f"{run_dir} is a run of {name!r}; this works for {', '.join(COMMANDS)}"
+            f"{run_dir} is a run of {name!r}; this works for {', '.join(among)}"
         )
     experiment: Training = importlib.import_module(f"experiments.{name}").EXPERIMENT
     saved = training.load_config(_config_class(experiment), run_dir)
