@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from experiments.adversarial import scores as scoring
+from experiments.adversarial.judges import Judge
 from experiments.adversarial.models import GameConfig
 from experiments.adversarial.pictures import add_pictures
 from experiments.running.experiment import Splits
@@ -42,7 +43,7 @@ def game_setup(config: GameConfig, spec: data.ExampleSpec, game: Game) -> Setup:
     )
     example = spec.blank()
     eval_step = training.compile_eval(game.eval_step)
-    judge = scoring.Judge.of(spec.shape)
+    judge = Judge.of(spec.shape, config.inception)
 
     @functools.lru_cache(maxsize=1)  # the same images each time
     def held_out(validation: data.Dataset) -> np.ndarray:
@@ -70,12 +71,13 @@ def game_setup(config: GameConfig, spec: data.ExampleSpec, game: Game) -> Setup:
         if judge is not None:
             made = judge(images)
             metrics["fid"] = evaluation.fid(held_out(splits.validation), made.features)
-            metrics["classes_covered"] = scoring.classes(made).covered
+            if judge.knows_digits:
+                metrics["classes_covered"] = scoring.classes(made).covered
         return metrics
 
     def test(state: GANState, dataset: data.Dataset) -> Mapping[str, float | int | str]:
         if judge is None:
-            return {"features": "none: no shipped network reads images of this size"}
+            return {"features": "none: no network at hand reads images of this kind"}
         made = scoring.draw(test_key, state, config.scored_samples)
         measured = scoring.scores(judge, made, dataset, seed=config.seed)
         return scoring.as_metrics(measured)

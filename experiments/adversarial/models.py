@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -11,7 +12,7 @@ import optax
 from jax.typing import ArrayLike
 
 from experiments.running.config import ImageRunConfig, Labels
-from experiments.running.options import UsageError, length, require_at_least, when, where
+from experiments.running.options import UsageError, free, length, require_at_least, when, where
 from gen_jax import adversarial
 from gen_jax.adversarial import gan, losses
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
@@ -103,6 +104,8 @@ class GameConfig(ImageRunConfig):
     """Generated images for the scores; they are compared with all test images."""
     watched_samples: int = 2000
     """Generated images for the FID along the way, against as many validation images at most."""
+    inception: Path | None = free(None)
+    """Weights of FID's Inception network (see convert_inception); default a shipped network."""
 
     def __post_init__(self):
         super().__post_init__()

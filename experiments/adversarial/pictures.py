@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from experiments.adversarial.scores import Judge, draw
+from experiments.adversarial.judges import Judge
+from experiments.adversarial.scores import draw
 from gen_jax import adversarial, data, evaluation, images, reporting
 from gen_jax.adversarial import began
 from gen_jax.adversarial.gan import GANState, n_classes
@@ -49,7 +50,7 @@ def add_pictures(
         caption="Not chosen." + ("" if classes is None else " A class a row."),
     )
     add_walks(run_dir, state, next(keys))
-    if judge is not None and classes is None:
+    if judge is not None and judge.knows_digits and classes is None:
         add_arithmetic(run_dir, state, next(keys), judge)
     add_neighbours(run_dir, draw(next(keys), state, 10), train)
 

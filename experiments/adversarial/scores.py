@@ -3,16 +3,15 @@
 import dataclasses
 import functools
 
-import jax
 import numpy as np
 
+from experiments.adversarial.judges import Judge, Judged
 from gen_jax import adversarial, data, evaluation, training
 from gen_jax.adversarial.gan import GANState
-from gen_jax.evaluation import digits
 from gen_jax.evaluation.provenance import Provenance, Score
 from gen_jax.typing import Array, Batch, PRNGKey
 
-CHUNK = 200  # images generated, or judged, at a time: one compiled shape for all numbers of them
+CHUNK = 200  # images generated at a time: one compiled shape for all numbers of them
 
 
 def draw(key: PRNGKey, state: GANState, n: int) -> np.ndarray:
@@ -31,48 +30,11 @@ def _draw(given: tuple[PRNGKey, GANState], batch: Batch) -> Array:
     return adversarial.sample(state, key, len(batch["number"]), numbers=batch["number"])
 
 
-@dataclasses.dataclass(frozen=True)
-class Judged:
-    """What the feature network says of images: ``features`` [n, d], ``log_probs`` [n, classes]."""
-
-    features: np.ndarray
-    log_probs: np.ndarray
-
-
-class Judge:
-    """The shipped digit classifier as feature network, for images of its size."""
-
-    def __init__(self) -> None:
-        self.classifier = digits.load()
-        self._read = training.compile_eval(_read, training.local_mesh())
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...]) -> "Judge | None":
-        """A judge for images of ``shape`` [H, W, C]; None where no shipped network reads them."""
-        try:
-            digits.check_digits((1, *shape))
-        except ValueError:
-            return None
-        return cls()
-
-    def __call__(self, images: np.ndarray) -> Judged:
-        """Reads images [n, H, W, C], in chunks."""
-        n = len(images)
-        padded = np.pad(images, ((0, max(0, CHUNK - n)), (0, 0), (0, 0), (0, 0)))
-        read = self._read.in_chunks(self.classifier, {"image": padded}, CHUNK)
-        return Judged(*(x[:n] for x in read))
-
-
-def _read(classifier: digits.DigitClassifier, batch: Batch) -> tuple[Array, Array]:
-    features, logits = classifier(batch["image"])  # pyright: ignore[reportArgumentType]
-    return features, jax.nn.log_softmax(logits)
-
-
 def scores(judge: Judge, fake: np.ndarray, dataset: data.Dataset, *, seed: int) -> list[Score]:
     """Every score of generated images against a whole set of real ones."""
     real = dataset.take(np.arange(len(dataset)))["image"]
     x, y = judge(real), judge(fake)
-    network = judge.classifier
+    network = judge.network
     provenance = Provenance(
         network=network.name,
         digest=network.digest,
@@ -92,15 +54,15 @@ def scores(judge: Judge, fake: np.ndarray, dataset: data.Dataset, *, seed: int) 
     kid, _ = evaluation.kid(x.features, y.features, subset_size=size, seed=seed)
     shuffled = np.random.default_rng(seed).permutation(len(fake))
     inception, _ = evaluation.inception_score(y.log_probs[shuffled])
-    found = classes(y)
-    values = {
+    values: dict[str, float] = {
         "fid": evaluation.fid(x.features, y.features),
         "fid_limit": evaluation.fid_extrapolated(x.features, y.features, seed=seed).limit,
         "kid": kid,
         "inception_score": inception,
-        "classes_covered": found.covered,
-        "class_balance": found.balance,
     }
+    if judge.knows_digits:
+        found = classes(y)
+        values |= {"classes_covered": found.covered, "class_balance": found.balance}
     by_neighbours = {
         "precision_k3": precision,
         "recall_k3": recall,

@@ -54,7 +54,8 @@ class Setup:
     ``test(state, test)`` the numbers of the summary, ``draw(key, state, n)`` new examples where the
     model can, and ``pictures(state, splits, run_dir)`` adds to the report. The checkpoint whose
     validation metric ``best`` is lowest ("min") or highest is kept. Where ``sample_rate`` is given,
-    examples are sounds: int16 [n, T, C]. ``translation`` is there where the model translates.
+    examples are sounds: int16 [n, T, C]. ``translation`` is there where the model translates, and
+    ``table(run_dir, metrics)`` adds the summary's numbers to the report where they make a table.
     """
 
     init: Callable[[data.AnyDataset], State]
@@ -67,6 +68,7 @@ class Setup:
     draw: Callable[[PRNGKey, State, int], np.ndarray] | None = None
     sample_rate: int | None = None
     translation: Translation | None = None
+    table: Callable[[Path, Mapping[str, Any]], None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +114,8 @@ class Training(Experiment):
         state = training.local_copy(result.state)
         if job.run.writes:
             setup.pictures(state, splits, job.run.dir)
+            if setup.table is not None:
+                setup.table(job.run.dir, metrics)
         return Findings(
             params=state.params,
             steps=result.steps,

@@ -1,0 +1,167 @@
+"""pix2pix: images made from images, learned from pairs, for seven tasks.
+
+python -m experiments.pix2pix
+python -m experiments.pix2pix --task colorize
+python -m experiments.pix2pix --dataset pairs:PATH --image-size 256
+"""
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+from experiments.adversarial.models import RECIPES, LossName
+from experiments.running.fitting import Setup, Training
+from experiments.running.options import ByChoice, UsageError, require_at_least, when, where
+from experiments.running.run import run
+from experiments.running.terminal import main
+from experiments.translation.models import TranslationConfig
+from experiments.translation.setup import Translator, translation_setup
+from experiments.translation.tasks import TASKS, TaskName
+from experiments.translation.ways import Way
+from gen_jax import data
+from gen_jax.adversarial import UNetGenerator, pix2pix
+from gen_jax.adversarial.translation_networks import least_side
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(TranslationConfig):
+    """Train and evaluate a pix2pix."""
+
+    task: TaskName = "style"
+    """What is made of what: style learns from pairs (emoji, pairs:PATH, halves:PATH), the others
+    compute the source from the image, and take any set of images."""
+    reverse: bool = when(False, task="style")
+    """Make the first image of each pair from the second."""
+    loss: LossName | Literal["none"] = "non-saturating"
+    """What both players minimize; none trains the generator by the distance alone."""
+    distance: Literal["l1", "l2", "none"] = "l1"
+    """Of a translation to its target."""
+    distance_weight: float = where(
+        100.0, lambda config: config.distance != "none", "a --distance of l1 or l2"
+    )
+    """What it counts beside the loss."""
+    depth: int | None = None
+    """How often the generator halves the sides; default as often as they can be, at most 8."""
+    norm: Literal["batch", "instance"] = "batch"
+    """Of both networks."""
+    dropout: float = 0.5
+    """The share of features dropped in the generator's innermost layers: its noise."""
+    noise: bool = where(
+        True, lambda config: config.dropout > 0.0, "a generator with --dropout above 0"
+    )
+    """Translate with dropout, as in training and in the paper: each draw differs."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_at_least(1, self, "depth")
+        if self.loss == "none" and self.distance == "none":
+            raise UsageError("--loss none leaves nothing to minimize with --distance none")
+        if not 0.0 <= self.dropout < 1.0:
+            raise UsageError(f"--dropout must lie in [0, 1), got {self.dropout}")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether one source has several translations."""
+        return self.noise and self.dropout > 0.0
+
+
+SMOKE: dict[str, Any] = {
+    "steps": 4,
+    "batch_size": 4,
+    "features": 2,
+    "depth": 2,
+    "receptive_field": 16,
+    "evaluations": 2,
+    "watched": 8,
+}
+SMALL: dict[str, Any] = {
+    "epochs": 60,
+    "batch_size": 16,
+    "features": 32,
+    "receptive_field": 34,
+    "decay_epochs": "run",
+    "enlarge": 1.125,
+    "evaluations": 8,
+}
+PAPER: dict[str, Any] = {
+    "dataset": "emoji:64",
+    "epochs": 200,
+    "batch_size": 1,
+    "features": 64,
+    "decay_epochs": "run",
+}
+SETS: dict[TaskName, str] = {
+    name: "photos" if name.startswith(("super", "denoise", "inpaint")) else "emoji"
+    for name in TASKS
+}
+
+
+def _by_task(**options: Any) -> ByChoice[Config]:
+    presets = {
+        name: Config(**({"dataset": SETS[name]} | options | {"task": name})) for name in TASKS
+    }
+    return ByChoice("task", dict(presets))
+
+
+PRESETS = {
+    "smoke": _by_task(**SMOKE),
+    "default": _by_task(**SMALL),
+    "paper": _by_task(**PAPER),
+}
+
+
+def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
+    """Makes both networks, their step, and what is measured and drawn of them."""
+    channels, size = spec.shape[-1], spec.shape[:2]
+    generator = UNetGenerator(
+        config.features,
+        channels=channels,
+        depth=config.depth,
+        norm=config.norm,
+        dropout_rate=config.dropout,
+        upsample=config.upsample,
+        axis_name=config.axis_name,
+        dtype=config.compute_dtype,
+    )
+    tx = config.adam(n_examples)
+    recipe = None if config.loss == "none" else RECIPES[config.loss]
+    distance = {"l1": pix2pix.l1, "l2": pix2pix.l2, "none": None}[config.distance]
+    task = TASKS[config.task]
+
+    def translate(state: Any, keys: Any, source: Any) -> Any:
+        return pix2pix.generate(state, keys if config.stochastic else None, source)
+
+    translator = Translator(
+        init=functools.partial(
+            pix2pix.init,
+            generator,
+            config.discriminator(norm=config.norm),
+            tx,
+            tx,
+            ema_decay=config.ema_decay,
+        ),
+        train_step=functools.partial(
+            pix2pix.train_step,
+            loss=recipe and recipe.loss,
+            distance=distance,
+            weight=config.distance_weight,
+            augment=config.augment,
+        ),
+        ways=(Way("spatial", "image", translate),),
+        baselines=task.baselines,
+        least=least_side(generator, size),
+        stochastic=config.stochastic,
+        prepare=task.prepare,
+    )
+    return translation_setup(config, spec, translator)
+
+
+def open_pairs(config: Config, split: str) -> data.Dataset:
+    """One part of the config's pairs."""
+    return TASKS[config.task].open(config, split, reverse=config.reverse)
+
+
+EXPERIMENT = Training("pix2pix", __doc__, PRESETS, build=build, open=open_pairs)
+
+if __name__ == "__main__":
+    main(lambda: run(EXPERIMENT))

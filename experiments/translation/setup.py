@@ -1,0 +1,91 @@
+"""A model of translations as a run: what is watched along the way, and how it is judged."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.adversarial.judges import Judge
+from experiments.running.experiment import Splits
+from experiments.running.fitting import Setup, Translation
+from experiments.translation import pictures
+from experiments.translation.models import TranslationConfig
+from experiments.translation.scores import Scorer, as_metrics
+from experiments.translation.tasks import Baseline
+from experiments.translation.ways import Way
+from gen_jax import data
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Translator:
+    """How a model of translations begins, its step, and the ways that it goes.
+
+    ``init`` is a function of a key and a batch. ``least`` is the least side of an image that it
+    translates, ``stochastic`` says that one source has several translations, ``prepare`` is that
+    of ``Translation``, and ``baselines`` are what it is measured beside.
+    """
+
+    init: Callable[..., Any]
+    train_step: Callable[..., Any]
+    ways: tuple[Way, ...]
+    baselines: Mapping[str, Baseline]
+    least: int
+    stochastic: bool = False
+    prepare: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+def translation_setup(
+    config: TranslationConfig, spec: data.ExampleSpec, translator: Translator
+) -> Setup:
+    """A run's setup: along the way how near translations come, where that can be measured."""
+    init_key, watch_key, test_key, picture_key = jax.random.split(jax.random.key(config.seed), 4)
+    ways = translator.ways
+    judge = Judge.of(spec.shape, config.inception)
+    scorer = Scorer(judge, translator.baselines, seed=config.seed)
+
+    def validate(state: Any, splits: Splits) -> Mapping[str, float]:
+        watched = data.part(splits.validation, config.watched)
+        return {
+            f"{way.prefix}{name}": value
+            for way in ways
+            for name, value in scorer.quick(way, state, watch_key, watched).items()
+        }
+
+    def film(state: Any, splits: Splits) -> np.ndarray:
+        return pictures.film(ways, state, watch_key, splits.validation)
+
+    def test(state: Any, dataset: Any) -> Mapping[str, float | int | str]:
+        metrics: dict[str, float | int | str] = {}
+        for way in ways:
+            metrics |= as_metrics(scorer.rows(way, state, test_key, dataset), way.prefix)
+        return metrics | scorer.provenance(dataset)
+
+    def add_pictures(state: Any, splits: Splits, run_dir: Path) -> None:
+        pictures.add_pictures(
+            run_dir, ways, state, picture_key, splits, stochastic=translator.stochastic
+        )
+
+    source, made = spec.spatial or spec.shape, spec.shape
+    return Setup(
+        init=lambda train: jax.jit(translator.init)(jax.random.clone(init_key), spec.blank()),
+        train_step=translator.train_step,
+        validate=validate,
+        film=film,
+        test=test,
+        pictures=add_pictures,
+        table=functools.partial(pictures.add_table, ways=ways),
+        best=None,
+        translation=Translation(
+            translate=ways[0].of_any_size,
+            channels=source[-1],
+            made_channels=made[-1],
+            least=translator.least,
+            stochastic=translator.stochastic,
+            backward=ways[1].of_any_size if len(ways) > 1 else None,
+            prepare=translator.prepare,
+        ),
+    )
