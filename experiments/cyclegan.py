@@ -9,8 +9,10 @@ import dataclasses
 import functools
 from typing import Any, Literal
 
+from gen_jax.adversarial.translation_networks import least_side
+
 from experiments.running.fitting import Setup, Training
-from experiments.running.options import ByChoice, UsageError, require_at_least, when
+from experiments.running.options import ByChoice, require_at_least
 from experiments.running.run import run
 from experiments.running.terminal import main
 from experiments.translation.models import TranslationConfig
@@ -19,7 +21,6 @@ from experiments.translation.tasks import identity
 from experiments.translation.ways import Way
 from gen_jax import data
 from gen_jax.adversarial import ResNetGenerator, cyclegan
-from gen_jax.adversarial.translation_networks import least_side
 
 Pair = Literal["emoji", "digits"]
 

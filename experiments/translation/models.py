@@ -8,7 +8,7 @@ import flax.linen as nn
 import optax
 
 from experiments.running.config import ImageRunConfig
-from experiments.running.options import UsageError, dashed, free, require_at_least, when
+from experiments.running.options import UsageError, free, require_at_least
 from gen_jax.adversarial import PatchDiscriminator, augmentation
 from gen_jax.adversarial.gan import Augment
 

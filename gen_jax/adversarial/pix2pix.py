@@ -27,7 +27,17 @@ from gen_jax.images import from_symmetric
 from gen_jax.meshes import automatic, batch_spec, evaluation_step, mean_gradients, training_step
 from gen_jax.nn.condition import Condition, batch_condition
 from gen_jax.state import example_keys, example_numbers, named_keys, numbers_or_places
-from gen_jax.typing import Array, Batch, Images, Metrics, Numbers, Params, PerExample, PRNGKey, PRNGKeys
+from gen_jax.typing import (
+    Array,
+    Batch,
+    Images,
+    Metrics,
+    Numbers,
+    Params,
+    PerExample,
+    PRNGKey,
+    PRNGKeys,
+)
 
 Distance = Callable[[FloatImages, FloatImages], PerExample]  # made, target
 

@@ -1,11 +1,10 @@
 """A folder of files: pictures, or whatever else has classes and splits by where it lies."""
 
 import dataclasses
-import itertools
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -15,12 +14,12 @@ from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 
 JUNK = ("__MACOSX", "@eaDir")  # left by archives and network drives
-_SPELLING = "|".join(itertools.chain.from_iterable(splits.SPELLINGS.values()))
-_DOMAIN = re.compile(f"(?i:{_SPELLING})([AB]|[-_ ][ABab])")
 _NEARLY = re.compile(
-    f"({_SPELLING})[-_ ]?([0-9]+|set|split|data|files|images|imgs|pictures|photos|audio|sounds)",
+    f"({splits.SPELLING})[-_ ]?"
+    "([0-9]+|set|split|data|files|images|imgs|pictures|photos|audio|sounds)",
     re.IGNORECASE,
 )
+_WHOLE = {"train": "."}  # of a folder without splits
 File = tuple[pathlib.Path, str | None]  # and the name of its class
 
 
@@ -42,27 +41,33 @@ class FileTree:
     there are no labels. Also ignored are hidden files, other kinds of files, and folders that hold
     none of this kind.
 
+    ``folders`` are the folder of each split, below ``path``, where they are known to the caller.
+
     Raises ``DataError`` where there is no folder or no file, where files are both next to and
     inside the class folders, and for layouts that would let test files into training: splits next
     to classes, inside classes, or of two domains (``trainA``, ``trainB``).
     """
 
-    def __init__(self, name: str, path: pathlib.Path, kind: Kind):
+    def __init__(
+        self,
+        name: str,
+        path: pathlib.Path,
+        kind: Kind,
+        folders: Mapping[str, str] | None = None,
+    ):
         if not path.is_dir():
             raise DataError(f"{name}: there is no folder {path}")
         self.name = name
         self.path = path.resolve()
         self.ignored: tuple[str, ...] = ()
         self._kind = kind
-        own = _split_folders(name, self.path, kind)
+        own = _split_folders(name, self.path, kind) if folders is None else folders
         if own:
-            self._files = {
-                split: _found(name, self.path / folder, kind) for split, folder in own.items()
-            }
-            names = (entry.name for entry in _visible(self.path))
-            self.ignored = tuple(entry for entry in names if entry not in own.values())
-        else:
-            self._files = {"train": _found(name, self.path, kind)}
+            used = {pathlib.PurePath(folder).parts[0] for folder in own.values()}
+            names = (entry.name for entry in visible(self.path))
+            self.ignored = tuple(entry for entry in names if entry not in used)
+        self._folders = {split: self.path / folder for split, folder in (own or _WHOLE).items()}
+        self._files = {split: _found(name, place, kind) for split, place in self._folders.items()}
         files = [file for part in self._files.values() for file in part]
         if not files:
             raise DataError(f"{name}: there is no {kind.format} file in {self.path}")
@@ -82,6 +87,21 @@ class FileTree:
         if len(labelled) > 1:
             raise DataError(f"{self.name}: only some of {', '.join(names)} have subfolders")
         return files, self._class_names if labelled == {True} else None
+
+    def by_name(self, split: str) -> dict[str, pathlib.Path]:
+        """The files of a split, in order, by their path within its folder without the ending.
+
+        Raises ``DataError`` where two have one name.
+        """
+        named: dict[str, pathlib.Path] = {}
+        for path, _ in self._files[split]:
+            key = path.relative_to(self._folders[split]).with_suffix("").as_posix()
+            if (other := named.setdefault(key, path)) != path:
+                raise DataError(
+                    f"{self.name}: {other} and {path} have the same name but for the ending; "
+                    "remove one of them"
+                )
+        return named
 
     def stats(self, files: Sequence[File]) -> list[tuple[str, int | None, int | None]]:
         """Of each file its path in the folder, its bytes, and the nanosecond it was written at."""
@@ -121,7 +141,8 @@ def labels_of(
     return np.array([number[label] for _, label in files], np.int32)
 
 
-def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
+def visible(folder: pathlib.Path) -> list[pathlib.Path]:
+    """What a folder holds, sorted, without hidden files and what archives leave."""
     return sorted(path for path in folder.iterdir() if not _is_hidden(path.name))
 
 
@@ -131,7 +152,7 @@ def _is_hidden(name: str) -> bool:
 
 def _split_folders(name: str, path: pathlib.Path, kind: Kind) -> dict[str, str]:
     """The folder of each split, by the split's usual name; none where there are no splits."""
-    entries = _visible(path)
+    entries = visible(path)
     for entry in entries:
         if entry.is_symlink() and not entry.exists() and _is_split(entry.name):
             raise DataError(f"{name}: {entry} is a link to nothing")
@@ -142,11 +163,12 @@ def _split_folders(name: str, path: pathlib.Path, kind: Kind) -> dict[str, str]:
         for folder in folders
         if folder not in own and next(files_below(path / folder, kind), None)
     ]
-    domains = [folder for folder in others if _DOMAIN.fullmatch(folder)]
+    domains = [folder for folder in others if splits.side_of(folder)]
     if domains:
         raise DataError(
-            f"{name} holds {', '.join(domains)}: this is an unpaired translation set; A and B are "
-            f"domains, not classes; use folder:{path / domains[0]} for one of them"
+            f"{name} holds {', '.join(domains)}: this is a translation set; A and B are domains, "
+            f"not classes; use folder:{path / domains[0]} for one of them, or of pictures "
+            f"domains:{path} or pairs:{path} for both"
         )
     nearly = [folder for folder in others if _NEARLY.fullmatch(folder)]
     if nearly:
@@ -167,7 +189,7 @@ def _found(name: str, folder: pathlib.Path, kind: Kind) -> list[File]:
     """The files of one split, each with its class."""
     direct: list[File] = []
     classed: list[File] = []
-    for entry in _visible(folder):
+    for entry in visible(folder):
         if entry.is_dir():
             _check_no_splits(name, entry)
             classed += [(path, entry.name) for path in files_below(entry, kind)]
@@ -183,7 +205,7 @@ def _found(name: str, folder: pathlib.Path, kind: Kind) -> list[File]:
 
 def _check_no_splits(name: str, folder: pathlib.Path) -> None:
     """Raises ``DataError`` where what would be a class holds splits."""
-    inner = [path.name for path in _visible(folder) if path.is_dir() and _is_split(path.name)]
+    inner = [path.name for path in visible(folder) if path.is_dir() and _is_split(path.name)]
     if len(inner) > 1:
         raise DataError(
             f"{name}: {folder} would be a class, but holds splits ({', '.join(inner)}); the set is "
@@ -193,8 +215,10 @@ def _check_no_splits(name: str, folder: pathlib.Path) -> None:
 
 def _is_split(folder: str) -> bool:
     """Whether a folder's name is that of a split, or of something like it."""
-    return splits.usual(folder) in splits.SPELLINGS or any(
-        pattern.fullmatch(folder) for pattern in (_DOMAIN, _NEARLY)
+    return (
+        splits.usual(folder) in splits.SPELLINGS
+        or splits.side_of(folder) is not None
+        or _NEARLY.fullmatch(folder) is not None
     )
 
 

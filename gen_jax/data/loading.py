@@ -1,4 +1,4 @@
-"""From the name of a set of pictures or sounds to its examples."""
+"""From the name of a set of pictures, of pairs or domains of them, or of sounds to its examples."""
 
 import contextlib
 import difflib
@@ -19,8 +19,17 @@ from gen_jax.data.sounds.folder import WavFolder
 from gen_jax.data.sounds.strings import Strings
 from gen_jax.data.sounds.tfds import PreparedAudio
 from gen_jax.data.sounds.windows import AudioDataset, AudioOptions, Sounds
+from gen_jax.data.translation.domains import TwoDomains
+from gen_jax.data.translation.pairs import Paired, PairSource
+from gen_jax.data.translation.sides import (
+    halves_of_folder,
+    pairs_of_folder,
+    sides_of_folder,
+    sides_of_splits,
+)
 
 DIGITS = tuple("0123456789")
+FOLDERS = ("folder", "pairs", "halves", "domains")  # kinds that take one
 SHIPPED = pathlib.Path(__file__).parent / "shipped"
 
 
@@ -56,13 +65,74 @@ def load(
 
     Raises ``DataError``, in one line, for any problem with the data set or the arguments.
     """
-    if isinstance(image_size, int):
-        image_size = (image_size, image_size)
-    options = ImageOptions(image_size, channels, skip_bad_images, memory_limit)
-    folder = None if data_dir is None else _path(data_dir)
+    options = _image_options(image_size, channels, skip_bad_images, memory_limit)
     with _unreadable(spec):
-        source = _pictures_source(spec, folder, options)
+        source = _pictures_source(spec, _folder(data_dir), options)
         return splits.open_split(source, split, validation_fraction=validation_fraction, seed=seed)
+
+
+def load_pairs(
+    spec: str,
+    split: str,
+    *,
+    reverse: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    skip_bad_images: bool = False,
+    memory_limit: int = 4 * 2**30,
+) -> Paired:
+    """Opens one split of a set of pairs: images "image", each made from its "spatial".
+
+    ``spec`` is ``emoji`` or ``emoji:SIZE`` (each emoji as drawn for Twemoji, made from Noto's),
+    ``pairs:PATH`` (a folder with two sides, A and B, whose files have the same names but for the
+    endings: see ``sides_of_folder``) or ``halves:PATH`` (a folder, see ``ImageFolder``, of files
+    that hold A on the left and B on the right; they are cut in two before they are resized). B is
+    made from A, or with ``reverse`` A from B; labels are those of what is made.
+
+    The other arguments are those of ``load``; what is held out of ``train`` are whole pairs.
+    ``skip_bad_images`` applies to ``halves:PATH`` alone.
+
+    Raises ``DataError``, in one line, for any problem with the data set or the arguments.
+    """
+    options = _image_options(image_size, channels, skip_bad_images, memory_limit)
+    with _unreadable(spec):
+        source = _pairs_source(spec, _folder(data_dir), options, reverse)
+        return splits.open_split(source, split, validation_fraction=validation_fraction, seed=seed)
+
+
+def load_domains(
+    spec: str,
+    split: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    skip_bad_images: bool = False,
+    memory_limit: int = 4 * 2**30,
+) -> TwoDomains:
+    """Opens one split of two domains of images, "a" and "b".
+
+    ``spec`` is ``emoji`` or ``emoji:SIZE`` (Noto's and Twemoji's drawings, ``aligned``: row i of
+    both is one emoji), ``digits`` (``mnist-subset`` and ``digits-8x8``), ``domains:PATH`` (a folder
+    with two sides, A and B: see ``sides_of_folder``) or ``tfds:NAME`` (a prepared set with the
+    splits trainA, trainB, testA and testB, as ``tfds:cycle_gan/horse2zebra``).
+
+    The other arguments are those of ``load``, and are applied to each side by itself.
+
+    Raises ``DataError``, in one line, for any problem with the data set or the arguments.
+    """
+    options = _image_options(image_size, channels, skip_bad_images, memory_limit)
+    with _unreadable(spec):
+        a, b = (
+            splits.open_split(side, split, validation_fraction=validation_fraction, seed=seed)
+            for side in _domain_sources(spec, _folder(data_dir), options)
+        )
+    return TwoDomains(a, b, name=spec, aligned=_is_emoji(spec))
 
 
 def load_audio(
@@ -95,10 +165,9 @@ def load_audio(
     for name, value in (("sample_rate", sample_rate), ("length", length)):
         if value < 1:
             raise DataError(f"{name} must be 1 or more, got {value}")
-    folder = None if data_dir is None else _path(data_dir)
     options = AudioOptions(sample_rate, resample, label)
     with _unreadable(spec):
-        source = _sounds_source(spec, folder, options, seed)
+        source = _sounds_source(spec, _folder(data_dir), options, seed)
         sounds = splits.open_split(
             source,
             split,
@@ -116,6 +185,17 @@ def _unreadable(spec: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(f"{spec} cannot be read: {error}") from error
+
+
+def _image_options(
+    image_size: int | tuple[int, int] | None,
+    channels: int | None,
+    skip_bad_images: bool,
+    memory_limit: int,
+) -> ImageOptions:
+    if isinstance(image_size, int):
+        image_size = (image_size, image_size)
+    return ImageOptions(image_size, channels, skip_bad_images, memory_limit)
 
 
 def _pictures_source(
@@ -143,6 +223,55 @@ def _pictures_source(
     raise _unknown_set(spec, names, kinds, data_dir)
 
 
+def _pairs_source(
+    spec: str, data_dir: pathlib.Path | None, options: ImageOptions, reverse: bool
+) -> splits.Source[Paired]:
+    kind, _, rest = spec.partition(":")
+    if _is_emoji(spec):
+        return PairSource(spec, *_drawings(spec, data_dir, options), reverse=reverse)
+    if kind == "pairs" and rest:
+        return pairs_of_folder(spec, _path(rest), options, reverse=reverse)
+    if kind == "halves" and rest:
+        return halves_of_folder(spec, _path(rest), options, reverse=reverse)
+    kinds = {"pairs": "PATH", "halves": "PATH"}
+    names = {"emoji[:64]": ("emoji", "emoji:64")}
+    raise _unknown_set(spec, names, kinds, data_dir, noun="set of pairs")
+
+
+def _domain_sources(
+    spec: str, data_dir: pathlib.Path | None, options: ImageOptions
+) -> tuple[splits.Source[Dataset], splits.Source[Dataset]]:
+    kind, _, rest = spec.partition(":")
+    if _is_emoji(spec):
+        return _drawings(spec, data_dir, options)
+    if spec == "digits":
+        a, b = (
+            _pictures_source(name, data_dir, options) for name in ("mnist-subset", "digits-8x8")
+        )
+        return a, b
+    if kind == "domains" and rest:
+        return sides_of_folder(spec, _path(rest), options)
+    if kind == "tfds" and rest:
+        return sides_of_splits(PreparedSet(rest, data_dir, options))
+    kinds = {"domains": "PATH", "tfds": "NAME"}
+    names = {"emoji[:64]": ("emoji", "emoji:64"), "digits": ("digits",)}
+    raise _unknown_set(spec, names, kinds, data_dir, noun="set of two domains")
+
+
+def _is_emoji(spec: str) -> bool:
+    return spec in ("emoji", "emoji:64")
+
+
+def _drawings(
+    spec: str, data_dir: pathlib.Path | None, options: ImageOptions
+) -> tuple[splits.Source[Dataset], splits.Source[Dataset]]:
+    """The same emoji in two drawings, row by row."""
+    noto, twemoji = (
+        _pictures_source(f"{spec}:{drawing}", data_dir, options) for drawing in ("noto", "twemoji")
+    )
+    return noto, twemoji
+
+
 def _sounds_source(
     spec: str, data_dir: pathlib.Path | None, options: AudioOptions, seed: int
 ) -> splits.Source[Sounds]:
@@ -163,6 +292,7 @@ def _unknown_set(
     names: Mapping[str, Sequence[str]],
     kinds: Mapping[str, str],
     data_dir: pathlib.Path | None,
+    noun: str = "data set",
 ) -> DataError:
     """What to say of a SPEC that is no name, nor ``KIND:`` and what that kind takes.
 
@@ -171,19 +301,23 @@ def _unknown_set(
     kind, _, rest = spec.partition(":")
     tails = {name: name for alike in names.values() for name in alike}
     if spec and _path(spec).exists():
-        fitting = "folder" if _path(spec).is_dir() else "npz"
-        near = [f"{fitting}:{spec}"] if fitting in kinds else []
+        fitting = FOLDERS if _path(spec).is_dir() else ("npz",)
+        near = [f"{kind}:{spec}" for kind in fitting if kind in kinds]
     elif rest:
         near = [f"{k}:{rest}" for k in difflib.get_close_matches(kind, kinds)]
         near += difflib.get_close_matches(spec, tails, n=1, cutoff=0.7)
     else:
-        prepared = tfds.prepared(data_dir or tfds.default_data_dir())
+        prepared = tfds.prepared(data_dir or tfds.default_data_dir()) if "tfds" in kinds else []
         tails |= {name: f"tfds:{name}" for name in prepared}
         near = [tails[tail] for tail in difflib.get_close_matches(spec, tails, cutoff=0.5)]
     hint = f" (did you mean {' or '.join(dict.fromkeys(near))}?)" if near else ""
     choices = [*names, *(f"{k}:{what}" for k, what in kinds.items())]
     listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
-    return DataError(f"unknown data set {spec!r}{hint}; a data set is {listed}")
+    return DataError(f"unknown {noun} {spec!r}{hint}; a {noun} is {listed}")
+
+
+def _folder(data_dir: str | os.PathLike[str] | None) -> pathlib.Path | None:
+    return None if data_dir is None else _path(data_dir)
 
 
 def _path(text: str | os.PathLike[str]) -> pathlib.Path:

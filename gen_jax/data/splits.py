@@ -1,5 +1,7 @@
 """Train, validation and test parts that never overlap, whatever a source offers."""
 
+import itertools
+import re
 from collections.abc import Iterable
 from typing import Protocol, Self, TypeVar
 
@@ -15,12 +17,21 @@ SPELLINGS = {
     "test": ("test", "testing"),
 }
 _USUAL = {spelling: split for split, those in SPELLINGS.items() for spelling in those}
+SPELLING = "|".join(itertools.chain.from_iterable(SPELLINGS.values()))  # of a pattern
+_SIDE = re.compile(f"((?i:{SPELLING}))([AB]|[-_ ][ABab])")
 _HELD_OUT = 1  # separates this use of a seed from the orders of epochs
 
 
 def usual(name: str) -> str:
     """``train``, ``validation`` or ``test`` for their spellings in any case; else the name."""
     return _USUAL.get(name.casefold(), name)
+
+
+def side_of(name: str) -> tuple[str, str] | None:
+    """The usual name of a split and A or B, for the name of one side of it: trainA, val_b; None for
+    other names."""
+    match = _SIDE.fullmatch(name)
+    return match and (usual(match[1]), match[2][-1].upper())
 
 
 def by_usual_name(source: str, own: Iterable[str]) -> dict[str, str]:

@@ -125,11 +125,12 @@ def test_folders_of_domains_within_a_split_are_classes(tree):
         (("train/", "cat/deep/a.png"), r"set holds both splits \(train\) and other folders .*"),
         (
             ("trainA/a.png", "trainB/b.png", "testA/c.png", "testB/d.png"),
-            "set holds testA, testB, trainA, trainB: this is an unpaired translation set; A "
-            r"and B are domains, not classes; use folder:\S+/set/testA for one of them",
+            "set holds testA, testB, trainA, trainB: this is a translation set; A and B are "
+            r"domains, not classes; use folder:\S+/set/testA for one of them, or of pictures "
+            r"domains:\S+/set or pairs:\S+/set for both",
         ),
-        (("trainA/a.png",), "set holds trainA: this is an unpaired translation set; .*"),
-        (("train_a/a.png", "val-B/b.png"), "set holds train_a, val-B: this is an unpaired .*"),
+        (("trainA/a.png",), "set holds trainA: this is a translation set; .*"),
+        (("train_a/a.png", "val-B/b.png"), "set holds train_a, val-B: this is a trans.*"),
         (
             ("train2017/a.png", "val2017/b.png"),
             "set holds train2017, val2017, named almost like splits; a split's folder is called "
@@ -224,9 +225,9 @@ def test_pictures_and_sounds_are_laid_out_alike(picture, encode, write_folder, t
         data.load_audio(f"folder:{sounds}", "extra")
     for root in (folder, sounds):
         (root / "Train").rename(root / "trainA")
-    with pytest.raises(data.DataError, match=r"unpaired translation set; .* use folder:\S+/trainA"):
+    with pytest.raises(data.DataError, match=r"is a translation set; .* use folder:\S+/trainA"):
         data.load(f"folder:{folder}", "train")
-    with pytest.raises(data.DataError, match=r"unpaired translation set; .* use folder:\S+/trainA"):
+    with pytest.raises(data.DataError, match=r"is a translation set; .* use folder:\S+/trainA"):
         data.load_audio(f"folder:{sounds}", "train")
 
 

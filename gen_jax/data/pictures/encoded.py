@@ -45,12 +45,19 @@ class Origin:
             "image_size": options.image_size,
             "channels": options.channels,
             "skip_bad_images": options.skip_bad_images,
+            **self._cut(options),
         }
         return Cache(self.split, self.place, identity, self.fingerprint, self.beside)
 
     def decoded(self, options: ImageOptions, skipped: int) -> str:
         """The digest of the pictures decoded, ``skipped`` of them left out."""
-        return digest(self.digest, options.image_size, options.channels, skipped)
+        cut = self._cut(options).values()
+        return digest(self.digest, options.image_size, options.channels, skipped, *cut)
+
+    @staticmethod
+    def _cut(options: ImageOptions) -> dict[str, str]:
+        """Nothing for whole pictures: what was decoded before there were halves is still valid."""
+        return {} if options.half is None else {"half": options.half}
 
 
 def open_encoded(

@@ -1,7 +1,7 @@
 """A folder of pictures."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gen_jax.data.dataset import Dataset
 from gen_jax.data.digests import digest
@@ -16,9 +16,15 @@ PICTURES = Kind((".png", ".jpg", ".jpeg", ".webp"), "PNG, JPEG or WebP", "pictur
 class ImageFolder:
     """A source of the PNG, JPEG and WebP files of a folder: see ``FileTree``."""
 
-    def __init__(self, name: str, path: pathlib.Path, options: ImageOptions):
+    def __init__(
+        self,
+        name: str,
+        path: pathlib.Path,
+        options: ImageOptions,
+        folders: Mapping[str, str] | None = None,
+    ):
         self.name = name
-        self._tree = FileTree(name, path, PICTURES)
+        self._tree = FileTree(name, path, PICTURES, folders)
         self._options = options
 
     @property
@@ -28,6 +34,10 @@ class ImageFolder:
     @property
     def ignored(self) -> tuple[str, ...]:
         return self._tree.ignored
+
+    def by_name(self, split: str) -> dict[str, pathlib.Path]:
+        """The files of a split, in the order of its examples, as ``FileTree.by_name`` has them."""
+        return self._tree.by_name(split)
 
     def open(self, *splits: str) -> Dataset:
         files, class_names = self._tree.files(*splits)

@@ -5,6 +5,7 @@ import io
 import pathlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,13 +21,16 @@ class ImageOptions:
 
     ``image_size`` (height, width) resizes, keeping proportions and antialiased, until the picture
     covers that size, and crops to its centre; ``channels`` is 1 for gray, 3 for RGB; None keeps
-    what the pictures have. Decoded sets of more than ``memory_limit`` bytes are decoded on demand.
+    what the pictures have. ``half`` is cut out of each picture before that, for files that hold two
+    side by side (None: nothing is cut). Decoded sets of more than ``memory_limit`` bytes are
+    decoded on demand.
     """
 
     image_size: tuple[int, int] | None = None
     channels: int | None = None
     skip_bad_images: bool = False
     memory_limit: int = 4 * 2**30
+    half: Literal["left", "right"] | None = None
 
     def __post_init__(self):
         if self.image_size is not None and not all(side > 0 for side in self.image_size):
@@ -60,6 +64,8 @@ def decode(data: bytes | pathlib.Path, options: ImageOptions, where: str) -> Lev
     with _named(where):
         picture, is_gray, depth = _upright(data, options)
         opaque, _ = _opaque(picture, depth)
+        if options.half is not None:
+            opaque = _half(opaque, options.half)
         return _levels(opaque, is_gray, options)
 
 
@@ -124,7 +130,7 @@ def _upright(data: bytes | pathlib.Path, options: ImageOptions):
             f"it has {picture.width} × {picture.height} pixels, "
             f"more than PIL.Image.MAX_IMAGE_PIXELS = {limit}"
         )
-    if options.image_size is not None:
+    if options.image_size is not None and options.half is None:  # which would blend at the cut
         # A JPEG decodes at 1/2, 1/4 or 1/8 for little; twice the wanted size loses nothing.
         side = 2 * max(options.image_size)
         picture.draft(None, (side, side))
@@ -192,6 +198,13 @@ def _opaque(picture, depth: int):
         on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
         return on_white, picture.getchannel("A")
     return picture, None
+
+
+def _half(picture, half: Literal["left", "right"]):
+    if picture.width % 2:
+        raise BadImage(f"it is {picture.width} pixels wide, and two halves need an even width")
+    left = 0 if half == "left" else picture.width // 2
+    return picture.crop((left, 0, left + picture.width // 2, picture.height))
 
 
 def _levels(picture, is_gray: bool, options: ImageOptions) -> Levels:

@@ -1,0 +1,1 @@
+"""Images made from images: pairs of them, two domains, and conditions computed from images."""
