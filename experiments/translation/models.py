@@ -62,9 +62,7 @@ class TranslationConfig(ImageRunConfig):
         if span is None:
             return optax.constant_schedule(self.learning_rate)
         begin = round(self.constant_share * span)
-        if begin == span:
-            return lambda step: self.learning_rate * (step < span)
-        return optax.linear_schedule(self.learning_rate, 0.0, span - begin, begin)
+        return optax.linear_schedule(self.learning_rate, 0.0, max(1, span - begin), begin)
 
     def adam(self, n_examples: int) -> optax.GradientTransformation:
         """Adam as both papers have it."""

@@ -77,8 +77,7 @@ def _super_resolution(factor: Literal[2, 4]) -> Task:
         return baselines.nearest(small, factor)[:, :height, :width]
 
     def enlarged(picture: np.ndarray) -> np.ndarray:
-        height, width = picture.shape[:2]
-        return low.enlarged(picture[None], (factor * height, factor * width))[0]
+        return low.enlarged(picture[None])[0]
 
     name: TaskName = "super-resolve-2" if factor == 2 else "super-resolve-4"
     return Task(name, low, {"bicubic": identity, "nearest": repeated}, enlarged)

@@ -1,6 +1,6 @@
 """Adversarial models: a generator and a discriminator that play against one another."""
 
-from gen_jax.adversarial import began, gan, losses, networks, queries
+from gen_jax.adversarial import began, cyclegan, gan, losses, networks, pix2pix, queries
 from gen_jax.adversarial.networks import (
     ConvDiscriminator,
     ConvGenerator,
@@ -20,12 +20,14 @@ __all__ = [
     "ResidualGenerator",
     "arithmetic",
     "began",
+    "cyclegan",
     "gan",
     "generate",
     "interpolation",
     "latents",
     "losses",
     "networks",
+    "pix2pix",
     "queries",
     "sample",
 ]

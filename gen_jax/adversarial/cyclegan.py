@@ -237,7 +237,8 @@ def eval_step(state: CycleGANState, batch: Batch) -> Metrics:
     """Each example's ``a/cycle`` and ``b/cycle``, the distance of 255 levels to itself there and
     back, and ``forward/logit`` and ``backward/logit``, D's mean logit of the real image, [B]."""
     metrics = {}
-    for name, source, target in (("forward", "a", "b"), ("backward", "b", "a")):
+    ways: tuple[tuple[Direction, str, str], ...] = ("forward", "a", "b"), ("backward", "b", "a")
+    for name, source, target in ways:
         _, again = cycle(state, batch[source], name)
         metrics[f"{source}/cycle"] = 127.5 * l1(as_made(again), as_made(batch[source]))
         judge = getattr(state, name).discriminator

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from gen_jax.evaluation.fid import Features, feature_matrix
 from gen_jax.evaluation.neighbours import signs, squared_lengths
@@ -49,8 +49,8 @@ def retrieval(translated: Features | Images, true: Features | Images) -> Retriev
 
 
 def label_kept(
-    classify: Callable[[Images], Float[Array | np.ndarray, "n classes"]],
-    translated: Images,
+    classify: Callable[[np.ndarray], Float[Array | np.ndarray, "n classes"]],
+    translated: UInt8[np.ndarray, "n height width channels"],
     label: Int[Array | np.ndarray, " n"],
 ) -> float:
     """The share of translated images [n, H, W, C] whose likeliest class is their source's label.

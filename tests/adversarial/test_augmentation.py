@@ -82,5 +82,5 @@ def test_floats_stay_floats():
 
 
 def test_images_are_not_made_smaller():
-    with pytest.raises(ValueError, match="by 1 or more, got 0.5"):
+    with pytest.raises(ValueError, match=r"by 1 or more, got 0\.5"):
         jitter(enlarge=0.5)

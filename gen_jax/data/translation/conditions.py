@@ -8,7 +8,7 @@ same.
 import dataclasses
 import functools
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -101,18 +101,35 @@ class LowResolution:
         return f"low-resolution-{self.factor}"
 
     def __call__(self, images: Images, numbers: Numbers) -> Images:
+        del numbers
+        height, width = images.shape[1:3]
+        return self.enlarged(self.reduced(images), (height, width))
+
+    def reduced(self, images: Images) -> Images:
+        """The small images alone."""
         from PIL import Image
 
-        del numbers
-        height, width, channels = images.shape[1:]
-        small = (-(-width // self.factor), -(-height // self.factor))
-        enlarged = np.empty_like(images)
-        for place, image in zip(enlarged, images, strict=True):
-            picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-            picture = picture.resize(small, Image.Resampling.BOX)
-            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-            place[...] = np.asarray(picture).reshape(height, width, channels)
-        return enlarged
+        height, width = (-(-side // self.factor) for side in images.shape[1:3])
+        return _resized(images, (height, width), Image.Resampling.BOX)
+
+    def enlarged(self, small: Images, size: tuple[int, int] | None = None) -> Images:
+        """Small images at ``size``, by default ``factor`` times as high and wide."""
+        from PIL import Image
+
+        height, width = (self.factor * side for side in small.shape[1:3])
+        return _resized(small, size or (height, width), Image.Resampling.BICUBIC)
+
+
+def _resized(images: Images, size: tuple[int, int], how: Any) -> Images:
+    from PIL import Image
+
+    height, width = size
+    channels = images.shape[-1]
+    resized = np.empty((len(images), height, width, channels), np.uint8)
+    for place, image in zip(resized, images, strict=True):
+        picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+        place[...] = np.asarray(picture.resize((width, height), how)).reshape(place.shape)
+    return resized
 
 
 @dataclasses.dataclass(frozen=True)
