@@ -152,7 +152,7 @@ def test_discriminators_see_images_of_earlier_steps(batch):
     for i in range(12):
         shade = jnp.full((1, *SHAPE), 20 * i, jnp.uint8)
         before = state.made_b.images
-        state, metrics = step(state, {"a": shade, "b": shade})
+        state, _ = step(state, {"a": shade, "b": shade})
         older += bool(i) and bool((state.made_b.images != before).any())
     assert 2 <= older <= 10
 
@@ -171,5 +171,5 @@ def test_translations_go_both_ways_and_keep_the_size(batch):
     assert forward.shape == backward.shape == (2, *SHAPE)
     assert (forward != backward).any()
     assert translate(state, batch["a"][:, :7, :5]).shape == (2, 7, 5, 3)
-    with pytest.raises(ValueError, match="forward.*backward.*sideways"):
+    with pytest.raises(ValueError, match=r"forward.*backward.*sideways"):
         cyclegan.translate(state, batch["a"], "sideways")
