@@ -45,6 +45,15 @@ def to_symmetric(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
     return _levels(image) / 127.5 - 1.0
 
 
+def as_symmetric(image: Array) -> Float[Array, "..."]:
+    """Maps levels 0..255 to floats in [-1, 1], and leaves floats as they are.
+
+    Raises ``ValueError`` for any other dtype.
+    """
+    require_uint8_or_float(image)
+    return to_symmetric(image) if image.dtype == jnp.uint8 else image
+
+
 def from_symmetric(image: Float[Array, "..."]) -> UInt8[Array, "..."]:
     """Maps floats in [-1, 1] to the nearest of the levels 0..255; what lies outside is clipped."""
     return to_uint8(0.5 * (image + 1.0))

@@ -129,6 +129,15 @@ def test_what_takes_floats_too_takes_no_other_numbers():
         images.require_uint8_or_float(jnp.zeros(2, jnp.int32))
 
 
+def test_levels_become_symmetric_floats_and_floats_stay():
+    levels = jnp.asarray([0, 255], jnp.uint8)
+    np.testing.assert_array_equal(images.as_symmetric(levels), [-1.0, 1.0])
+    floats = jnp.asarray([-0.5, 2.0], jnp.bfloat16)
+    assert images.as_symmetric(floats) is floats
+    with pytest.raises(ValueError, match="or floats, got int32"):
+        images.as_symmetric(jnp.zeros(2, jnp.int32))
+
+
 def test_the_mean_of_dequantized_levels_is_the_middle_of_their_bin():
     image = jnp.broadcast_to(jnp.asarray(LEVELS)[:, None], (256, 4096))
     mean = np.asarray(images.dequantize(jax.random.key(0), image), np.float64).mean(1)

@@ -38,6 +38,14 @@ DISCRIMINATORS = {
     "spectral": adversarial.ConvDiscriminator(3, n_classes=3, spectral=True, norm="none", **HALF),
     "residual": adversarial.ResidualDiscriminator(3, n_classes=3, **HALF),
 }
+SOURCE = (None, Condition(spatial=IMAGE))  # no noise
+TRANSLATORS = {
+    "unet": adversarial.UNetGenerator(3, channels=2, **HALF),
+    "unet-resize": adversarial.UNetGenerator(3, channels=2, upsample="resize", **HALF),
+    "unet-shuffle": adversarial.UNetGenerator(3, channels=2, upsample="shuffle", **HALF),
+    "resnet": adversarial.ResNetGenerator(3, channels=2, blocks=1, **HALF),
+}
+PATCHES = adversarial.PatchDiscriminator(3, receptive_field=16, **HALF)
 PIXEL_NETWORKS = {
     "masked": autoregressive.PixelCNN(**HEAD),
     "gated": autoregressive.GatedPixelCNN(layers=2, features=4, first_kernel=3, **PIXELS),
@@ -56,13 +64,15 @@ class Case(NamedTuple):
     """A network, or a model of several, its inputs, and the method that is called on them."""
 
     model: nn.Module
-    inputs: tuple[jax.Array, ...]
+    inputs: tuple[Any, ...]
     method: str = "__call__"
 
 
 CASES = {
     **{f"generator-{name}": Case(model, (Z, LABEL)) for name, model in GENERATORS.items()},
     **{f"critic-{name}": Case(model, (IMAGE, LABEL)) for name, model in DISCRIMINATORS.items()},
+    **{f"translator-{name}": Case(model, SOURCE) for name, model in TRANSLATORS.items()},
+    "critic-patches": Case(PATCHES, (IMAGE, SOURCE[1])),
     "began-decoder": Case(began_networks.BEGANDecoder(3, **MADE), (Z,)),
     "began-encoder": Case(began_networks.BEGANEncoder(3, 4, **HALF), (IMAGE,)),
     "began-discriminator": Case(began_networks.BEGANDiscriminator(3, 4, **HALF), (IMAGE,)),

@@ -9,15 +9,20 @@ from gen_jax.adversarial.networks import (
     ResidualDiscriminator,
     ResidualGenerator,
 )
+from gen_jax.adversarial.patch_discriminator import PatchDiscriminator
 from gen_jax.adversarial.queries import arithmetic, generate, interpolation, latents, sample
+from gen_jax.adversarial.translation_networks import ResNetGenerator, UNetGenerator
 
 __all__ = [
     "ConvDiscriminator",
     "ConvGenerator",
     "DenseDiscriminator",
     "DenseGenerator",
+    "PatchDiscriminator",
+    "ResNetGenerator",
     "ResidualDiscriminator",
     "ResidualGenerator",
+    "UNetGenerator",
     "arithmetic",
     "began",
     "cyclegan",

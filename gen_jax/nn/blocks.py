@@ -126,19 +126,21 @@ def upsample(
     how: Upsampling,
     *,
     name: str,
+    deconv_size: int = 4,
     kernel_init: Initializer = LECUN,
     **options: Any,
 ) -> Float[Array, "batch two_height two_width features"]:
     """Doubles the sides by a layer that learns; ``options`` are those of ``nn.conv.Conv``.
 
-    ``"deconv"`` is a transposed convolution of kernel 4, ``"resize"`` repeats pixels before a
-    convolution of kernel 3 (Odena et al. 2016), ``"shuffle"`` deals the channels of a convolution
-    of kernel 3 out to four pixels each (Shi et al. 2016), which start alike: no checkerboard is
-    there before training. Raises ``ValueError`` for another word.
+    ``"deconv"`` is a transposed convolution of kernel ``deconv_size``, ``"resize"`` repeats pixels
+    before a convolution of kernel 3 (Odena et al. 2016), ``"shuffle"`` deals the channels of a
+    convolution of kernel 3 out to four pixels each (Shi et al. 2016), which start alike: no
+    checkerboard is there before training. Raises ``ValueError`` for another word.
     """
     options |= {"name": name}
     if how == "deconv":
-        return ConvTranspose(features, (4, 4), strides=2, kernel_init=kernel_init, **options)(x)
+        size = (deconv_size, deconv_size)
+        return ConvTranspose(features, size, strides=2, kernel_init=kernel_init, **options)(x)
     if how == "resize":
         return UpsampleConv(features, (3, 3), kernel_init=kernel_init, **options)(x)
     if how == "shuffle":

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawing import drawn
 from jax import export
 
 from gen_jax.adversarial.began_networks import BEGANDecoder, BEGANDiscriminator
@@ -47,25 +48,6 @@ def pair(kind, shape=SHAPE, *, generator=None, discriminator=None, **both):
 
 def start(model, x, label=None):
     return model.init(jax.random.key(0), x, as_condition(label))
-
-
-def drawn(model, x, label=None, seed=0):
-    """Variables none of which is zero, drawn on the host: compiling the draw takes longer."""
-    random = np.random.default_rng(seed)
-
-    def draw(path, leaf):
-        name = path[-1].key
-        if name in ("mean", "var", "scale"):
-            return jnp.full(leaf.shape, float(name != "mean"))
-        value = random.normal(size=leaf.shape)
-        if name == "kernel":
-            value /= np.sqrt(np.prod(leaf.shape[:-1]))
-        if name == "u":
-            value /= np.linalg.norm(value)
-        return jnp.asarray(value, leaf.dtype)
-
-    shapes = jax.eval_shape(functools.partial(start, model), x, label)
-    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "train"))
