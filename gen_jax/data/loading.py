@@ -10,9 +10,11 @@ from gen_jax.data import splits, tfds
 from gen_jax.data.dataset import Dataset
 from gen_jax.data.errors import DataError
 from gen_jax.data.pictures import emoji
+from gen_jax.data.pictures.digits import SmallDigits
 from gen_jax.data.pictures.faces import MiniFaces
 from gen_jax.data.pictures.folder import ImageFolder
 from gen_jax.data.pictures.npz import NpzFile
+from gen_jax.data.pictures.photos import Photos
 from gen_jax.data.pictures.picture import ImageOptions
 from gen_jax.data.pictures.tfds import PreparedSet
 from gen_jax.data.sounds.folder import WavFolder
@@ -48,9 +50,11 @@ def load(
     """Opens one split of a data set.
 
     ``spec`` is ``mnist-subset`` (shipped: 10,000 and 2,000 digits), ``emoji`` (shipped: 1,911 in
-    two drawings; also ``emoji:noto`` and ``emoji:twemoji``, and with ``:64`` in the middle of size
-    64×64: see ``Emoji``), ``faces-mini`` (100 faces of scikit-image), ``tfds:NAME`` (prepared under
-    ``data_dir``), ``folder:PATH`` (see ``ImageFolder``) or ``npz:PATH`` (see ``NpzFile``).
+    two drawings; also ``emoji:noto`` and ``emoji:twemoji``, and ``emoji:64...`` of size
+    64×64: see ``Emoji``), ``faces-mini`` (100 faces of scikit-image), ``digits-8x8`` (those of
+    scikit-learn, at 28×28: see ``SmallDigits``), ``photos`` or ``photos:SIZE`` (patches of the
+    photographs of both packages: see ``Photos``), ``tfds:NAME`` (prepared under ``data_dir``),
+    ``folder:PATH`` (see ``ImageFolder``) or ``npz:PATH`` (see ``NpzFile``).
 
     ``split`` is ``train``, ``validation``, ``test``, which never overlap, ``train+validation``, or
     any other that the source has; ``val``, ``Dev`` and other spellings, there or here, mean the
@@ -206,8 +210,12 @@ def _pictures_source(
         return NpzFile(spec, SHIPPED / "mnist_subset.npz", options, class_names=DIGITS)
     if spec in emoji.SPECS:
         return emoji.Emoji(spec, data_dir, options)
-    if spec == "faces-mini":
+    if spec == MiniFaces.name:
         return MiniFaces(options)
+    if spec == SmallDigits.name:
+        return SmallDigits(options)
+    if spec == "photos" or (kind == "photos" and rest):
+        return Photos(spec, options)
     if kind == "tfds" and rest:
         return PreparedSet(rest, data_dir, options)
     if kind == "folder" and rest:
@@ -218,7 +226,9 @@ def _pictures_source(
     names = {
         "mnist-subset": ("mnist-subset",),
         "emoji[:64][:noto|:twemoji]": tuple(emoji.SPECS),
-        "faces-mini": ("faces-mini",),
+        MiniFaces.name: (MiniFaces.name,),
+        SmallDigits.name: (SmallDigits.name,),
+        "photos[:SIZE]": ("photos",),
     }
     raise _unknown_set(spec, names, kinds, data_dir)
 

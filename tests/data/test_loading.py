@@ -39,6 +39,8 @@ def test_faces_without_scikit_image(monkeypatch):
         ("small", "tfds:small"),
         ("tdfs:mnist", "tfds:mnist"),
         ("emojis", "emoji"),
+        ("digits", "digits-8x8"),
+        ("photo", "photos"),
         ("emoji:not", "emoji:noto"),
         ("emoji:64:twitter", "emoji:64:twemoji"),
     ],
@@ -48,8 +50,8 @@ def test_an_unknown_set_and_its_near_names(prepare_set, encode, picture, spec, n
     with pytest.raises(
         data.DataError,
         match=rf"^unknown data set '{spec}' \(did you mean .*\b{near}\b.*\?\); "
-        r"a data set is mnist-subset, emoji\[:64\]\[:noto\|:twemoji\], faces-mini, tfds:NAME, "
-        "folder:PATH or npz:PATH$",
+        r"a data set is mnist-subset, emoji\[:64\]\[:noto\|:twemoji\], faces-mini, "
+        r"digits-8x8, photos\[:SIZE\], tfds:NAME, folder:PATH or npz:PATH$",
     ):
         data.load(spec, "train", data_dir=data_dir)
 
@@ -63,9 +65,9 @@ def test_an_unknown_set_without_near_names(tmp_path, spec, monkeypatch):
 
 def test_a_bare_path_is_told_its_kind(tmp_path, monkeypatch):
     (tmp_path / "some.npz").write_bytes(b"")
-    (tmp_path / "photos").mkdir()
+    (tmp_path / "pictures").mkdir()
     monkeypatch.chdir(tmp_path)
-    for spec, near in (("some.npz", "npz:some.npz"), ("photos", "folder:photos")):
+    for spec, near in (("some.npz", "npz:some.npz"), ("pictures", "folder:pictures")):
         with pytest.raises(data.DataError, match=rf"'{spec}' \(did you mean {near}\?\);"):
             data.load(spec, "train")
 

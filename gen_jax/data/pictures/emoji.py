@@ -11,7 +11,7 @@ from gen_jax.data.dataset import ArrayDataset
 from gen_jax.data.errors import DataError
 from gen_jax.data.pictures import npz
 from gen_jax.data.pictures.picture import ImageOptions
-from gen_jax.data.pictures.plain import open_plain
+from gen_jax.data.pictures.plain import halved, open_plain
 from gen_jax.data.splits import usual
 
 DRAWINGS = ("noto", "twemoji")
@@ -121,19 +121,6 @@ def large_files(data_dir: pathlib.Path | None) -> list[pathlib.Path]:
     if data_dir is None:
         return [user_folder() / LARGE]
     return [data_dir / LARGE, data_dir / "emoji" / LARGE]
-
-
-def halved(
-    images: UInt8[np.ndarray, "n height width channels"],
-) -> UInt8[np.ndarray, "n height/2 width/2 channels"]:
-    """Images of half the height and width: each pixel is the mean of 2×2, rounded, halves up.
-
-    The box filter leaves no ringing beside the edges of flat drawings, and its whole numbers are
-    the same everywhere.
-    """
-    n, height, width, channels = images.shape
-    blocks = images.reshape(n, height // 2, 2, width // 2, 2, channels)
-    return ((blocks.sum(axis=(2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
 
 
 def _drawings(

@@ -18,8 +18,9 @@ import numpy as np
 import tyro
 
 from gen_jax.data.errors import DataError
-from gen_jax.data.pictures.emoji import DRAWINGS, SHIPPED, halved, large_files
+from gen_jax.data.pictures.emoji import DRAWINGS, SHIPPED, large_files
 from gen_jax.data.pictures.picture import ImageOptions, decode
+from gen_jax.data.pictures.plain import halved
 from gen_jax.data.shipped import archive
 from gen_jax.data.shipped.emoji_groups import SPLITS, Emoji, assign, groups
 

@@ -11,6 +11,7 @@ import pytest
 
 from gen_jax import data
 from gen_jax.data.pictures import emoji
+from gen_jax.data.pictures.plain import halved
 from gen_jax.data.shipped import emoji_groups
 from gen_jax.data.shipped.make_emoji import make
 
@@ -188,7 +189,7 @@ def test_large_drawings_split_alike(shared_data: pathlib.Path, tail, split):
     small = data.load(f"emoji{tail}", split)
     assert large.image_shape == (64, 64, 3)
     np.testing.assert_array_equal(large.labels, small.labels)
-    np.testing.assert_array_equal(emoji.halved(large.images), small.images)
+    np.testing.assert_array_equal(halved(large.images), small.images)
 
 
 def test_missing_large_drawings_are_looked_for_where_the_message_says(tmp_path, cache):
