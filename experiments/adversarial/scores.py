@@ -9,6 +9,7 @@ import numpy as np
 from gen_jax import adversarial, data, evaluation, training
 from gen_jax.adversarial.gan import GANState
 from gen_jax.evaluation import digits
+from gen_jax.evaluation.classifiers import Classifier
 from gen_jax.evaluation.provenance import Provenance, Score
 from gen_jax.typing import Array, Batch, PRNGKey
 
@@ -50,7 +51,7 @@ class Judge:
     def of(cls, shape: tuple[int, ...]) -> "Judge | None":
         """A judge for images of ``shape`` [H, W, C]; None where no shipped network reads them."""
         try:
-            digits.check_digits((1, *shape))
+            digits.KIND.check((1, *shape))
         except ValueError:
             return None
         return cls()
@@ -63,7 +64,7 @@ class Judge:
         return Judged(*(x[:n] for x in read))
 
 
-def _read(classifier: digits.DigitClassifier, batch: Batch) -> tuple[Array, Array]:
+def _read(classifier: Classifier, batch: Batch) -> tuple[Array, Array]:
     features, logits = classifier(batch["image"])  # pyright: ignore[reportArgumentType]
     return features, jax.nn.log_softmax(logits)
 

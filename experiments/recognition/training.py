@@ -176,7 +176,9 @@ def check(kind: Kind, config: ClassifierConfig, spec: data.ExampleSpec) -> None:
             f"--image-size {height} and --channels {channels} make them so"
         )
     if spec.class_names != kind.class_names:
-        wanted, named = (", ".join(names[:12]) for names in (kind.class_names, spec.class_names or ()))
+        wanted, named = (
+            ", ".join(names[:12]) for names in (kind.class_names, spec.class_names or ())
+        )
         raise UsageError(f"the classes are {wanted}, and {config.dataset} has {named}")
 
 
