@@ -20,11 +20,10 @@ ELASTIC_NODES = 6  # of the grid whose random displacements bend an image, along
 class Augmentation:
     """How far images are changed at most; without any options they stay as they are.
 
-    ``shift`` is in pixels along either side, ``rotation`` in degrees, ``zoom`` a share of the height
-    and of the width, ``elastic`` the standard deviation of a smooth displacement in pixels.
-    ``mirror`` turns every other image left to right, and ``tint`` is the standard deviation of the
-    logarithm by which each channel is multiplied. What comes in from outside is of ``outside``, in
-    [0, 1].
+    ``shift`` is in pixels along either side, ``rotation`` in degrees, ``zoom`` a share of the
+    height and of the width, ``elastic`` the standard deviation of a smooth displacement in pixels.
+    ``mirror`` flips every other image left to right, and ``tint`` is the standard deviation of the
+    logarithm of the factor of each channel. What comes in from outside is ``outside``, in [0, 1].
     """
 
     shift: float = 0.0

@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gen_jax.adversarial.players import as_made
-from gen_jax.images import from_symmetric
+from gen_jax.images import as_symmetric, from_symmetric
 from gen_jax.typing import Array, Batch, PRNGKeys
 
 Change = Callable[[PRNGKeys, Array], Array]  # keys, float images -> float images
@@ -52,7 +51,7 @@ def _scene_by_scene(change: Change, keys: PRNGKeys, batch: Batch) -> Batch:
         scene_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
         for name in names:
             if name in batch:
-                made = change(scene_keys, as_made(batch[name]))
+                made = change(scene_keys, as_symmetric(batch[name]))
                 stored = batch[name].dtype == jnp.uint8
                 changed[name] = from_symmetric(made) if stored else made
     return changed

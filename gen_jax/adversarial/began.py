@@ -24,7 +24,8 @@ from jaxtyping import Float
 from gen_jax.adversarial import gan
 from gen_jax.adversarial.gan import GANState
 from gen_jax.adversarial.networks import FloatImages
-from gen_jax.adversarial.players import Prior, as_made, draw_noise, play
+from gen_jax.adversarial.players import Prior, draw_noise, play
+from gen_jax.images import as_symmetric
 from gen_jax.meshes import evaluation_step, mean_gradients, training_step
 from gen_jax.state import example_keys, example_numbers, named_keys
 from gen_jax.typing import Array, Batch, Metrics, Params, PerExample, PRNGKey
@@ -109,7 +110,7 @@ def train_step(
     """
     if not 0.0 <= gamma <= 1.0:
         raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
-    x = as_made(batch["image"])
+    x = as_symmetric(batch["image"])
     keys = named_keys(state.key, state.step, "discriminator", "generator")
     numbers = example_numbers(x, axis_name)
 
@@ -166,6 +167,6 @@ def train_step(
 @evaluation_step
 def eval_step(state: BEGANState, batch: Batch) -> Metrics:
     """Each image's ``error`` L(x), [B]."""
-    network, x = state.discriminator, as_made(batch["image"])
+    network, x = state.discriminator, as_symmetric(batch["image"])
     y = network.model.apply(network.eval_variables, x, None, train=False)
     return {"error": mean_absolute_error(x, y)}

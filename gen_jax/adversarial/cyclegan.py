@@ -29,8 +29,8 @@ from gen_jax.adversarial.image_pool import ImagePool
 from gen_jax.adversarial.losses import AdversarialLoss
 from gen_jax.adversarial.networks import FloatImages
 from gen_jax.adversarial.pix2pix import l1
-from gen_jax.adversarial.players import Players, as_made, new_players, play
-from gen_jax.images import from_symmetric
+from gen_jax.adversarial.players import Players, new_players, play
+from gen_jax.images import as_symmetric, from_symmetric
 from gen_jax.meshes import (
     automatic,
     batch_spec,
@@ -86,7 +86,7 @@ def init(
     Raises ``ValueError`` where a generator makes images of another shape than its domain's.
     """
     g_key, f_key, b_key, a_key, state_key = jax.random.split(key, 5)
-    a, b = (as_made(jnp.asarray(batch[side])[:1]) for side in ("a", "b"))
+    a, b = (as_symmetric(jnp.asarray(batch[side])[:1]) for side in ("a", "b"))
 
     def players(i: int, keys: tuple[PRNGKey, PRNGKey], source: Array, target: Array) -> Players:
         return new_players(
@@ -174,7 +174,7 @@ def train_step(
     """
     keys = named_keys(state.key, state.step, "augment", "forward", "backward")
     batch = gan.augmented(batch, keys["augment"], augment, axis_name)
-    a, b = as_made(batch["a"]), as_made(batch["b"])
+    a, b = as_symmetric(batch["a"]), as_symmetric(batch["b"])
     numbers = example_numbers(a, axis_name)
 
     def both(params: tuple[Params, Params]) -> tuple[Array, Any]:
@@ -240,9 +240,9 @@ def eval_step(state: CycleGANState, batch: Batch) -> Metrics:
     ways: tuple[tuple[Direction, str, str], ...] = ("forward", "a", "b"), ("backward", "b", "a")
     for name, source, target in ways:
         _, again = cycle(state, batch[source], name)
-        metrics[f"{source}/cycle"] = 127.5 * l1(as_made(again), as_made(batch[source]))
+        metrics[f"{source}/cycle"] = 127.5 * l1(as_symmetric(again), as_symmetric(batch[source]))
         judge = getattr(state, name).discriminator
-        x = as_made(batch[target])
+        x = as_symmetric(batch[target])
         logits: Any = judge.model.apply(judge.eval_variables, x, None, train=False)
         metrics[f"{name}/logit"] = logits.reshape(len(logits), -1).mean(-1)
     return metrics

@@ -27,12 +27,12 @@ from gen_jax.adversarial.networks import FloatImages
 from gen_jax.adversarial.players import (
     Players,
     Prior,
-    as_made,
     draw_noise,
     n_classes,
     new_players,
     play,
 )
+from gen_jax.images import as_symmetric
 from gen_jax.meshes import (
     evaluation_step,
     mean_gradients,
@@ -80,7 +80,7 @@ def init(
         raise ValueError(f"the generator knows {classes} classes, the discriminator {others}")
     g_key, d_key, state_key = jax.random.split(key, 3)
     example = {name: jnp.asarray(value)[:1] for name, value in batch.items()}
-    x, cond = as_made(example["image"]), batch_condition(example, labels=classes is not None)
+    x, cond = as_symmetric(example["image"]), batch_condition(example, labels=classes is not None)
     noise = draw_noise(generator, prior, state_key[None])
     players = new_players(
         generator,
@@ -317,7 +317,7 @@ def _dealt(
         raise ValueError(f"d_steps must be 1 or more, got {d_steps}")
 
     def read(batch: Batch) -> tuple[Batch, Condition | None]:
-        made = {**batch, "image": as_made(batch["image"])}
+        made = {**batch, "image": as_symmetric(batch["image"])}
         return made, batch_condition(batch, labels=labels)
 
     if reuse_images or d_steps == 1:
@@ -365,6 +365,6 @@ def eval_step(state: GANState, batch: Batch) -> Metrics:
     """Each image's ``logit``, its patches' mean, by D with its running statistics, [B]."""
     network = state.discriminator
     cond = batch_condition(batch, labels=n_classes(network.model) is not None)
-    x = as_made(batch["image"])
+    x = as_symmetric(batch["image"])
     logits: Any = network.model.apply(network.eval_variables, x, cond, train=False)
     return {"logit": logits.reshape(len(logits), -1).mean(-1)}

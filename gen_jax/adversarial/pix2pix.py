@@ -22,8 +22,8 @@ from gen_jax.adversarial import gan, losses
 from gen_jax.adversarial.gan import Augment, Extra, GANState
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 from gen_jax.adversarial.networks import FloatImages
-from gen_jax.adversarial.players import as_made, play
-from gen_jax.images import from_symmetric
+from gen_jax.adversarial.players import play
+from gen_jax.images import as_symmetric, from_symmetric
 from gen_jax.meshes import automatic, batch_spec, evaluation_step, mean_gradients, training_step
 from gen_jax.nn.condition import Condition, batch_condition
 from gen_jax.state import example_keys, example_numbers, named_keys, numbers_or_places
@@ -125,7 +125,7 @@ def _regression_step(
     """An update of the generator by its distance alone."""
     keys = named_keys(state.key, state.step, *gan.RANDOM)
     batch = gan.augmented(batch, keys["augment"], augment, axis_name)
-    batch = {**batch, "image": as_made(batch["image"])}
+    batch = {**batch, "image": as_symmetric(batch["image"])}
     generator = state.generator
     cond = batch_condition(batch, labels=gan.n_classes(generator.model) is not None)
     noise = example_keys(keys["noise"], example_numbers(batch["image"], axis_name))
@@ -148,8 +148,8 @@ def _regression_step(
 @evaluation_step
 def eval_step(state: GANState, batch: Batch) -> Metrics:
     """Each image's ``l1`` to its target, of the range of 255 levels, translated without noise."""
-    made = as_made(translate(state, None, batch["spatial"]))
-    return {"l1": 127.5 * l1(made, as_made(batch["image"]))}
+    made = as_symmetric(translate(state, None, batch["spatial"]))
+    return {"l1": 127.5 * l1(made, as_symmetric(batch["image"]))}
 
 
 def translate(

@@ -14,11 +14,9 @@ from typing import Any
 import flax.linen as nn
 import flax.struct
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from gen_jax.images import require_uint8_or_float, to_symmetric
 from gen_jax.state import NetworkState
 from gen_jax.typing import Array, Params, PRNGKey, PRNGKeys
 
@@ -98,12 +96,3 @@ def draw_noise(generator: Any, prior: Prior, keys: PRNGKeys) -> Noise:
     """What a generator makes images of: a latent from the prior for each key, or the keys."""
     size = getattr(generator, "latent_dim", None)
     return keys if size is None else jax.vmap(lambda key: prior(key, (size,)))(keys)
-
-
-def as_made(example: Array) -> Array:
-    """Examples as a generator makes them: uint8 levels as floats in [-1, 1], floats as they are.
-
-    Raises ``ValueError`` for any other dtype.
-    """
-    require_uint8_or_float(example)
-    return to_symmetric(example) if example.dtype == jnp.uint8 else example

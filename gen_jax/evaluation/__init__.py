@@ -1,6 +1,6 @@
 """Measures of models and samples; every one is handed functions or arrays and knows no family."""
 
-from gen_jax.evaluation import baselines, digits, fidelity, health, inception
+from gen_jax.evaluation import baselines, digits, emoji, fidelity, health, inception
 from gen_jax.evaluation.checkerboard import checkerboard
 from gen_jax.evaluation.clustering import normalized_mutual_information, purity
 from gen_jax.evaluation.coverage import ClassCoverage, RingModes, class_coverage, ring_modes
@@ -52,6 +52,7 @@ __all__ = [
     "density_coverage",
     "difference",
     "digits",
+    "emoji",
     "few_label_accuracy",
     "fid",
     "fid_extrapolated",

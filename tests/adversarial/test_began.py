@@ -65,7 +65,7 @@ def test_k_and_m_follow_the_papers_equations_by_hand(batch, step):
         before = state
         state, metrics = step(state, batch)
         network = before.discriminator
-        real = float(error(network, network.params, gan.as_made(batch["image"])))
+        real = float(error(network, network.params, gan.as_symmetric(batch["image"])))
         fake = float(error(network, network.params, drawn(before, "generator")))
         np.testing.assert_allclose(metrics["real/error"], real, rtol=1e-5)
         np.testing.assert_allclose(metrics["generated/error"], fake, rtol=1e-5)
@@ -79,7 +79,7 @@ def test_both_players_descend_their_own_loss_by_hand(batch, step):
     """L_D = L(x) - k L(G(z_D)), L_G = L(G(z_G)), each by plain gradient descent."""
     state = dataclasses.replace(make(optax.sgd(1.0)), k=jnp.float32(0.7))
     after, _ = step(state, batch)
-    network, x = state.discriminator, gan.as_made(batch["image"])
+    network, x = state.discriminator, gan.as_symmetric(batch["image"])
 
     def d_loss(params):
         fake = drawn(state, "discriminator")

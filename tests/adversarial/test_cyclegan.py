@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from gen_jax.adversarial import PatchDiscriminator, ResNetGenerator, cyclegan
-from gen_jax.adversarial.players import as_made, play
+from gen_jax.adversarial.players import play
+from gen_jax.images import as_symmetric
 from gen_jax.nn.condition import Condition
 
 SHAPE = (9, 10, 3)
@@ -49,7 +50,7 @@ class Scaled(nn.Module):
 
     @nn.compact
     def __call__(self, noise, cond, *, train=False):
-        return self.param("scale", nn.initializers.ones, ()) * as_made(cond.spatial)
+        return self.param("scale", nn.initializers.ones, ()) * as_symmetric(cond.spatial)
 
 
 def test_identity_generators_come_back_and_leave_the_target_alone(batch):
@@ -73,7 +74,7 @@ def test_the_step_by_hand(batch):
 
     @jax.jit
     def by_hand(state):
-        a, b = as_made(batch["a"]), as_made(batch["b"])
+        a, b = as_symmetric(batch["a"]), as_symmetric(batch["b"])
         g, f = state.forward.generator, state.backward.generator
         d_b, d_a = state.forward.discriminator, state.backward.discriminator
 
@@ -124,7 +125,7 @@ def test_the_step_by_hand(batch):
 
 def test_one_networks_loss_has_exactly_no_gradient_in_the_others(batch):
     state = make(batch)
-    a, b = as_made(batch["a"]), as_made(batch["b"])
+    a, b = as_symmetric(batch["a"]), as_symmetric(batch["b"])
     params = state.forward.generator.params, state.backward.generator.params
 
     @jax.jit

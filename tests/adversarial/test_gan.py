@@ -13,6 +13,7 @@ from jax import export
 
 from gen_jax import adversarial, data, training
 from gen_jax.adversarial import gan, losses, players
+from gen_jax.images import as_symmetric
 from gen_jax.state import example_keys, named_keys
 
 SHAPE = (8, 8, 1)
@@ -52,7 +53,7 @@ def step():
 
 def test_one_networks_loss_has_exactly_no_gradient_in_the_other(batch):
     state = make(norm="none")
-    real = players.as_made(batch["image"])
+    real = as_symmetric(batch["image"])
     z = jax.random.normal(jax.random.key(1), (8, 3))
     keys = jax.random.split(jax.random.key(2), 8)
 
@@ -142,7 +143,7 @@ def test_several_updates_of_the_discriminator_by_hand(batch, step, reuse):
 
     @jax.jit
     def by_hand(state):
-        real = players.as_made(batch["image"])
+        real = as_symmetric(batch["image"])
         keys = named_keys(state.key, state.step, "noise", "penalty")
         discriminator, generator, values = state.discriminator, state.generator, {}
         for i in range(d_steps):
@@ -328,7 +329,7 @@ def test_second_derivatives_pass_through_convolutions(batch):
     """The gradient of WGAN-GP's penalty in the critic's parameters, against finite differences."""
     state = make(norm="layer")
     network = state.discriminator
-    real = players.as_made(batch["image"])
+    real = as_symmetric(batch["image"])
 
     @jax.jit
     def penalty(params):

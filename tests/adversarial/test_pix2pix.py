@@ -10,7 +10,8 @@ import pytest
 from gen_jax import training
 from gen_jax.adversarial import PatchDiscriminator, UNetGenerator, gan, losses, pix2pix
 from gen_jax.adversarial.augmentation import jitter
-from gen_jax.adversarial.players import as_made, play
+from gen_jax.adversarial.players import play
+from gen_jax.images import as_symmetric
 from gen_jax.nn.condition import Condition
 from gen_jax.state import example_keys, named_keys
 
@@ -49,7 +50,7 @@ def test_the_step_by_hand(batch):
 
     @jax.jit
     def by_hand(state):
-        real, cond = as_made(batch["image"]), Condition(spatial=batch["spatial"])
+        real, cond = as_symmetric(batch["image"]), Condition(spatial=batch["spatial"])
         noise = jax.random.fold_in(named_keys(state.key, state.step, *gan.RANDOM)["noise"], 0)
         keys = example_keys(noise, jnp.arange(4))
         d, g = state.discriminator, state.generator
@@ -139,7 +140,7 @@ def test_both_sides_of_a_pair_are_augmented_alike(batch):
         @nn.compact
         def __call__(self, noise, cond, *, train):
             scale = self.param("scale", nn.initializers.ones, ())
-            return scale * as_made(cond.spatial)
+            return scale * as_symmetric(cond.spatial)
 
     same = {"image": batch["image"], "spatial": batch["image"]}
     tx = optax.sgd(0.1)
