@@ -9,7 +9,6 @@ import dataclasses
 import functools
 from typing import Any, Literal
 
-from gen_jax.adversarial.translation_networks import least_side
 
 from experiments.running.fitting import Setup, Training
 from experiments.running.options import ByChoice, require_at_least
@@ -139,7 +138,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         ),
         ways=(way("a", "b", "forward"), way("b", "a", "backward")),
         baselines={"identity": identity},
-        least=least_side(generator, spec.shape[:2]),
+        least=generator.least_side,
     )
     return translation_setup(config, spec, translator)
 

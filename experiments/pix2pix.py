@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from typing import Any, Literal
 
-from gen_jax.adversarial.translation_networks import least_side
+from gen_jax.adversarial.translation_networks import unet_depth
 
 from experiments.adversarial.models import RECIPES, LossName
 from experiments.running.fitting import Setup, Training
@@ -97,27 +97,28 @@ SETS: dict[TaskName, str] = {
 }
 
 
-def _by_task(**options: Any) -> ByChoice[Config]:
-    presets = {
-        name: Config(**({"dataset": SETS[name]} | options | {"task": name})) for name in TASKS
-    }
-    return ByChoice("task", dict(presets))
+def _by_task(options: dict[str, Any]) -> ByChoice[Config]:
+    """The options as a preset of each task, on a set that suits it unless they name one."""
+
+    def preset(task: TaskName) -> Config:
+        return Config(task=task, **{"dataset": SETS[task], **options})
+
+    return ByChoice("task", {task: preset(task) for task in TASKS})
 
 
 PRESETS = {
-    "smoke": _by_task(**SMOKE),
-    "default": _by_task(**SMALL),
-    "paper": _by_task(**PAPER),
+    "smoke": _by_task(SMOKE),
+    "default": _by_task(SMALL),
+    "paper": _by_task(PAPER),
 }
 
 
 def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     """Makes both networks, their step, and what is measured and drawn of them."""
-    channels, size = spec.shape[-1], spec.shape[:2]
     generator = UNetGenerator(
         config.features,
-        channels=channels,
-        depth=config.depth,
+        channels=spec.shape[-1],
+        depth=config.depth or unet_depth(spec.shape[:2]),
         norm=config.norm,
         dropout_rate=config.dropout,
         upsample=config.upsample,
@@ -150,7 +151,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         ),
         ways=(Way("spatial", "image", translate),),
         baselines=task.baselines,
-        least=least_side(generator, size),
+        least=generator.least_side,
         stochastic=config.stochastic,
         prepare=task.prepare,
     )

@@ -64,7 +64,7 @@ def add_pictures(
     stochastic: bool,
 ) -> None:
     """Adds the health of the games, strips of test images, and sliders."""
-    add_health(run_dir, *(way.prefix for way in ways))
+    add_health(run_dir, *(way.prefix for way in ways if way.prefix))
     draws = DRAWS if stochastic else 1
     for way, rows in zip(
         ways, strips(ways, state, key, splits.test, SHOWN, draws=draws), strict=True
