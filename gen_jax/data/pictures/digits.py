@@ -11,6 +11,7 @@ from gen_jax.data.pictures.plain import open_plain
 
 N_TEST = 297
 FACTOR = 2.5  # from 8 to the 20 pixels that MNIST's digits span
+MARGIN = 2  # so far the empty frame of an enlarged digit may leave the image
 
 
 class SmallDigits:
@@ -46,33 +47,36 @@ class SmallDigits:
         images = np.asarray(levels, np.float32).reshape(-1, 8, 8) / 16.0
         labels = np.asarray(digits, np.int32)
         parts = {"train": slice(None, -N_TEST), "test": slice(-N_TEST, None)}
+        images, labels = (
+            np.concatenate([array[parts[split]] for split in splits]) for array in (images, labels)
+        )
         return open_plain(
             self.name,
-            splits,
-            [np.stack([_enlarged(image) for image in images[parts[split]]]) for split in splits],
-            np.concatenate([labels[parts[split]] for split in splits]),
+            ("+".join(splits),),
+            [np.stack([_enlarged(image) for image in images])],
+            labels,
             tuple("0123456789"),
             self._options,
             # Pillow may resize otherwise from one release to the next.
-            origin=digest(*(images[parts[split]] for split in splits)),
+            origin=digest(images, labels, FACTOR),
         )
 
 
 def _enlarged(ink: Float[np.ndarray, "8 8"]) -> UInt8[np.ndarray, "28 28 1"]:
     from PIL import Image
 
-    framed = np.pad(ink, 1)  # so that strokes fade at the edge
+    # A frame, so that strokes fade at the edge.
+    framed = np.pad(ink, 1)
     side = round(len(framed) * FACTOR)
     bicubic = Image.fromarray(framed).resize((side, side), Image.Resampling.BICUBIC)
     levels = np.clip(np.round(255.0 * np.asarray(bicubic)), 0, 255).astype(np.uint8)
-    image = np.zeros((28, 28, 1), np.uint8)
-    rows, columns = (_place(levels.sum(axis)) for axis in (1, 0))
-    image[rows : rows + side, columns : columns + side, 0] = levels
-    return image
+    canvas = np.zeros((28 + 2 * MARGIN, 28 + 2 * MARGIN, 1), np.uint8)
+    row, column = (_place(levels.sum(axis), len(canvas)) for axis in (1, 0))
+    canvas[row : row + side, column : column + side, 0] = levels
+    return canvas[MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
-def _place(ink: Int[np.ndarray, " side"]) -> int:
-    """Where, along one of 28 pixels, the centre of the ink comes to lie in the middle."""
-    side = len(ink)
-    centre = np.average(np.arange(side), weights=ink)
-    return int(np.clip(round(14.0 - centre), 0, 28 - side))
+def _place(ink: Int[np.ndarray, " side"], length: int) -> int:
+    """Where, along ``length`` pixels, a strip begins whose ink is centred there."""
+    centre = np.average(np.arange(len(ink)), weights=ink)
+    return int(np.clip(round(length / 2 - centre), 0, length - len(ink)))

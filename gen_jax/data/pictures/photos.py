@@ -67,6 +67,7 @@ class Photos:
         origin = digest(
             list(splits),
             self._size,
+            FLAT,
             *(np.frombuffer(content, np.uint8) for split in splits for content in files[split]),
         )
         return open_plain(self.name, splits, parts, None, None, self._options, origin=origin)
