@@ -19,7 +19,6 @@ _NEARLY = re.compile(
     "([0-9]+|set|split|data|files|images|imgs|pictures|photos|audio|sounds)",
     re.IGNORECASE,
 )
-_WHOLE = {"train": "."}  # of a folder without splits
 File = tuple[pathlib.Path, str | None]  # and the name of its class
 
 
@@ -41,7 +40,8 @@ class FileTree:
     there are no labels. Also ignored are hidden files, other kinds of files, and folders that hold
     none of this kind.
 
-    ``folders`` are the folder of each split, below ``path``, where they are known to the caller.
+    ``folders`` has the folder of each split, relative to ``path``; a caller that knows them gives
+    them.
 
     Raises ``DataError`` where there is no folder or no file, where files are both next to and
     inside the class folders, and for layouts that would let test files into training: splits next
@@ -66,8 +66,10 @@ class FileTree:
             used = {pathlib.PurePath(folder).parts[0] for folder in own.values()}
             names = (entry.name for entry in visible(self.path))
             self.ignored = tuple(entry for entry in names if entry not in used)
-        self._folders = {split: self.path / folder for split, folder in (own or _WHOLE).items()}
-        self._files = {split: _found(name, place, kind) for split, place in self._folders.items()}
+        self.folders = own or {"train": "."}
+        self._files = {
+            split: _found(name, self.path / folder, kind) for split, folder in self.folders.items()
+        }
         files = [file for part in self._files.values() for file in part]
         if not files:
             raise DataError(f"{name}: there is no {kind.format} file in {self.path}")
@@ -93,9 +95,10 @@ class FileTree:
 
         Raises ``DataError`` where two have one name.
         """
+        folder = self.path / self.folders[split]
         named: dict[str, pathlib.Path] = {}
         for path, _ in self._files[split]:
-            key = path.relative_to(self._folders[split]).with_suffix("").as_posix()
+            key = path.relative_to(folder).with_suffix("").as_posix()
             if (other := named.setdefault(key, path)) != path:
                 raise DataError(
                     f"{self.name}: {other} and {path} have the same name but for the ending; "

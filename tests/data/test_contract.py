@@ -8,16 +8,20 @@ from scipy.io import wavfile
 
 from gen_jax import data
 
-KINDS = ("array", "decoded", "streamed", "sounds")
+KINDS = ("array", "decoded", "streamed", "sounds", "mapped", "paired")
 
 
 @pytest.fixture(params=KINDS)
 def dataset(request, tmp_path, picture, encode, write_folder) -> data.AnyDataset:
     """Six examples of three classes, stored in each of the ways there are."""
-    if request.param == "array":
+    if request.param in ("array", "mapped", "paired"):
         images = np.stack([picture(i) for i in range(6)])
         labels = np.repeat(np.arange(3), 2)
-        return data.ArrayDataset("array", "train", images, labels, class_names=("a", "b", "c"))
+        array = data.ArrayDataset("array", "train", images, labels, class_names=("a", "b", "c"))
+        if request.param == "mapped":
+            return data.Mapped(array, data.conditions.Noise())
+        source = data.ArrayDataset("gray", "train", 255 - images[..., :1])
+        return array if request.param == "array" else data.Paired(array, source)
     if request.param == "sounds":
         for i in range(6):
             path = tmp_path / "sounds" / "abc"[i // 2] / f"{i}.wav"
@@ -258,6 +262,30 @@ def test_splits_that_do_not_go_together(changes, classes, message):
         data.check_splits(**parts(**changes), classes=classes)
     if classes:
         data.check_splits(**parts(**changes), classes=False)
+
+
+def test_source_images_go_together_too():
+    train, validation, test = parts().values()
+    colours = data.ArrayDataset("colours", "test", np.zeros((3, 4, 5, 3), np.uint8))
+    noisy = [data.Mapped(part, data.conditions.Noise()) for part in (train, validation)]
+    data.check_splits(*noisy, data.Paired(test, test), classes=True)
+    with pytest.raises(
+        data.DataError,
+        match=r"^source images differ in channels: \[4, 5, 3\] in the test split of pets, "
+        r"\[4, 5, 1\] in the train split of pets; give channels=1 \(gray\) or channels=3 \(RGB\)",
+    ):
+        data.check_splits(*noisy, data.Paired(test, colours), classes=True)
+    with pytest.raises(
+        data.DataError,
+        match=r"^the train split of pets holds pairs of images, the test split of pets images$",
+    ):
+        data.check_splits(*noisy, test, classes=True)
+    domains = [data.TwoDomains(part, part) for part in (train, validation, test)]
+    data.check_splits(*domains, classes=True)
+    with pytest.raises(data.DataError, match=r"holds images of two domains, .* of colours images"):
+        data.check_splits(domains[0], domains[1], colours, classes=False)
+    with pytest.raises(data.DataError, match=r"^images differ in channels: \[4, 5, 3\] in"):
+        data.check_splits(*domains[:2], data.TwoDomains(colours, colours), classes=False)
 
 
 def test_splits_that_go_together():

@@ -11,8 +11,8 @@ from jaxtyping import Int
 from gen_jax.data import splits
 from gen_jax.data.dataset import Dataset
 from gen_jax.data.errors import DataError
-from gen_jax.data.folder import visible
-from gen_jax.data.pictures.folder import ImageFolder
+from gen_jax.data.folder import FileTree, visible
+from gen_jax.data.pictures.folder import PICTURES, ImageFolder
 from gen_jax.data.pictures.picture import ImageOptions
 from gen_jax.data.translation.pairs import PairSource
 
@@ -69,29 +69,15 @@ def sides_of_folder(
     """
     if not path.is_dir():
         raise DataError(f"{name}: there is no folder {path}")
-    whole, parts = _folders_of_sides(path)
-    if whole and parts:
-        raise DataError(
-            f"{name} holds both {', '.join(whole)} and {', '.join(parts)}; the splits of A belong "
-            "into A (A/train), or all beside one another (trainA)"
-        )
-    if parts:
-        a, b = _by_side(name, parts)
-        folder = ImageFolder(name, path, options, {own: own for own in parts})
-        return Side(f"{name} A", folder, a), Side(f"{name} B", folder, b)
-    if not whole:
+    found = _folders_of_sides(name, path)
+    if not found:
         raise DataError(
             f"{name}: {path} has no two sides; they are the folders A and B, train/A and train/B, "
             "or trainA and trainB"
         )
-    roots = (own["train"] for own in _by_side(name, whole))
-    a, b = (ImageFolder(f"{name} {root}", path / root, options) for root in roots)
-    if set(a.splits) != set(b.splits):
-        raise DataError(
-            f"{name}: A has the splits {', '.join(sorted(a.splits))}, B has "
-            f"{', '.join(sorted(b.splits))}; both need the same"
-        )
-    return _whole(a), _whole(b)
+    a, b = _by_side(name, found)
+    folder = ImageFolder(name, path, options, {own: own for own in found})
+    return Side(f"{name} A", folder, a), Side(f"{name} B", folder, b)
 
 
 def pairs_of_folder(
@@ -107,7 +93,19 @@ def pairs_of_folder(
             "the pairs that have an unreadable picture"
         )
     a, b = sides_of_folder(name, path, options)
-    orders = {split: _partners(name, a, b, split) for split in a.splits}
+    orders, alone, n = {}, [], 0
+    for split in a.splits:
+        of_a, of_b = (side.source.by_name(side.own[split]) for side in (a, b))
+        alone += [file for key, file in of_a.items() if key not in of_b]
+        alone += [file for key, file in of_b.items() if key not in of_a]
+        n += len(of_a) + len(of_b)
+        row = {key: number for number, key in enumerate(of_b)}
+        orders[split] = np.array([row.get(key, -1) for key in of_a], np.int64)
+    if alone:
+        shown = ", ".join(map(str, alone[:_SHOWN])) + (", ..." if len(alone) > _SHOWN else "")
+        raise DataError(
+            f"{name}: {len(alone)} of {n} pictures have no partner of the same name: {shown}"
+        )
     return PairSource(name, a, _Reordered(b, orders), reverse=reverse)
 
 
@@ -149,26 +147,27 @@ class _Reordered:
         return opened.select(rows, opened.split)
 
 
-def _whole(folder: ImageFolder) -> Side[ImageFolder]:
-    return Side(folder.name, folder, {split: split for split in folder.splits})
-
-
-def _folders_of_sides(
-    path: pathlib.Path,
-) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
-    """The folders of whole sides, and of one split of a side: of each, its split and its side."""
-    whole: dict[str, tuple[str, str]] = {}
+def _folders_of_sides(name: str, path: pathlib.Path) -> dict[str, tuple[str, str]]:
+    """The folders, below ``path``, of each side of each split, with the split and the side."""
+    whole: dict[str, tuple[str, str]] = {}  # below a folder that is all of a side
     parts: dict[str, tuple[str, str]] = {}
     for folder in _folders(path):
-        if folder.name in _LETTERS:
-            whole[folder.name] = ("train", _LETTERS[folder.name])
-        elif side := splits.side_of(folder.name):
-            parts[folder.name] = side
+        if side := _LETTERS.get(folder.name):
+            tree = FileTree(f"{name} {folder.name}", folder, PICTURES)
+            for split, place in tree.folders.items():
+                whole[pathlib.PurePath(folder.name, place).as_posix()] = (split, side)
+        elif split_and_side := splits.side_of(folder.name):
+            parts[folder.name] = split_and_side
         elif (split := splits.usual(folder.name)) in splits.SPELLINGS:
             for inner in _folders(folder):
-                if inner.name in _LETTERS:
-                    parts[f"{folder.name}/{inner.name}"] = (split, _LETTERS[inner.name])
-    return whole, parts
+                if side := _LETTERS.get(inner.name):
+                    parts[f"{folder.name}/{inner.name}"] = (split, side)
+    if whole and parts:
+        raise DataError(
+            f"{name} holds both {', '.join(whole)} and {', '.join(parts)}; the splits of A belong "
+            "into A (A/train), or all beside one another (trainA)"
+        )
+    return whole or parts
 
 
 def _folders(path: pathlib.Path) -> list[pathlib.Path]:
@@ -190,23 +189,5 @@ def _by_side(
     for own, (split, side) in found.items():
         missing = "B" if side == "A" else "A"
         if split not in sides[missing]:
-            raise DataError(f"{name} has {own}, but nothing beside it that is {missing}")
+            raise DataError(f"{name} has {own}, but no {missing} beside it")
     return sides["A"], sides["B"]
-
-
-def _partners(
-    name: str, a: Side[ImageFolder], b: Side[ImageFolder], split: str
-) -> Int[np.ndarray, " n"]:
-    """The row of B that belongs to each row of A, by the files' names."""
-    of_a, of_b = (side.source.by_name(side.own[split]) for side in (a, b))
-    alone = [file for key, file in of_a.items() if key not in of_b]
-    alone += [file for key, file in of_b.items() if key not in of_a]
-    if alone:
-        shown = ", ".join(map(str, alone[:_SHOWN]))
-        more = ", ..." if len(alone) > _SHOWN else ""
-        raise DataError(
-            f"{name}: {len(alone)} of {len(of_a) + len(of_b)} pictures have no partner of the same "
-            f"name in the {split} split: {shown}{more}"
-        )
-    row = {key: number for number, key in enumerate(of_b)}
-    return np.array([row[key] for key in of_a], np.int64)
