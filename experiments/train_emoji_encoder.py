@@ -49,7 +49,7 @@ class Config(ClassifierConfig):
 
 PRESETS = {
     "smoke": Config(steps=40, batch_size=32, evaluations=1),
-    "default": Config(epochs=60, decay_epochs="run", ema_decay=0.99),
+    "default": Config(epochs=30, decay_epochs="run", ema_decay=0.99),
 }
 
 EXPERIMENT = Training(

@@ -29,7 +29,7 @@ Levels = UInt8[Array, "batch height width channels"] | Float[Array, "batch heigh
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A network, the images it reads, and the classes it tells.
+    """A network, the images that it reads, and its classes.
 
     ``network`` maps floats in [0, 1] of ``image_shape`` to features and logits, each image by
     itself. ``resizer`` is how images of other sizes are fitted to it; with ``"none"`` they are

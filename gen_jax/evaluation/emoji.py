@@ -1,4 +1,4 @@
-"""A small network that tells the categories of emoji, for scores of models of colour pictures.
+"""A small classifier of emoji by category, for scores of models of colour pictures.
 
 It is the feature network of FID and the like where Inception's weights are not at hand. Its own
 are shipped; ``experiments/train_emoji_encoder.py`` made them from the shipped emoji, and

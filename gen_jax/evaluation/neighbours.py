@@ -100,10 +100,14 @@ def blocks(x: np.ndarray, center: np.ndarray) -> Iterator[tuple[slice, Float[np.
 
     Near the origin, squares are smaller, and so are the errors of their differences.
     """
+    for rows in _some_rows(x):
+        yield rows, x[rows].astype(np.float64) - center[None]
+
+
+def _some_rows(x: np.ndarray) -> Iterator[slice]:
     size = min(2048, max(64, BLOCK // x.shape[1]))
     for start in range(0, len(x), size):
-        rows = slice(start, min(start + size, len(x)))
-        yield rows, x[rows].astype(np.float64) - center[None]
+        yield slice(start, min(start + size, len(x)))
 
 
 def squared_distances(
@@ -122,8 +126,11 @@ def squared_lengths(
     a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"]
 ) -> Float[np.ndarray, " n"]:
     """|a_i - b_i|^2 without cancellation: 0 for equal rows, and the same for (b, a)."""
-    difference = a.astype(np.float64) - b.astype(np.float64)
-    return np.sum(difference * difference, axis=1)
+    squares = np.empty(len(a))
+    for rows in _some_rows(a):
+        difference = a[rows].astype(np.float64) - b[rows].astype(np.float64)
+        squares[rows] = np.sum(difference * difference, axis=1)
+    return squares
 
 
 def signs(

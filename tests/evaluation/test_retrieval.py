@@ -38,7 +38,7 @@ def test_of_two_that_are_equally_near_own_is_half_a_hit():
     assert retrieval(true, true) == (0.5, 1.0)
 
 
-def test_near_twins_are_told_from_equals():
+def test_near_twins_do_not_count_as_equal():
     """Large and almost equal rows, whose products differ by rounding alone."""
     true = 1e6 + np.arange(10.0)[:, None] * 1e-3 + np.zeros((1, 50))
     assert retrieval(true, true) == (1.0, 1.0)
