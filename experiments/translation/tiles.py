@@ -91,44 +91,31 @@ def translate(network: Network, image: Image, tiling: Tiling) -> Image:
     rows, columns = tiling.axes(image)
     image = _padded(image, rows.length, columns.length)
     made = _through(network, _tiles(image, rows, columns), tiling.batch)
-    pictures: list[Image] = []
-    # Rows of the image from the current tile's first on, with what the tiles above gave them.
-    open_rows: np.ndarray | None = None
-    for start, following, weights in zip(
-        rows.starts, (*rows.starts[1:], rows.length), rows.weights, strict=True
-    ):
-        band = _band(made, columns)
-        if open_rows is None:
-            open_rows = np.zeros(band.shape, np.uint32)
-        open_rows += weights[:, None, None] * band.astype(np.uint32)
-        done = following - start  # rows that no later tile reaches
-        pictures.append(_rounded(open_rows[:done]))
-        open_rows[: rows.tile - done] = open_rows[done:]
-        open_rows[rows.tile - done :] = 0
-    return np.concatenate(pictures)[:height, :width]
+    bands = (_band(made, columns) for _ in rows.starts)
+    return _stacked(bands, rows)[:height, :width]
 
 
 def _cover(length: int, tile: int, overlap: int) -> Axis:
     """Fewest tiles that cover a length, evenly spread."""
     n = -(-(length - tile) // (tile - overlap)) + 1
     starts = [i * (length - tile) // (n - 1) for i in range(n)]
-    places = np.arange(length)
-    # From one tile to the next, around the middle of what they share, which is the farthest from
-    # the borders of both. Rises from 0 to WHOLE, so that differences of neighbours sum to WHOLE.
+    # From one tile to the next, weight moves across the middle of what they share, which is the
+    # farthest from the borders of both. A rise goes from 0 to WHOLE, so that the differences of
+    # neighbouring rises sum to WHOLE.
     phase = np.pi / 2 * (np.arange(overlap) + 0.5) / max(overlap, 1)
-    ramp = np.rint(WHOLE * np.sin(phase) ** 2).astype(np.uint16)
-    rises = [np.full(length, WHOLE, np.uint16)]
-    for left, right in itertools.pairwise(starts):
-        first = (left + tile + right - overlap) // 2
-        rise = np.where(places < first, 0, WHOLE).astype(np.uint16)
-        rise[first : first + overlap] = ramp
-        rises.append(rise)
-    rises.append(np.zeros(length, np.uint16))
-    weights = [
-        (rise - next_rise)[start : start + tile]
-        for start, (rise, next_rise) in zip(starts, itertools.pairwise(rises), strict=True)
-    ]
-    return Axis(tile, tuple(starts), tuple(weights))
+    rise = np.rint(WHOLE * np.pad(np.sin(phase) ** 2, 1, constant_values=(0, 1)))
+    middles = [(left + tile + right - overlap) // 2 for left, right in itertools.pairwise(starts)]
+    bounds = itertools.pairwise([-overlap, *middles, length])  # where each rise begins
+
+    def weights(start: int, here: int, following: int) -> UInt16[np.ndarray, " tile"]:
+        places = start + np.arange(tile)
+        own, others = (
+            rise[np.clip(places - begin + 1, 0, overlap + 1)] for begin in (here, following)
+        )
+        return (own - others).astype(np.uint16)
+
+    windows = (weights(start, *bound) for start, bound in zip(starts, bounds, strict=True))
+    return Axis(tile, tuple(starts), tuple(windows))
 
 
 def _padded(image: Image, height: int, width: int) -> Image:
@@ -163,5 +150,23 @@ def _band(made: Iterator[Image], columns: Axis) -> UInt16[np.ndarray, "tile widt
     return band
 
 
-def _rounded(sums: np.ndarray) -> np.ndarray:
-    return ((sums + WHOLE**2 // 2) // WHOLE**2).astype(np.uint8)
+def _stacked(bands: Iterator[np.ndarray], rows: Axis) -> Image:
+    """Bands blended downwards into levels."""
+    image: np.ndarray | None = None
+    # Sums of the current band's rows, with what the bands above gave them. A uint32 for each level
+    # of the whole image would be the most that translating it takes.
+    sums = np.zeros(0, np.uint32)
+    followings = (*rows.starts[1:], rows.length)
+    for start, following, weights, band in zip(
+        rows.starts, followings, rows.weights, bands, strict=True
+    ):
+        if image is None:
+            image = np.empty((rows.length, *band.shape[1:]), np.uint8)
+            sums = np.zeros(band.shape, np.uint32)
+        sums += weights[:, None, None] * band.astype(np.uint32)
+        done = following - start  # rows that no later band reaches
+        image[start:following] = (sums[:done] + WHOLE**2 // 2) // WHOLE**2
+        sums[: rows.tile - done] = sums[done:]
+        sums[rows.tile - done :] = 0
+    assert image is not None
+    return image

@@ -3,6 +3,6 @@
 from gen_jax.reporting import plots
 from gen_jax.reporting.metrics import read_rows
 from gen_jax.reporting.page import write_report
-from gen_jax.reporting.pictures import add_picture, add_table
+from gen_jax.reporting.pictures import add_picture, add_slider, add_table
 
-__all__ = ["add_picture", "add_table", "plots", "read_rows", "write_report"]
+__all__ = ["add_picture", "add_slider", "add_table", "plots", "read_rows", "write_report"]

@@ -22,11 +22,12 @@ from PIL import Image
 from gen_jax.files import RunError, read_json, write_atomically
 from gen_jax.reporting import plots
 from gen_jax.reporting.metrics import Curve, describe, format_value, group_curves, read_rows
-from gen_jax.reporting.pictures import Entry, read_entries
+from gen_jax.reporting.pictures import Entry, read_entries, slider_names
 
 MAX_FRAMES = 12
 HEADLINES = 12  # metrics that stand on the page; a reader opens the others
 TARGET_WIDTH = 640  # CSS pixels that a small picture is enlarged towards, by whole factors
+SLIDER_WIDTH = 320  # the same for each of several sliders in a row
 SUMMARY_FACTS = {
     "preset": "preset",
     "dataset": "data set",
@@ -59,6 +60,16 @@ class Table:
     columns: tuple[str, ...]
     numeric: tuple[bool, ...]
     rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+    caption: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sliders:
+    """Pairs of pictures as the template shows them, each with a handle between its two."""
+
+    pairs: tuple[tuple[Figure, Figure], ...]
+    labels: tuple[str, ...]
     title: str = ""
     caption: str = ""
 
@@ -171,16 +182,19 @@ def _speed(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> lis
     ]
 
 
-def _exhibits(run_dir: pathlib.Path, notes: list[str]) -> list[Figure | Table]:
+def _exhibits(run_dir: pathlib.Path, notes: list[str]) -> list[Figure | Table | Sliders]:
     try:
         entries = read_entries(run_dir)
     except RunError as error:
         notes.append(str(error))
         return []
-    exhibits: list[Figure | Table] = []
+    exhibits: list[Figure | Table | Sliders] = []
     for entry in entries:
         if entry.columns:
             exhibits.append(_table(entry))
+            continue
+        if entry.sliders:
+            exhibits.append(_sliders(run_dir, entry, notes))
             continue
         path = run_dir / "pictures" / f"{entry.name}.png"
         figure = _figure(path, notes, title=entry.title, caption=entry.caption, chart=entry.chart)
@@ -200,6 +214,21 @@ def _table(entry: Entry) -> Table:
         rows=tuple(tuple(format_value(cell) for cell in row) for row in entry.rows),
         title=entry.title,
         caption=entry.caption,
+    )
+
+
+def _sliders(run_dir: pathlib.Path, entry: Entry, notes: list[str]) -> Sliders:
+    width = TARGET_WIDTH if entry.sliders == 1 else SLIDER_WIDTH
+    pairs = []
+    for i in range(entry.sliders):
+        left, right = (
+            _figure(run_dir / "pictures" / f"{name}.png", notes, width=width)
+            for name in slider_names(entry.name, i)
+        )
+        if left and right:
+            pairs.append((left, right))
+    return Sliders(
+        pairs=tuple(pairs), labels=entry.labels, title=entry.title, caption=entry.caption
     )
 
 
@@ -227,25 +256,26 @@ def _figure(
     title: str = "",
     caption: str = "",
     chart: bool = False,
+    width: int = TARGET_WIDTH,
 ) -> Figure | None:
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             image.verify()
-            width, height = image.size
+            size = image.size
     except (OSError, SyntaxError, ValueError) as error:  # what pillow raises for a bad file
         notes.append(f"{path.parent.name}/{path.name} could not be shown: {error}")
         return None
     if chart:
-        shown = (width // 2, height // 2)
+        shown = (size[0] // 2, size[1] // 2)
     else:
-        factor = max(1, TARGET_WIDTH // width)
-        shown = (width * factor, height * factor)
+        factor = max(1, width // size[0])
+        shown = (size[0] * factor, size[1] * factor)
     return Figure(
         source=_data_uri(content),
         width=shown[0],
         height=shown[1],
-        pixelated=not chart and shown[0] > width,
+        pixelated=not chart and shown[0] > size[0],
         chart=chart,
         title=title,
         caption=caption,

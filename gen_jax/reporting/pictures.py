@@ -21,13 +21,18 @@ from gen_jax.files import RunError, png, write_atomically, writing
 from gen_jax.reporting import plots
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+MAX_SLIDERS = 100
 Cell = str | int | float | None
 _logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One picture (``columns`` is empty) or one table of the page."""
+    """One table (it has ``columns``), one row of sliders (it has ``labels``), or one picture of the
+    page.
+
+    The pictures of slider i are ``slider_names(name, i)``.
+    """
 
     name: str
     title: str
@@ -35,6 +40,8 @@ class Entry:
     chart: bool = False  # drawn by plots: dark on white, may be inverted for a dark screen
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[Cell, ...], ...] = ()
+    labels: tuple[str, ...] = ()  # of the left and the right picture
+    sliders: int = 0
 
     def __post_init__(self):
         if not NAME.fullmatch(self.name):
@@ -47,6 +54,12 @@ class Entry:
                     f"table {self.name!r}: row {number} has {len(row)} cells, but there are "
                     f"{len(self.columns)} columns"
                 )
+        if not isinstance(self.sliders, int) or not 0 <= self.sliders <= MAX_SLIDERS:
+            raise ValueError(
+                f"slider {self.name!r}: there can be 1 to {MAX_SLIDERS} pairs, got {self.sliders}"
+            )
+        if len(self.labels) != (2 if self.sliders else 0):
+            raise ValueError(f"slider {self.name!r}: there must be two labels, got {self.labels}")
 
 
 def add_picture(
@@ -69,6 +82,48 @@ def add_picture(
     _write(path, content)
     _add(run_dir, entry)
     return path
+
+
+def add_slider(
+    run_dir: str | os.PathLike[str],
+    name: str,
+    before: Sequence[UInt8[np.ndarray, "..."]],
+    after: Sequence[UInt8[np.ndarray, "..."]],
+    *,
+    title: str,
+    caption: str,
+    labels: tuple[str, str] = ("before", "after"),
+) -> None:
+    """Saves pairs of pictures that the page shows in a row, each pair in one place, with a handle
+    that moves the border between them.
+
+    ``before`` and ``after`` are as many pictures, uint8 ``[H, W]`` or ``[H, W, C]``; those of a
+    pair have the same H and W, and one or three channels each. Raises as ``add_picture`` does, and
+    ``ValueError`` for pictures that do not match.
+    """
+    if not len(before) == len(after) > 0:
+        raise ValueError(
+            f"slider {name!r} needs as many pictures before as after, and one or more, "
+            f"got {len(before)} and {len(after)}"
+        )
+    entry = Entry(name=name, title=title, caption=caption, labels=labels, sliders=len(before))
+    contents: dict[str, bytes] = {}
+    for i, pair in enumerate(zip(before, after, strict=True)):
+        left, right = map(np.asarray, pair)
+        if left.shape[:2] != right.shape[:2]:
+            raise ValueError(
+                f"slider {name!r}: the pictures of pair {i} differ in size: "
+                f"{list(left.shape)} and {list(right.shape)}"
+            )
+        contents |= zip(slider_names(name, i), map(png, (left, right)), strict=True)
+    for file, content in contents.items():
+        _write(pathlib.Path(run_dir) / "pictures" / f"{file}.png", content)
+    _add(run_dir, entry)
+
+
+def slider_names(name: str, i: int) -> tuple[str, str]:
+    """What the two pictures of slider i are called."""
+    return f"{name}-{i}-before", f"{name}-{i}-after"
 
 
 def add_table(
@@ -108,6 +163,7 @@ def read_entries(run_dir: str | os.PathLike[str]) -> list[Entry]:
                     **entry,
                     "columns": tuple(entry["columns"]),
                     "rows": tuple(map(tuple, entry["rows"])),
+                    "labels": tuple(entry.get("labels", ())),  # an earlier version had none
                 }
             )
             for entry in json.loads(path.read_text())

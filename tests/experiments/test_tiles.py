@@ -1,5 +1,7 @@
 """Images of any size, cut into tiles and put together again."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -99,6 +101,17 @@ def test_no_tile_is_translated_twice():
     tiling = Tiling(64, 16, batch=4)
     tiles.translate(network, image, tiling)
     assert sum(shape[0] for shape in network.shapes) == tiles.count(image, tiling) == 4 * 3
+
+
+def test_memory_is_little_more_than_the_image_that_is_made():
+    image = picture(2000, 1500)
+    tracemalloc.start()
+    try:
+        tiles.translate(lambda images: images, image, Tiling(128, 16))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * image.nbytes
 
 
 @pytest.mark.parametrize(

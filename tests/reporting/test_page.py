@@ -12,7 +12,7 @@ from gen_jax import reporting
 from gen_jax.files import RunError
 from gen_jax.reporting import plots
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "input"}
 HOSTILE = "<script>alert(1)</script>\"'&"
 
 
@@ -24,6 +24,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.scripts: list[str] = []
         self.feed(html)
         self.close()
         assert self.open == []
@@ -37,7 +38,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif self.open and self.open[-1] != "style":
             self.text += data
 
     def attributes(self, tag, name):
@@ -312,3 +315,61 @@ def test_many_metrics_are_there_but_folded(run_dir):
     summary["metrics"] = dict(list(summary["metrics"].items())[:12])
     (run_dir / "summary.json").write_text(json.dumps(summary))
     assert " more" not in read(run_dir).text
+
+
+def add_slider(folder, n: int, **options) -> None:
+    before = [np.full((20, 30), i, np.uint8) for i in range(n)]
+    after = [np.full((20, 30, 3), 100 + i, np.uint8) for i in range(n)]
+    options = {"title": "Translations", "caption": "Drag.", **options}
+    reporting.add_slider(folder, "translations", before, after, **options)
+
+
+def test_sliders_lay_two_images_in_one_place_with_a_handle_for_mouse_and_keyboard(run_dir):
+    others = len(read(run_dir).images)
+    add_slider(run_dir, 2, labels=("photo", "painting"))
+    page = read(run_dir)
+    assert len(page.images) == others + 4
+    start = next(i for i, (_, a) in enumerate(page.tags) if a.get("class") == "stage")
+    kinds = [tag for tag, _ in page.tags[start + 1 : start + 4]]
+    assert kinds == ["img", "img", "input"]  # the handle last: above both
+    first = [page.images[page.attributes("img", "alt").index(alt)] for alt in ("photo", "painting")]
+    assert [int(np.asarray(image).flat[0]) for image in first] == [0, 100]
+    handles = [attributes for tag, attributes in page.tags if tag == "input"]
+    assert [handle["type"] for handle in handles] == ["range", "range"]
+    assert [handle["aria-label"] for handle in handles] == [
+        f"Translations, {i} of 2: border between photo and painting" for i in (1, 2)
+    ]
+    assert all("disabled" not in handle and "tabindex" not in handle for handle in handles)
+    widths = [a["style"] for _, a in page.tags if a.get("class") == "slider"]
+    assert widths == ["width: 300px"] * 2  # enlarged by a whole factor
+
+
+def test_a_page_has_a_script_only_for_sliders_and_it_names_nothing_of_the_run(run_dir):
+    assert read(run_dir).scripts == []
+    add_slider(run_dir, 1)
+    (script,) = read(run_dir).scripts
+    add_slider(run_dir, 3, title=HOSTILE, caption=HOSTILE, labels=(HOSTILE, HOSTILE))
+    page = read(run_dir)
+    assert page.scripts == [script]
+    assert page.text.count(HOSTILE) >= 4
+    assert all("src" not in attributes for tag, attributes in page.tags if tag == "script")
+    for _, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes)
+
+
+def test_a_slider_whose_image_is_damaged_is_noted_and_the_others_are_shown(run_dir):
+    add_slider(run_dir, 3)
+    (run_dir / "pictures" / "translations-1-after.png").write_bytes(b"")
+    page = read(run_dir)
+    assert "pictures/translations-1-after.png could not be shown" in page.text
+    assert len([tag for tag, _ in page.tags if tag == "input"]) == 2
+
+
+@pytest.mark.parametrize("sliders", [-1, 10**9, 1.0, "2", None, [1]])
+def test_a_number_of_sliders_that_cannot_be_is_a_note(run_dir, sliders):
+    add_slider(run_dir, 1)
+    index = run_dir / "pictures" / "index.json"
+    entries = json.loads(index.read_text())
+    entries[-1]["sliders"] = sliders
+    index.write_text(json.dumps(entries))
+    assert "pictures/index.json could not be read: slider" in read(run_dir).text

@@ -105,3 +105,40 @@ def test_a_ragged_table_is_refused(tmp_path):
         reporting.add_table(tmp_path, "t", ["a", "b"], [[1, 2], [3]], title="", caption="")
     with pytest.raises(ValueError, match="table 't' has no columns"):
         reporting.add_table(tmp_path, "t", [], [], title="", caption="")
+
+
+def test_sliders_come_back_with_their_pictures_and_labels(tmp_path):
+    before, after = np.zeros((2, 3, 4, 1), np.uint8), np.ones((2, 3, 4, 3), np.uint8)
+    reporting.add_slider(
+        tmp_path, "s", before, after, title="S", caption="", labels=("gray", "colour")
+    )
+    (entry,) = read_entries(tmp_path)
+    assert (entry.sliders, entry.labels) == (2, ("gray", "colour"))
+    found = np.asarray(Image.open(tmp_path / "pictures" / "s-1-after.png"))
+    np.testing.assert_array_equal(found, after[1])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "labels", "message"),
+    [
+        ([(2, 2)], [], ("a", "b"), "as many pictures before as after, .* got 1 and 0"),
+        ([], [], ("a", "b"), "and one or more, got 0 and 0"),
+        ([(2, 2)], [(2, 3)], ("a", "b"), r"pair 0 differ in size: \[2, 2\] and \[2, 3\]"),
+        ([(2, 2)], [(2, 2, 2)], ("a", "b"), "1 or 3 channels"),
+        ([(2, 2)], [(2, 2)], ("a",), "there must be two labels"),
+    ],
+)
+def test_pictures_that_do_not_match_are_refused(tmp_path, before, after, labels, message):
+    blank = [[np.zeros(shape, np.uint8) for shape in shapes] for shapes in (before, after)]
+    with pytest.raises(ValueError, match=message):
+        reporting.add_slider(tmp_path, "s", *blank, title="", caption="", labels=labels)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_of_an_earlier_version_is_read(tmp_path):
+    reporting.add_picture(tmp_path, "a", np.zeros((2, 2), np.uint8), title="A", caption="")
+    index = tmp_path / "pictures" / "index.json"
+    (entry,) = json.loads(index.read_text())
+    del entry["labels"], entry["sliders"]
+    index.write_text(json.dumps([entry]))
+    assert [entry.title for entry in read_entries(tmp_path)] == ["A"]
