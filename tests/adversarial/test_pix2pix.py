@@ -147,7 +147,7 @@ def test_both_sides_of_a_pair_are_augmented_alike(batch):
     init = functools.partial(pix2pix.init, Copy(), networks()[1], tx, tx)
     state = jax.jit(init)(jax.random.key(0), same)
     _, metrics = step(state, same, loss=None, augment=jitter(enlarge=1.5))
-    assert float(metrics["generator/extra"]) == 0.0
+    assert float(metrics["generator/extra"]) < 1e-4  # of 100 times the distance
 
 
 def test_pairs_are_needed(batch):
