@@ -5,7 +5,7 @@ python -m experiments.translate runs/cyclegan/default --input photos --output pa
 
 Reads PNG, JPEG and WebP of any size; other files of a folder are ignored. Writes PNG under the
 same names, upright, with the transparency and the colour profile of the source. What is transparent
-is white to the model. Of 16 bits, the upper 8 are kept.
+is white to the model. Of 16 bits, the upper 8 are kept; of an animation, the first frame.
 """
 
 import dataclasses
@@ -128,13 +128,12 @@ def direction(run: Reopened, options: Options) -> Direction:
     """
     name, translation = run.experiment.name, run.setup.translation
     assert translation is not None
-    if not translation.stochastic:
-        given = {"draws": options.draws > 1, "seed": options.seed is not None}
-        for option in (option for option, is_given in given.items() if is_given):
-            raise UsageError(
-                f"--{option} applies only to a stochastic model: this run of {name!r} makes "
-                "one and the same image of a picture each time"
-            )
+    drawing = "draws" if options.draws > 1 else "seed" if options.seed is not None else None
+    if drawing and not translation.stochastic:
+        raise UsageError(
+            f"--{drawing} applies only to a stochastic model: this run of {name!r} makes the same "
+            "image of a picture each time"
+        )
     function, channels, prepare = translation.translate, translation.channels, translation.prepare
     if options.reverse:
         if translation.backward is None:
