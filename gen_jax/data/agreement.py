@@ -26,11 +26,10 @@ def _check_shapes(train: AnyDataset, part: AnyDataset) -> None:
     ours, theirs = train.example_spec, part.example_spec
     if ours.noun != theirs.noun:
         raise DataError(f"{called(train)} holds {ours.noun}, {called(part)} {theirs.noun}")
+    both = _both(train, ours.shape, part, theirs.shape)
     if ours.kind == "audio" and ours.shape != theirs.shape:
-        both = _both(train, ours.shape, part, theirs.shape)
         raise DataError(f"sounds differ in length: {both}; give both the same length")
     if ours.shape[:2] != theirs.shape[:2]:
-        both = _both(train, ours.shape, part, theirs.shape)
         raise DataError(f"images differ in size: {both}; give an image_size to make them alike")
     _check_channels("images", train, ours.shape, part, theirs.shape)
     if ours.spatial is not None and theirs.spatial is not None:

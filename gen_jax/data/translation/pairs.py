@@ -20,7 +20,6 @@ class _Pairs:
 
     def __init__(self, name: str, target: Dataset, spatial: tuple[int, ...]):
         height, width, channels = spatial
-        check_plain(target)
         self.name = name
         self.split = target.split
         self.target = target
@@ -50,12 +49,13 @@ class Paired(_Pairs):
     """
 
     def __init__(self, target: Dataset, source: Dataset, *, name: str | None = None):
+        for side in (target, source):
+            check_plain(side)
         if len(target) != len(source):
             raise DataError(
                 f"{called(target)} has {len(target)} images and {called(source)} {len(source)}; "
                 "pairs need as many of each"
             )
-        check_plain(source)
         shape = (*source.image_shape[:2], target.image_shape[2])  # their channels may differ
         picture.check_alike(
             f"the source, {called(source)},", shape, f"the target, {called(target)},",

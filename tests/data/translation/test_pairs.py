@@ -84,6 +84,27 @@ def test_sides_that_make_no_pairs(source, message):
         data.Paired(numbered(4), source)
 
 
+def test_only_single_images_make_pairs():
+    sounds = data.AudioDataset(
+        "beeps", "train", np.zeros(9, np.int16), np.arange(4), 5, sample_rate=8000
+    )
+    for other, noun in (
+        (sounds, "sounds"),
+        (data.TwoDomains(numbered(4), numbered(4)), "images of two domains"),
+        (data.Paired(numbered(4), numbered(4)), "pairs of images"),
+    ):
+        message = f" holds {noun}; single images are needed$"
+        for make in (
+            lambda other=other: data.Paired(other, numbered(4)),
+            lambda other=other: data.Paired(numbered(4), other),
+            lambda other=other: data.Mapped(other, conditions.Gray()),
+            lambda other=other: data.TwoDomains(other, numbered(4)),
+            lambda other=other: data.TwoDomains(numbered(4), other),
+        ):
+            with pytest.raises(data.DataError, match=message):
+                make()
+
+
 def test_a_condition_is_computed_from_the_stored_image_and_its_number():
     images = np.random.default_rng(0).integers(0, 256, (9, 4, 6, 3), np.uint8)
     dataset = data.ArrayDataset("x", "train", images, np.arange(9) % 3)

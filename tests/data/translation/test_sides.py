@@ -341,9 +341,7 @@ def test_prepared_splits_that_are_no_two_domains(prepare_set, picture, encode):
     ):
         data.load_domains("tfds:plain", "train", data_dir=data_dir)
     data_dir = prepare_set("half", {"trainA": few})
-    with pytest.raises(
-        data.DataError, match=r"^tfds:half has trainA, but no B beside it$"
-    ):
+    with pytest.raises(data.DataError, match=r"^tfds:half has trainA, but no B beside it$"):
         data.load_domains("tfds:half", "train", data_dir=data_dir)
 
 
@@ -412,28 +410,25 @@ def test_digits_of_two_hands_keep_their_labels():
 
 
 @pytest.mark.parametrize(
-    ("load", "choices"),
+    ("load", "noun", "choices"),
     [
-        (data.load_pairs, "a set of pairs is emoji, pairs:PATH or halves:PATH"),
-        (
-            data.load_domains,
-            "a set of two domains is emoji, digits, domains:PATH or tfds:NAME",
-        ),
+        (data.load_pairs, "set of pairs", r"emoji\S*, pairs:PATH or halves:PATH"),
+        (data.load_domains, "set of two domains", r"emoji\S*, digits, domains:PATH or tfds:NAME"),
     ],
 )
-def test_an_unknown_set_of_two_sides(load, choices, tmp_path, monkeypatch):
+def test_an_unknown_set_of_two_sides(load, noun, choices, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
-    noun = choices.removeprefix("a ").split(" is ")[0]
     for spec in ("mnist-subset", "emoji:noto", "emoji:64:twemoji", "folder:x", "", "emoji:"):
         with pytest.raises(
-            data.DataError, match=rf"^unknown {noun} '{spec}'(?: \(did .*\))?; {choices}$"
+            data.DataError,
+            match=rf"^unknown {noun} '{spec}'(?: \(did .*\))?; a {noun} is {choices}$",
         ):
             load(spec, "train", data_dir=tmp_path)
     near = r"pairs:photos or halves:photos" if load is data.load_pairs else "domains:photos"
     with pytest.raises(data.DataError, match=rf"'photos' \(did you mean {near}\?\);"):
         load("photos", "train")
-    with pytest.raises(data.DataError, match=r"'emoij' \(did you mean emoji\?\);"):
+    with pytest.raises(data.DataError, match=r"'emoij' \(did you mean emoji\b.*\?\);"):
         load("emoij", "train")
 
 
