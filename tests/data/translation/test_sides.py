@@ -89,7 +89,10 @@ def test_domains_in_every_layout(place, write_sides, numbers):
     assert min(seen["b"]) == 100
 
 
-def test_partners_are_found_by_name_whatever_the_ending_or_order(picture, encode, write_folder):
+@pytest.mark.parametrize("limit", [2**30, 1], ids=["decoded", "streamed"])
+def test_partners_are_found_by_name_whatever_the_ending_or_order(
+    picture, encode, write_folder, limit
+):
     names = ["a", "a.b", "a-b", "cat/1", "cat/10", "dog/1"]
     for classed in (False, True):
         chosen = [name for name in names if ("/" in name) == classed]
@@ -100,7 +103,8 @@ def test_partners_are_found_by_name_whatever_the_ending_or_order(picture, encode
             ending = ("PNG", "png")[number % 2]  # upper case is sorted before lower
             files[f"{root}/B/{name}.{ending}"] = encode(255 - picture(number))
         folder = write_folder(files)
-        pairs = data.load_pairs(f"pairs:{folder / root}", "train", validation_fraction=0.0)
+        options = {"validation_fraction": 0.0, "memory_limit": limit}
+        pairs = data.load_pairs(f"pairs:{folder / root}", "train", **options)
         examples = pairs.take(np.arange(3))
         np.testing.assert_array_equal(examples["image"], 255 - examples["spatial"])
         assert pairs.class_names == (("cat", "dog") if classed else None)
