@@ -9,7 +9,6 @@ import dataclasses
 import functools
 from typing import Any, Literal
 
-
 from experiments.running.fitting import Setup, Training
 from experiments.running.options import ByChoice, require_at_least
 from experiments.running.run import run
@@ -22,6 +21,7 @@ from gen_jax import data
 from gen_jax.adversarial import ResNetGenerator, cyclegan
 
 Pair = Literal["emoji", "digits"]
+PAIRS: tuple[Pair, ...] = "emoji", "digits"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ PRESETS = {
                 evaluations=2,
                 watched=8,
             )
-            for pair in ("emoji", "digits")
+            for pair in PAIRS
         },
     ),
     "default": ByChoice(
@@ -80,7 +80,7 @@ PRESETS = {
                 enlarge=1.0,
                 flip=pair == "emoji",
             )
-            for pair in ("emoji", "digits")
+            for pair in PAIRS
         },
     ),
     "paper": ByChoice(
@@ -88,14 +88,14 @@ PRESETS = {
         {
             pair: Config(
                 pair=pair,
-                dataset=dataset,
+                dataset="emoji:64" if pair == "emoji" else pair,
                 epochs=200,
                 batch_size=1,
                 features=64,
-                blocks=blocks,
+                blocks=6,
                 decay_epochs="run",
             )
-            for pair, dataset, blocks in (("emoji", "emoji:64", 6), ("digits", "digits", 6))
+            for pair in PAIRS
         },
     ),
 }

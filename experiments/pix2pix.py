@@ -9,8 +9,6 @@ import dataclasses
 import functools
 from typing import Any, Literal
 
-from gen_jax.adversarial.translation_networks import unet_depth
-
 from experiments.adversarial.models import RECIPES, LossName
 from experiments.running.fitting import Setup, Training
 from experiments.running.options import ByChoice, UsageError, require_at_least, when, where
@@ -22,6 +20,7 @@ from experiments.translation.tasks import TASKS, TaskName
 from experiments.translation.ways import Way
 from gen_jax import data
 from gen_jax.adversarial import UNetGenerator, pix2pix
+from gen_jax.adversarial.translation_networks import unet_depth
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

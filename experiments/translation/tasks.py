@@ -19,6 +19,7 @@ from gen_jax.data.translation.conditions import (
 )
 from gen_jax.evaluation import baselines
 
+SPLITS = ("train", "validation", "test")
 TaskName = Literal[
     "style", "colorize", "super-resolve-2", "super-resolve-4", "inpaint", "edges", "denoise"
 ]
@@ -42,7 +43,10 @@ class Task:
     def open(self, config: ImageConfig, split: str, *, reverse: bool) -> data.Dataset:
         """A split of the config's data, as pairs."""
         if self.condition is not None:
-            return data.Mapped(open_images(config, split), self.condition)
+            condition = self.condition
+            if isinstance(condition, Hole | Noise):  # no split repeats another's
+                condition = dataclasses.replace(condition, seed=SPLITS.index(split))
+            return data.Mapped(open_images(config, split), condition)
         return data.load_pairs(
             config.dataset,
             split,

@@ -1,6 +1,6 @@
 """Adversarial models: a generator and a discriminator that play against one another."""
 
-from gen_jax.adversarial import began, gan, losses, networks, pix2pix, queries
+from gen_jax.adversarial import began, cyclegan, gan, losses, networks, pix2pix, queries
 from gen_jax.adversarial.networks import (
     ConvDiscriminator,
     ConvGenerator,
@@ -25,6 +25,7 @@ __all__ = [
     "UNetGenerator",
     "arithmetic",
     "began",
+    "cyclegan",
     "gan",
     "generate",
     "interpolation",

@@ -104,8 +104,8 @@ def init(
         step=jnp.zeros((), jnp.int32),
         forward=players(0, (g_key, b_key), a, b),
         backward=players(1, (f_key, a_key), b, a),
-        made_b=image_pool.empty(pool_size, b.shape[1:]),
-        made_a=image_pool.empty(pool_size, a.shape[1:]),
+        made_b=ImagePool.empty(pool_size, b.shape[1:]),
+        made_a=ImagePool.empty(pool_size, a.shape[1:]),
         key=state_key,
     )
 
