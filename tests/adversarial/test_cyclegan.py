@@ -64,7 +64,7 @@ def test_identity_generators_come_back_and_leave_the_target_alone(batch):
     np.testing.assert_array_equal(made, batch["a"])
     np.testing.assert_array_equal(again, batch["a"])
     found = jax.jit(cyclegan.eval_step)(state, batch)
-    np.testing.assert_array_equal(found["a/cycle"], 0.0)
+    np.testing.assert_allclose(found["a/cycle"], 0.0, atol=1e-5)  # of 255 levels
 
 
 def test_the_step_by_hand(batch):
