@@ -66,7 +66,7 @@ def query(
 
 
 def draws(keys: PRNGKeys, size: int) -> tuple[Bool[Array, " batch"], Int[Array, " batch"]]:
-    """What each key decides where the pool is full: whether to swap, and at which place."""
+    """What each key decides once the pool is full: whether to swap an image, and where."""
 
     def draw(key: PRNGKey) -> tuple[Array, Array]:
         swap, place = jax.random.split(key)
