@@ -13,6 +13,8 @@ from experiments.running.options import ByChoice, UsageError, parse
 from experiments.running.terminal import say
 from gen_jax import reporting, training
 
+HEADLINES = 16  # numbers of the summary that the terminal shows
+
 
 def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
     """Does an experiment as the command line says, and reports; returns the run's folder.
@@ -121,10 +123,13 @@ def join_processes(config: BaseConfig) -> None:
 
 def result_line(summary: Mapping[str, Any], run_dir: Path) -> str:
     """One line: the run's numbers, its speed, and where its report lies."""
+    shown = list(summary["metrics"].items())[:HEADLINES]
     numbers = "  ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in summary["metrics"].items()
+        for name, value in shown
     )
+    more = len(summary["metrics"]) - len(shown)
+    numbers += f"  and {more} more in summary.json" if more else ""
     return (
         f"{summary['experiment']} {summary['preset']}, step {summary['steps']}: {numbers}  "
         f"({summary['examples_per_s']:,.0f} examples/s, {summary['wall_s']:.0f} s)\n"

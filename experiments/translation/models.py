@@ -12,7 +12,7 @@ from experiments.running.options import UsageError, free, require_at_least
 from gen_jax.adversarial import PatchDiscriminator, augmentation
 from gen_jax.adversarial.gan import Augment
 
-Field = Literal[1, 16, 34, 70, 286]
+Field = Literal[1, 16, 34, 70, 142, 286]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -59,10 +59,14 @@ def translation_setup(
         return pictures.film(ways, state, watch_key, splits.validation)
 
     def test(state: Any, dataset: Any) -> Mapping[str, float | int | str]:
-        metrics: dict[str, float | int | str] = {}
-        for way in ways:
-            metrics |= as_metrics(scorer.rows(way, state, test_key, dataset), way.prefix)
-        return metrics | scorer.provenance(dataset)
+        rows = {way.prefix: scorer.rows(way, state, test_key, dataset) for way in ways}
+        translations: dict[str, float | int | str] = {}  # first
+        for prefix, by_name in rows.items():
+            translations |= as_metrics({"": by_name[""]}, prefix)
+        everything = {
+            k: v for prefix, by in rows.items() for k, v in as_metrics(by, prefix).items()
+        }
+        return translations | everything | scorer.provenance(dataset)
 
     def add_pictures(state: Any, splits: Splits, run_dir: Path) -> None:
         pictures.add_pictures(
