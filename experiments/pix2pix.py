@@ -78,6 +78,7 @@ SMALL: dict[str, Any] = {
     "epochs": 60,
     "batch_size": 16,
     "features": 32,
+    "depth": 4,  # of 32 pixels: the innermost map has 2×2, and costs little
     "receptive_field": 34,
     "decay_epochs": "run",
     "enlarge": 1.125,

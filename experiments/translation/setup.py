@@ -60,13 +60,12 @@ def translation_setup(
 
     def test(state: Any, dataset: Any) -> Mapping[str, float | int | str]:
         rows = {way.prefix: scorer.rows(way, state, test_key, dataset) for way in ways}
-        translations: dict[str, float | int | str] = {}  # first
-        for prefix, by_name in rows.items():
-            translations |= as_metrics({"": by_name[""]}, prefix)
-        everything = {
-            k: v for prefix, by in rows.items() for k, v in as_metrics(by, prefix).items()
-        }
-        return translations | everything | scorer.provenance(dataset)
+        metrics: dict[str, float | int | str] = {}
+        for prefix, found in rows.items():  # first the translations, of every way
+            metrics |= as_metrics({"": found[""]}, prefix)
+        for prefix, found in rows.items():
+            metrics |= as_metrics(found, prefix)
+        return metrics | scorer.provenance(dataset)
 
     def add_pictures(state: Any, splits: Splits, run_dir: Path) -> None:
         pictures.add_pictures(

@@ -42,7 +42,7 @@ from gen_jax.meshes import (
 )
 from gen_jax.nn.condition import Condition
 from gen_jax.state import NetworkState, example_keys, example_numbers, named_keys
-from gen_jax.typing import Array, Batch, Images, Metrics, Params, PRNGKey
+from gen_jax.typing import Array, Batch, Images, ImageShape, Metrics, Params, PRNGKey
 
 Direction = Literal["forward", "backward"]
 SQUARES = losses.least_squares(scale=1.0)
@@ -104,10 +104,15 @@ def init(
         step=jnp.zeros((), jnp.int32),
         forward=players(0, (g_key, b_key), a, b),
         backward=players(1, (f_key, a_key), b, a),
-        made_b=ImagePool.empty(pool_size, (*b.shape[1:3], b.shape[3])),
-        made_a=ImagePool.empty(pool_size, (*a.shape[1:3], a.shape[3])),
+        made_b=ImagePool.empty(pool_size, _shape(b)),
+        made_a=ImagePool.empty(pool_size, _shape(a)),
         key=state_key,
     )
+
+
+def _shape(images: FloatImages) -> ImageShape:
+    height, width, channels = images.shape[1:]
+    return height, width, channels
 
 
 def generators_loss(
