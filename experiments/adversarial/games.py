@@ -17,16 +17,23 @@ from experiments.running.experiment import Splits
 from experiments.running.fitting import Setup
 from gen_jax import data, evaluation, training
 from gen_jax.adversarial.gan import GANState, n_classes
+from gen_jax.typing import PRNGKey
 
 WATCHED = 500  # images of each kind that the discriminator scores
 
 
+def judge_at_hand(spec: data.ExampleSpec, config: GameConfig) -> Judge | None:
+    """The network that reads images of this kind, where there is one."""
+    return Judge.of(spec.shape, config.inception)
+
+
 @dataclasses.dataclass(frozen=True)
 class Game:
-    """How two players begin, their step, and what D says of images.
+    """How two players begin, their step, what D says of images, and how the game is shown.
 
-    ``init(train)`` is a function of a key and an example; ``eval_step`` gives a metric of each
-    image by the name ``says``.
+    ``init(train)`` is a function of a key and a batch; ``eval_step`` gives a metric of each image
+    by the name ``says``. ``draw(key, state, n)`` makes uint8 images, ``judge(spec, config)`` finds
+    the network that scores them (None: they are not scored), and ``pictures`` adds to the report.
     """
 
     init: Callable[[data.AnyDataset], Callable[..., GANState]]
@@ -34,6 +41,9 @@ class Game:
     eval_step: Callable[..., Any]
     says: Literal["logit", "error"]
     critic: bool = False
+    draw: Callable[[PRNGKey, GANState, int], np.ndarray] = scoring.draw
+    judge: Callable[[data.ExampleSpec, GameConfig], Judge | None] = judge_at_hand
+    pictures: Callable[..., None] = add_pictures
 
 
 def game_setup(config: GameConfig, spec: data.ExampleSpec, game: Game) -> Setup:
@@ -43,7 +53,7 @@ def game_setup(config: GameConfig, spec: data.ExampleSpec, game: Game) -> Setup:
     )
     example = spec.blank()
     eval_step = training.compile_eval(game.eval_step)
-    judge = Judge.of(spec.shape, config.inception)
+    judge = game.judge(spec, config)
 
     @functools.lru_cache(maxsize=1)  # the same images each time
     def held_out(validation: data.Dataset) -> np.ndarray:
@@ -66,7 +76,7 @@ def game_setup(config: GameConfig, spec: data.ExampleSpec, game: Game) -> Setup:
         }
 
     def validate(state: GANState, splits: Splits) -> Mapping[str, float]:
-        images = scoring.draw(watch_key, state, config.watched_samples)
+        images = game.draw(watch_key, state, config.watched_samples)
         metrics = what_d_says(state, images[:WATCHED], splits)
         if judge is not None:
             made = judge(images)
@@ -78,20 +88,20 @@ def game_setup(config: GameConfig, spec: data.ExampleSpec, game: Game) -> Setup:
     def test(state: GANState, dataset: data.Dataset) -> Mapping[str, float | int | str]:
         if judge is None:
             return {"features": "none: no network at hand reads images of this kind"}
-        made = scoring.draw(test_key, state, config.scored_samples)
+        made = game.draw(test_key, state, config.scored_samples)
         measured = scoring.scores(judge, made, dataset, seed=config.seed)
         return scoring.as_metrics(measured)
 
     def pictures(state: GANState, splits: Splits, run_dir: Path) -> None:
-        add_pictures(run_dir, state, picture_key, splits.train, judge=judge, critic=game.critic)
+        game.pictures(run_dir, state, picture_key, splits.train, judge=judge, critic=game.critic)
 
     return Setup(
         init=lambda train: jax.jit(game.init(train))(jax.random.clone(init_key), example),
         train_step=game.train_step,
         validate=validate,
-        film=lambda state, splits: scoring.draw(film_key, state, 64),
+        film=lambda state, splits: game.draw(film_key, state, 64),
         test=test,
         pictures=pictures,
         best=("fid", "min") if judge else None,
-        draw=scoring.draw,
+        draw=game.draw,
     )
