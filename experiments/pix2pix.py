@@ -79,6 +79,7 @@ SMALL: dict[str, Any] = {
     "batch_size": 16,
     "features": 32,
     "depth": 4,  # of 32 pixels: the innermost map has 2×2, and costs little
+    "discriminator_features": 16,
     "receptive_field": 34,
     "decay_epochs": "run",
     "enlarge": 1.125,

@@ -20,7 +20,9 @@ class TranslationConfig(ImageRunConfig):
     """How translations are learned, and how they are judged."""
 
     features: int = 64
-    """Maps at the finest resolution; the generator and the discriminator have more below."""
+    """Maps of the generator's first layer; there are more of them below."""
+    discriminator_features: int | None = None
+    """Maps of the discriminator's first layer; default as many as the generator's."""
     receptive_field: Field = 70
     """Pixels a side of the patches that the discriminator judges."""
     upsample: Literal["deconv", "resize", "shuffle"] = "deconv"
@@ -39,7 +41,7 @@ class TranslationConfig(ImageRunConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        require_at_least(1, self, "features", "enlarge")
+        require_at_least(1, self, "features", "discriminator_features", "enlarge")
         require_at_least(2, self, "watched")
         if not 0.0 <= self.constant_share <= 1.0:
             raise UsageError(f"--constant-share must lie in [0, 1], got {self.constant_share}")
@@ -71,7 +73,7 @@ class TranslationConfig(ImageRunConfig):
     def discriminator(self, **options: Any) -> nn.Module:
         """One that judges patches."""
         return PatchDiscriminator(
-            self.features,
+            self.discriminator_features or self.features,
             receptive_field=self.receptive_field,
             axis_name=self.axis_name,
             dtype=self.compute_dtype,
