@@ -26,9 +26,10 @@ from experiments.running.options import ByChoice, UsageError, free, require_at_l
 from experiments.running.run import run
 from experiments.running.terminal import main, say
 from experiments.translation.models import Field
+from experiments.translation.pictures import side_by_side
 from experiments.translation.scores import Columns, as_metrics, as_rows, tabulated
 from experiments.translation.tasks import TaskName
-from gen_jax import data, evaluation, images, reporting
+from gen_jax import data, images, reporting
 
 ROWS = 8  # sources of the picture
 MEASURES = "l1", "psnr", "ssim", "ab_error", "colourfulness", "fid", "kid", "seconds"
@@ -183,8 +184,7 @@ def nested(job: Job, variant: Variant) -> Nested:
 
 def add_sheet(run_dir: Path, titles: Sequence[str], columns: Sequence[np.ndarray]) -> None:
     """Adds the picture: a test source a row, a variant a column."""
-    channels = max(x.shape[-1] for x in columns)
-    strips = np.stack([evaluation.baselines.identity(x, channels) for x in columns], axis=1)
+    strips = side_by_side(columns)
     names = ["the source", *titles, "the truth"]
     listed = "; ".join(f"({i}) {name}" for i, name in enumerate(names, 1))
     reporting.add_picture(

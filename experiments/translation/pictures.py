@@ -17,7 +17,6 @@ from gen_jax.typing import PRNGKey
 SHOWN = 12  # sources
 DRAWS = 3  # translations of one source, where they differ
 SLIDERS = 4
-SPACE = 3  # pixels between strips
 GRAY = 128  # of a sheet
 NOTES = {  # by the column or the row that needs one
     "identity": "Identity is the source as it is.",
@@ -48,11 +47,14 @@ def strips(
             columns.append(ways[1 - place](state, key, columns[1]))
         if truth_known(dataset):
             columns.append(target)
-        channels = max(x.shape[-1] for x in columns)
-        found.append(
-            np.stack([evaluation.baselines.identity(x, channels) for x in columns], axis=1)
-        )
+        found.append(side_by_side(columns))
     return found
+
+
+def side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Columns of images [n, H, W, C] as strips [n, columns, H, W, C], all RGB where some are."""
+    channels = max(x.shape[-1] for x in columns)
+    return np.stack([evaluation.baselines.identity(x, channels) for x in columns], axis=1)
 
 
 def film(ways: Sequence[Way], state: Any, key: PRNGKey, dataset: data.AnyDataset) -> np.ndarray:
@@ -68,7 +70,7 @@ def film(ways: Sequence[Way], state: Any, key: PRNGKey, dataset: data.AnyDataset
 def sheet(rows: np.ndarray) -> np.ndarray:
     """Strips [n, columns, H, W, C] as one picture: two to a row where they are short."""
     framed = [images.grid(strip, columns=len(strip)) for strip in rows]
-    return images.grid(np.stack(framed), columns=_per_row(rows), gap=SPACE)
+    return images.grid(np.stack(framed), columns=_per_row(rows))
 
 
 def _per_row(rows: np.ndarray) -> int:

@@ -170,13 +170,13 @@ MEANINGS = {
         "true images' is.",
     ),
     "retrieval_top1": Meaning(
-        "own true image nearest",
+        "retrieval, the nearest",
         "",
         "Share of translations that are nearer to their own true image than to all others, in "
         "pixels.",
     ),
     "retrieval_top5": Meaning(
-        "own true image among five",
+        "retrieval, five nearest",
         "",
         "Share of translations whose own true image is one of the five nearest, in pixels.",
     ),
