@@ -116,8 +116,8 @@ def variants(config: Config, side: int) -> list[Variant]:
     field = config.receptive_field
 
     def both(size: int) -> Variant:
-        title = "pixels" if size == 1 else f"{size}×{size} patches"
-        title += " (the whole image)" if size >= side else ""
+        title = "pixels" if size == 1 else f"{size}×{size}"
+        title += " (whole image)" if size >= side else ""
         return Variant(f"l1-gan-{size}", f"L1 + GAN, {title}", {"receptive_field": size})
 
     return [
@@ -155,7 +155,8 @@ def work(job: Job) -> Findings:
     rows |= others  # of the sources, and of the targets: whatever was trained
     titles = {variant.name: variant.title for variant in compared}
     add_sheet(job.run.dir, [*titles.values()], [examples["spatial"], *made, examples["image"]])
-    add_scores(config, job.run.dir, {titles.get(n, n): row for n, row in rows.items()}, provenance)
+    titled = {titles.get(name, name.replace("-", " ")): row for name, row in rows.items()}
+    add_scores(config, job.run.dir, titled, provenance)
     return Findings(
         params=params,
         steps=config.steps * len(compared),
@@ -192,7 +193,8 @@ def add_sheet(run_dir: Path, titles: Sequence[str], columns: Sequence[np.ndarray
         "variants",
         images.grid(strips.reshape(-1, *strips.shape[2:]), columns=len(columns)),
         title="The same sources by every variant",
-        caption=f"Test images, not chosen. From the left: {listed}.",
+        caption=f"Test images, not chosen. From the left: {listed}. Sizes are those of the patches "
+        "that the discriminator judges.",
     )
 
 

@@ -40,7 +40,7 @@ def test_variants_stand_in_one_table_and_one_picture(trained):
     picture, table = json.loads((trained / "pictures" / "index.json").read_text())
     with Image.open(trained / "pictures" / f"{picture['name']}.png") as sheet:
         assert sheet.size == (5 * 33 + 1, 8 * 33 + 1)  # source, three variants, truth
-    titles = ["L1 alone", "GAN alone", "L1 + GAN, 16×16 patches"]
+    titles = ["L1 alone", "GAN alone", "L1 + GAN, 16×16"]
     assert [row[0] for row in table["rows"]][:3] == titles
     assert all(title in picture["caption"] for title in titles)
     columns = ["L1 [levels]", "PSNR [dB]", "SSIM", "ab error", "colourfulness", "FID", "KID"]
@@ -67,9 +67,9 @@ def test_sizes_of_patches_are_in_order_and_the_whole_image_is_named():
     config = Config(receptive_field=34, patches=(70, 1, 16))
     assert [(each.name, each.title) for each in variants(config, 64)][2:] == [
         ("l1-gan-1", "L1 + GAN, pixels"),
-        ("l1-gan-16", "L1 + GAN, 16×16 patches"),
-        ("l1-gan-34", "L1 + GAN, 34×34 patches"),
-        ("l1-gan-70", "L1 + GAN, 70×70 patches (the whole image)"),
+        ("l1-gan-16", "L1 + GAN, 16×16"),
+        ("l1-gan-34", "L1 + GAN, 34×34"),
+        ("l1-gan-70", "L1 + GAN, 70×70 (whole image)"),
     ]
 
 
