@@ -34,8 +34,9 @@ import numpy as np
 
 from experiments import autoencoder, vae
 from experiments.running.config import ImageConfig, Labels
-from experiments.running.experiment import Findings, Job, Splits, Study
-from experiments.running.fitting import Training, fit
+from experiments.running.experiment import Findings, Job, Study
+from experiments.running.fitting import Training
+from experiments.running.nested import Nested, within
 from experiments.running.options import UsageError, free, require_at_least
 from experiments.running.run import run
 from experiments.running.terminal import main, say
@@ -116,13 +117,10 @@ def work(job: Job) -> Findings:
     test = held_out.take(np.arange(len(held_out)))
     n_classes = count_classes(config, splits.train.class_names or (), train)
     networks = {
-        experiment.name: train_network(
-            experiment, choices, config, splits, run_dir / experiment.name
-        )
-        for experiment, choices in (
-            (autoencoder.EXPERIMENT, {"network": "dense", "code_dim": config.code_dim}),
-            (vae.EXPERIMENT, {"latent_dim": config.code_dim}),
-        )
+        "autoencoder": train_network(
+            job, autoencoder.EXPERIMENT, network="dense", code_dim=config.code_dim
+        ),
+        "vae": train_network(job, vae.EXPERIMENT, latent_dim=config.code_dim),
     }
     key = jax.random.key(config.seed)
     results: Results = {}
@@ -166,36 +164,19 @@ def count_classes(config: Config, names: Sequence[str] | None, train: dict[str, 
     return n_classes
 
 
-def train_network(
-    experiment: Training, choices: Mapping[str, Any], config: Config, splits: Splits, folder: Path
-) -> training.FitResult:
+def train_network(job: Job, experiment: Training, **choices: Any) -> training.FitResult:
     """Trains one network as its own experiment does, and resumes where it was interrupted."""
-    shared = {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(ImageConfig)
-        if field.name != "run_dir"
-    }
-    preset: Any = experiment.presets["default"]
-    settings = dataclasses.replace(
-        preset,
-        **shared,
+    config = job.config
+    settings = within(
+        config,
+        experiment.presets["default"],
         **choices,
         hidden=config.hidden,
         steps=None,
         epochs=config.epochs,
         evaluations=config.evaluations,
     )
-    n_examples = len(splits.train)
-    with training.open_run(
-        folder,
-        experiment=experiment.name,
-        preset="features",
-        config=settings,
-        data=splits.record(),
-        accept_changed_data=config.accept_changed_data,
-    ) as opened:
-        setup = experiment.setup(settings, splits.train.example_spec, n_examples)
-        return fit(settings, setup, splits, settings.total_steps(n_examples), opened)
+    return Nested.of(job, experiment.name, experiment, settings).train()
 
 
 def all_features(

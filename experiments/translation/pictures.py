@@ -17,6 +17,13 @@ from gen_jax.typing import PRNGKey
 SHOWN = 12  # sources
 DRAWS = 3  # translations of one source, where they differ
 SLIDERS = 4
+GRAY = 128  # of a sheet
+NOTES = {  # by the column or the row that needs one
+    "identity": "Identity is the source as it is.",
+    "retrieved": "Retrieved: the share of translations whose own true image is the nearest of all; "
+    "among 5: is one of the five nearest.",
+    "FID": "FID, KID, precision and recall by {features}.",
+}
 
 
 def strips(
@@ -40,18 +47,40 @@ def strips(
             columns.append(ways[1 - place](state, key, columns[1]))
         if truth_known(dataset):
             columns.append(target)
-        channels = max(x.shape[-1] for x in columns)
-        found.append(
-            np.stack([evaluation.baselines.identity(x, channels) for x in columns], axis=1)
-        )
+        found.append(side_by_side(columns))
     return found
 
 
+def side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Columns of images [n, H, W, C] as strips [n, columns, H, W, C], all RGB where some are."""
+    channels = max(x.shape[-1] for x in columns)
+    return np.stack([evaluation.baselines.identity(x, channels) for x in columns], axis=1)
+
+
 def film(ways: Sequence[Way], state: Any, key: PRNGKey, dataset: data.AnyDataset) -> np.ndarray:
-    """Strips of the same images each time: as many as a square sheet holds two of in a row."""
+    """Strips of the same images each time: as many as a square sheet holds two of in a row. Where
+    there are fewer images, the rest is gray, so that no strip is broken."""
     columns = 1 + len(ways) + truth_known(dataset)
-    rows = np.concatenate(strips(ways, state, key, dataset, 4 * columns // len(ways)))
-    return rows.reshape(-1, *rows.shape[2:])
+    n = 4 * columns
+    rows = np.concatenate(strips(ways, state, key, dataset, n // len(ways)))
+    rest = np.full((n - len(rows), *rows.shape[1:]), GRAY, np.uint8)
+    return np.concatenate([rows, rest]).reshape(-1, *rows.shape[2:])
+
+
+def sheet(rows: np.ndarray) -> np.ndarray:
+    """Strips [n, columns, H, W, C] as one picture: two to a row where they are short."""
+    framed = [images.grid(strip, columns=len(strip)) for strip in rows]
+    return images.grid(np.stack(framed), columns=_per_row(rows))
+
+
+def _per_row(rows: np.ndarray) -> int:
+    return 2 if rows.shape[1] <= 4 and len(rows) > 1 else 1
+
+
+def _in_words(way: Way) -> str:
+    """Which way, where there are several: ``forward (a to b)``."""
+    name = way.prefix.strip("/")
+    return f", {name} ({way.source} to {way.target})" if name else ""
 
 
 def add_pictures(
@@ -71,22 +100,23 @@ def add_pictures(
     ):
         name = way.prefix.strip("/") or "translations"
         parts = ["the source", "its translation" if draws == 1 else f"{draws} translations"]
-        parts += ["back again"] * (len(ways) == 2) + ["the truth"] * truth_known(splits.test)
-        columns = rows.shape[1] * (2 if rows.shape[1] <= 4 else 1)
+        parts += ["the way back"] * (len(ways) == 2) + ["the truth"] * truth_known(splits.test)
+        two = " Two sources to a row." if _per_row(rows) == 2 else ""
         reporting.add_picture(
             run_dir,
             name,
-            images.grid(rows.reshape(-1, *rows.shape[2:]), columns=columns),
-            title=name.capitalize(),
-            caption=f"Test images, not chosen: {', '.join(parts)}.",
+            sheet(rows),
+            title=f"Translations{_in_words(way)}",
+            caption=f"Test images, not chosen. From the left: {', '.join(parts)}.{two}",
         )
         reporting.add_slider(
             run_dir,
             f"{name}-slider",
             list(rows[:SLIDERS, 0]),
             list(rows[:SLIDERS, 1]),
-            title="Before and after",
-            caption="Move the bar: the source on its left, the translation on its right.",
+            title=f"Before and after{_in_words(way)}",
+            caption="Move the border: by pointer, or by the arrow keys.",
+            labels=("source", "translation"),
         )
 
 
@@ -94,14 +124,17 @@ def add_table(run_dir: Path, metrics: Mapping[str, Any], *, ways: Sequence[Way])
     """Adds the test's numbers, the translations' beside those of the baselines."""
     for way in ways:
         columns, rows = as_table(metrics, way.prefix)
-        name = way.prefix.strip("/")
         reporting.add_table(
             run_dir,
-            f"{name or 'test'}-scores",
+            f"{way.prefix.strip('/') or 'test'}-scores",
             columns,
             rows,
-            title=f"Test scores{', ' if name else ''}{name}",
-            caption=f"FID, KID, precision and recall by {metrics['features']}."
-            if "fid" in " ".join(metrics)
-            else "",
+            title=f"Test scores{_in_words(way)}",
+            caption=" ".join(
+                words for title, words in NOTES.items() if {title} & {*columns, *_names(rows)}
+            ).format(features=metrics["features"]),
         )
+
+
+def _names(rows: Sequence[Sequence[Any]]) -> list[str]:
+    return [row[0] for row in rows]

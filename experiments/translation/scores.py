@@ -1,6 +1,6 @@
 """How well images were translated: beside the truth where there is one, and beside baselines."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -29,6 +29,7 @@ TITLES = {
     "kid": "KID",
     "precision_k3": "precision",
     "recall_k3": "recall",
+    "seconds": "time [s]",
 }
 
 
@@ -153,19 +154,29 @@ def as_metrics(rows: Mapping[str, Columns], prefix: str = "") -> dict[str, float
     }
 
 
+def as_rows(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Columns]:
+    """The rows that ``as_metrics`` made metrics of: those of this prefix, among any others."""
+    found: dict[str, Columns] = {}
+    for name, value in metrics.items():
+        if name.startswith(f"test/{prefix}"):
+            row, _, column = name.removeprefix(f"test/{prefix}").rpartition("/")
+            if column in TITLES and "/" not in row:
+                found.setdefault(row, {})[column] = value
+    return found
+
+
+def tabulated(
+    rows: Mapping[str, Columns], measures: Iterable[str] = TITLES
+) -> tuple[list[str], list[tuple[str | float | None, ...]]]:
+    """The titles and the cells of a table: those of the ``measures`` that any row has."""
+    columns = [name for name in measures if any(name in row for row in rows.values())]
+    cells = [(name, *(row.get(column) for column in columns)) for name, row in rows.items()]
+    return ["", *(TITLES[name] for name in columns)], cells
+
+
 def as_table(
     metrics: Mapping[str, Any], prefix: str = ""
 ) -> tuple[list[str], list[tuple[str | float | None, ...]]]:
     """The columns' titles and the rows of a summary's metrics, as ``as_metrics`` wrote them."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, value in metrics.items():
-        if name.startswith(f"test/{prefix}"):
-            row, _, column = name.removeprefix(f"test/{prefix}").rpartition("/")
-            if column in TITLES and row.count("/") == 0:
-                found.setdefault(row, {})[column] = value
-    columns = [name for name in TITLES if any(name in row for row in found.values())]
-    rows = [
-        (row.replace("-", " ") or "translation", *(values.get(name) for name in columns))
-        for row, values in found.items()
-    ]
-    return ["", *(TITLES[name] for name in columns)], rows
+    rows = as_rows(metrics, prefix)
+    return tabulated({name.replace("-", " ") or "translation": row for name, row in rows.items()})

@@ -202,6 +202,8 @@ def kid(
         )
     if subsets < 1:
         raise ValueError(f"subsets must be 1 or more, got {subsets}")
+    if subset_size == len(x) == len(y):
+        subsets = 1  # all others would be the same
     rng = np.random.default_rng(seed)
     values = [
         _squared_mmd(

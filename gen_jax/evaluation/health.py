@@ -64,7 +64,7 @@ def in_words(rows: Rows, *prefixes: str, critic: bool = False) -> list[str]:
     )
     if logged < SMOOTHED:
         few = "Too little was logged to find more" if words else "Too little was logged to judge"
-        words.append(f"{few}: {logged} rows, not {SMOOTHED} or more.")
+        words.append(f"{few}: {logged} row{'s' * (logged != 1)}, not {SMOOTHED} or more.")
     return words or ["None of the rules found anything wrong."]
 
 

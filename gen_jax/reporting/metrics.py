@@ -141,6 +141,48 @@ MEANINGS = {
     "class_balance": Meaning(
         "balance of classes", "", "The entropy of the samples' classes over the largest: 1 at best."
     ),
+    "l1": Meaning(
+        "L1 distance",
+        "levels of 255",
+        "The mean absolute difference from the true image; lower is better.",
+        "L1",
+    ),
+    "psnr": Meaning(
+        "PSNR", "dB", "10 log₁₀(255² / mean squared error) to the true image; higher is better."
+    ),
+    "ssim": Meaning(
+        "structural similarity (SSIM)",
+        "",
+        "Likeness of means, contrasts and structures in small windows: 1 only for equal images.",
+        "SSIM",
+    ),
+    "ab_error": Meaning(
+        "error of colour",
+        "",
+        "The mean distance from the true colours in CIELAB's plane (a, b), without lightness; "
+        "lower is better.",
+        "ab error",
+    ),
+    "colourfulness": Meaning(
+        "colourfulness",
+        "",
+        "Of generated images, 0 for gray to about 100 (Hasler and Süsstrunk 2003): best where the "
+        "true images' is.",
+    ),
+    "retrieval_top1": Meaning(
+        "retrieval, the nearest",
+        "",
+        "Share of translations that are nearer to their own true image than to all others, in "
+        "pixels.",
+    ),
+    "retrieval_top5": Meaning(
+        "retrieval, five nearest",
+        "",
+        "Share of translations whose own true image is one of the five nearest, in pixels.",
+    ),
+    "label_kept": Meaning(
+        "label kept", "", "Share of translations that a classifier gives their source's label."
+    ),
     "logit": Meaning(
         "discriminator's logit",
         "",
@@ -169,6 +211,7 @@ MEANINGS = {
     "k": Meaning("BEGAN's k", "", "The weight of generated images in the discriminator's loss."),
     "examples_per_s": Meaning("examples per second", "examples/s"),
     "compile_s": Meaning("compiling", "s"),
+    "seconds": Meaning("time", "s"),
 }
 BINARIZATIONS = {
     "dynamic": "Pixels are drawn anew each time the image is used, 1 with probability level/255.",
@@ -202,7 +245,8 @@ def describe(name: str, metrics: Mapping[str, Any]) -> Meaning:
     meaning = MEANINGS.get(base)
     if meaning is None:
         return Meaning(name.replace("_", " ").replace("/", ", "))
-    label = f"{split} {meaning.label}" if split and split != "speed" else meaning.label
+    words = split.replace("/", " ").replace("-", " ")
+    label = f"{words} {meaning.label}" if split and split != "speed" else meaning.label
     return dataclasses.replace(meaning, label=label)
 
 

@@ -131,3 +131,11 @@ def test_a_likelihood_says_its_unit_and_which_binarization():
 )
 def test_values_are_written_for_readers(value, text):
     assert format_value(value) == text
+
+
+def test_a_metric_of_a_row_or_a_way_is_named_in_words():
+    assert (
+        describe("test/best-constant-shift/l1", {}).label == "test best constant shift L1 distance"
+    )
+    assert describe("test/forward/psnr", {}).label == "test forward PSNR"
+    assert describe("test/forward/psnr", {}).unit == "dB"

@@ -1,0 +1,57 @@
+"""Sheets of strips, and tables of scores: nothing is broken where there are few images."""
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.translation.pictures import film, sheet
+from experiments.translation.scores import as_metrics, as_rows, as_table, tabulated
+from experiments.translation.ways import Way
+from gen_jax import data, images
+
+
+def invert(state, keys, x):
+    del state, keys
+    return 255 - x
+
+
+@pytest.mark.parametrize("n", [1, 5, 12, 30])
+def test_a_film_is_a_square_sheet_of_whole_strips(n):
+    image = np.arange(1, n + 1, dtype=np.uint8)[:, None, None, None] * np.ones((8, 8, 3), np.uint8)
+    pairs = data.Mapped(
+        data.ArrayDataset("numbers", "validation", image), lambda image, rows: image + 100
+    )
+    found = film([Way("spatial", "image", invert)], None, jax.random.key(0), pairs)
+    height, width, _ = images.grid(found).shape
+    assert (height, width) == (6 * 9 + 1, 6 * 9 + 1)  # two strips of three in a row
+    strips = found[:, 0, 0, 0].reshape(-1, 3)
+    whole = strips[: min(n, 12)].astype(int)
+    np.testing.assert_array_equal(whole[:, 0], whole[:, 2] + 100)
+    np.testing.assert_array_equal(whole[:, 1], 255 - whole[:, 0])
+    assert (strips[n:] == 128).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((12, 4), (6, 2)), ((5, 3), (3, 2)), ((1, 3), (1, 1)), ((4, 5), (4, 1))]
+)
+def test_short_strips_stand_two_to_a_row(shape, size):
+    picture = sheet(np.zeros((*shape, 8, 8, 3), np.uint8))
+    strip = 9 * shape[1] + 1
+    assert picture.shape == (size[0] * 11 + 1, size[1] * (strip + 1) + 1, 3)
+
+
+def test_scores_come_back_from_a_summary_by_row_and_way():
+    rows = {"": {"l1": 1.0, "fid": 2.0}, "best constant shift": {"l1": 3.0}}
+    metrics = as_metrics(rows, "forward/") | as_metrics({"": {"l1": 9.0}}, "backward/")
+    assert as_rows(metrics, "forward/") == {"": rows[""], "best-constant-shift": {"l1": 3.0}}
+    columns, cells = as_table(metrics, "forward/")
+    assert columns == ["", "L1 [levels]", "FID"]
+    assert cells == [("translation", 1.0, 2.0), ("best constant shift", 3.0, None)]
+
+
+def test_a_table_has_the_measures_asked_for_where_any_row_has_them():
+    rows = {"a": {"l1": 1.0, "psnr": 2.0}, "b": {"seconds": 3.0}}
+    assert tabulated(rows, ["seconds", "fid", "l1"]) == (
+        ["", "time [s]", "L1 [levels]"],
+        [("a", None, 1.0), ("b", 3.0, None)],
+    )
