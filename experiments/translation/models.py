@@ -8,7 +8,7 @@ import flax.linen as nn
 import optax
 
 from experiments.running.config import ImageRunConfig
-from experiments.running.options import UsageError, free, require_at_least
+from experiments.running.options import UsageError, free, require_at_least, where
 from gen_jax.adversarial import PatchDiscriminator, augmentation
 from gen_jax.adversarial.gan import Augment
 
@@ -26,8 +26,10 @@ class TranslationConfig(ImageRunConfig):
     upsample: Literal["deconv", "resize", "shuffle"] = "deconv"
     """How the generator doubles the sides."""
     learning_rate: float = 2e-4
-    constant_share: float = 0.5
-    """With --decay-epochs: the share of the schedule before the rate falls, linearly, to zero."""
+    constant_share: float = where(
+        0.5, lambda config: config.decay_epochs is not None, "a schedule: --decay-epochs"
+    )
+    """The share of the schedule before the rate falls, linearly, to zero."""
     enlarge: float = 286 / 256
     """Enlarge training images so many times, and crop them at random places."""
     flip: bool = True
