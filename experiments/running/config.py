@@ -65,8 +65,8 @@ class DataConfig(BaseConfig):
     """What data to work on."""
 
     dataset: str
-    data_dir: Path | None = of_source(None, "tfds:", "emoji:64", identity=False)
-    """Folder of prepared TFDS data sets, or of the large emoji."""
+    data_dir: Path | None = of_source(None, "tfds:", identity=False)
+    """Folder of prepared TFDS data sets."""
     validation_fraction: float = 0.1
     """Share of the training examples held out where the source has no validation split."""
     accept_changed_data: bool = free(False, before=False)
@@ -96,6 +96,8 @@ class ImageConfig(DataConfig):
     dataset: str = "mnist-subset"
     """mnist-subset and emoji[:64][:noto|:twemoji] (shipped), digits-8x8, photos[:SIZE], faces-mini,
     tfds:NAME, folder:PATH, or npz:PATH."""
+    data_dir: Path | None = of_source(None, "tfds:", "emoji:64", identity=False)
+    """Folder of prepared TFDS data sets, or of the large emoji."""
     image_size: int | None = None
     """Resize and crop images to this side; needed where they differ in size."""
     channels: Literal[1, 3] | None = None

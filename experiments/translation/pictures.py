@@ -34,8 +34,8 @@ def strips(
     found = []
     for place, way in enumerate(ways):
         source, target = examples[way.source], examples[way.target]
-        keys = jax.random.split(key, draws)
-        columns = [source, *(way(state, keys[i], source) for i in range(draws))]
+        keys = (jax.random.fold_in(key, draw) for draw in range(draws))
+        columns = [source, *(way(state, own, source) for own in keys)]
         if len(ways) == 2:
             columns.append(ways[1 - place](state, key, columns[1]))
         if truth_known(dataset):
@@ -48,10 +48,17 @@ def strips(
 
 
 def film(ways: Sequence[Way], state: Any, key: PRNGKey, dataset: data.AnyDataset) -> np.ndarray:
-    """Strips of the same images each time: as many as a square sheet holds two of in a row."""
+    """Strips of the same images each time: as many as a square sheet holds two of in a row.
+
+    Where there are few it has one in a row, and gray in the place of what is missing: a square
+    number of images, so that strips stay whole.
+    """
     columns = 1 + len(ways) + truth_known(dataset)
     rows = np.concatenate(strips(ways, state, key, dataset, 4 * columns // len(ways)))
-    return rows.reshape(-1, *rows.shape[2:])
+    wanted = 4 * columns if len(rows) > columns else columns
+    missing = [(0, wanted - len(rows)), *[(0, 0)] * (rows.ndim - 1)]
+    sheet = np.pad(rows, missing, constant_values=128)
+    return sheet.reshape(-1, *sheet.shape[2:])
 
 
 def add_pictures(
