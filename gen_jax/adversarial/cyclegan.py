@@ -104,8 +104,8 @@ def init(
         step=jnp.zeros((), jnp.int32),
         forward=players(0, (g_key, b_key), a, b),
         backward=players(1, (f_key, a_key), b, a),
-        made_b=ImagePool.empty(pool_size, (*b.shape[1:3], b.shape[3])),
-        made_a=ImagePool.empty(pool_size, (*a.shape[1:3], a.shape[3])),
+        made_b=ImagePool.empty(pool_size, (b.shape[1], b.shape[2], b.shape[3])),
+        made_a=ImagePool.empty(pool_size, (a.shape[1], a.shape[2], a.shape[3])),
         key=state_key,
     )
 

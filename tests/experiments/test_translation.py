@@ -334,7 +334,7 @@ def test_the_table_has_the_rows_of_its_own_way():
 @pytest.mark.parametrize("n", [1, 2, 5, 30])
 @pytest.mark.parametrize("kind", ["pairs", "domains", "aligned"])
 def test_a_sheet_holds_whole_strips(kind, n):
-    """In each row of a sheet all images but the gap's are of the strips that begin there."""
+    """A strip of the sheet shows one level: it is of one source, or gray."""
     levels = (np.arange(n, dtype=np.uint8) * 4 + 1)[:, None, None, None]
     plain = data.ArrayDataset("x", "test", np.broadcast_to(levels, (n, 3, 3, 1)).copy())
     if kind == "pairs":
@@ -348,7 +348,7 @@ def test_a_sheet_holds_whole_strips(kind, n):
     assert sheet.shape[1] % columns == 0
     strips = sheet.reshape(len(sheet), -1, columns)
     assert (strips == strips[..., :1]).all()
-    assert set(levels.ravel()[:3]) <= set(sheet.ravel())
+    assert len(np.unique(sheet[sheet != 128])) == min(n, 4 * columns // len(ways))
 
 
 # The learning rate's schedule
@@ -420,6 +420,7 @@ def played(command, folder: Path, steps: int, *options: str):
         return fit(config, setup, splits, steps, opened).state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [pix2pix, cyclegan], ids=["pix2pix", "cyclegan"])
 def test_a_resumed_run_is_the_unbroken_one(tmp_path, command):
     """All networks, averages, batch statistics, optimizers, keys, and images remembered."""
