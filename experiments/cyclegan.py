@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from typing import Any, Literal
 
+from experiments.running.config import of_source
 from experiments.running.fitting import Setup, Training
 from experiments.running.options import ByChoice, require_at_least
 from experiments.running.run import run
@@ -31,7 +32,9 @@ class Config(TranslationConfig):
     pair: Pair = "emoji"
     """Which preset; --dataset names other domains."""
     dataset: str = "emoji"
-    """emoji, digits, domains:PATH, or tfds:cycle_gan/NAME."""
+    """emoji[:64], digits, domains:PATH, or tfds:cycle_gan/NAME."""
+    skip_bad_images: bool = of_source(False, "domains:", "tfds:")
+    """Count and leave out images that cannot be read, instead of stopping."""
     blocks: int = 6
     """Residual blocks of a generator: the paper has 6 for 128 pixels and 9 for 256."""
     cycle_weight: float = 10.0

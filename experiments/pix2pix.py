@@ -7,9 +7,11 @@ python -m experiments.pix2pix --dataset pairs:PATH --image-size 256
 
 import dataclasses
 import functools
+import math
 from typing import Any, Literal
 
 from experiments.adversarial.models import RECIPES, LossName
+from experiments.running.config import of_source
 from experiments.running.fitting import Setup, Training
 from experiments.running.options import ByChoice, UsageError, require_at_least, when, where
 from experiments.running.run import run
@@ -27,9 +29,15 @@ from gen_jax.adversarial.translation_networks import unet_depth
 class Config(TranslationConfig):
     """Train and evaluate a pix2pix."""
 
+    dataset: str = "emoji"
+    """For style emoji[:64], pairs:PATH or halves:PATH; for the other tasks emoji[:64][:noto or
+    :twemoji], photos[:SIZE], mnist-subset, digits-8x8, faces-mini, tfds:NAME, folder:PATH or
+    npz:PATH."""
+    skip_bad_images: bool = of_source(False, "folder:", "tfds:", "halves:")
+    """Count and leave out images that cannot be read, instead of stopping."""
     task: TaskName = "style"
-    """What is made of what: style learns from pairs (emoji, pairs:PATH, halves:PATH), the others
-    compute the source from the image, and take any set of images."""
+    """What is made of what: style learns from pairs of images, the others compute the source from
+    the image."""
     reverse: bool = when(False, task="style")
     """Make the first image of each pair from the second."""
     loss: LossName | Literal["none"] = "non-saturating"
@@ -54,6 +62,8 @@ class Config(TranslationConfig):
     def __post_init__(self):
         super().__post_init__()
         require_at_least(1, self, "depth")
+        if not 0.0 < self.distance_weight < math.inf:
+            raise UsageError(f"--distance-weight must be positive, got {self.distance_weight}")
         if self.loss == "none" and self.distance == "none":
             raise UsageError("--loss none leaves nothing to minimize with --distance none")
         if not 0.0 <= self.dropout < 1.0:

@@ -41,11 +41,11 @@ class Config(RunConfig):
     """strings (plucked, of 12 pitches, made here), folder:PATH of WAV files, tfds:NAME."""
     sample_rate: int = 8000
     """Samples a second."""
-    resample: bool = of_source(False, "folder", "tfds")
+    resample: bool = of_source(False, "folder:", "tfds:")
     """Resample what was recorded at another rate, instead of refusing it."""
     length: int = 1000
     """Samples of a training window."""
-    label: str = of_source("label", "tfds")
+    label: str = of_source("label", "tfds:")
     """Which feature of a TFDS set is the class."""
     class_conditional: bool = True
     """Model p(sound | class), where there are classes."""

@@ -17,13 +17,15 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gen_jax import adversarial, autoregressive, latent, training
-from gen_jax.adversarial import began, gan, losses
+from gen_jax.adversarial import augmentation, began, cyclegan, gan, losses, pix2pix
 from gen_jax.densities import Categorical, LogisticMixture, MuLaw
+from gen_jax.images import as_symmetric
 from gen_jax.latent import autoencoder
 from gen_jax.meshes import mean_gradients, mean_over_devices
 
 AXIS = "data"
 SHAPE = (5, 6, 1)
+LARGE = (8, 7, 1)  # what a discriminator of patches takes
 N_STEPS = 5
 
 
@@ -128,8 +130,8 @@ class Case:
         return state.replace(**players)
 
 
-def images():
-    return np.random.default_rng(1).integers(0, 256, (8, *SHAPE), np.uint8)
+def images(shape=SHAPE, seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (8, *shape), np.uint8)
 
 
 LABELS = np.arange(8, dtype=np.int32) % 3
@@ -201,6 +203,40 @@ def of_began():
     return Case(init, step, alone(began.eval_step), {"image": images()})
 
 
+def judge_of_patches(norm):
+    return adversarial.PatchDiscriminator(2, receptive_field=16, norm=norm)
+
+
+UNET = functools.partial(adversarial.UNetGenerator, depth=2)
+RESNET = functools.partial(adversarial.ResNetGenerator, blocks=1)
+
+
+def of_pix2pix(norm, *, network=UNET, stored=True, **options):
+    batch = {"image": images(LARGE), "spatial": images(LARGE, seed=2)}
+    if not stored:  # a change of them is not rounded to levels, up or down by another rounding
+        batch = {name: np.asarray(as_symmetric(value)) for name, value in batch.items()}
+
+    def init():
+        generator = network(2, channels=1, norm=norm)
+        return pix2pix.init(generator, judge_of_patches(norm), SGD, SGD, KEY, batch, ema_decay=0.9)
+
+    step = functools.partial(pix2pix.train_step, weight=1.0, **options)
+    return Case(init, step, alone(pix2pix.eval_step), batch, statistics=norm == "batch")
+
+
+def of_cyclegan():
+    batch = {"a": images(LARGE), "b": images(LARGE, seed=2)}
+
+    def init():
+        # Of one halving: a step has eight translations to compile.
+        generator = adversarial.UNetGenerator(2, channels=1, depth=1)
+        players = (generator, generator), (judge_of_patches("instance"),) * 2
+        # Two steps fill the pools; in the others images are swapped.
+        return cyclegan.init(*players, SGD, SGD, KEY, batch, pool_size=13, ema_decay=0.9)
+
+    return Case(init, cyclegan.train_step, alone(cyclegan.eval_step), batch)
+
+
 def alone(evaluate):
     """An evaluation that draws nothing, and so asks of no axis."""
     return lambda state, batch, axis_name=None: evaluate(state, batch)
@@ -255,6 +291,10 @@ CASES = {
         penalty=losses.wgan_gp,
     ),
     "began": of_began(),
+    "pix2pix": of_pix2pix("instance", stored=False, augment=augmentation.jitter(enlarge=1.3)),
+    "pix2pix-batch-norm": of_pix2pix("batch"),
+    "pix2pix-regression": of_pix2pix("batch", network=RESNET, loss=None),
+    "cyclegan": of_cyclegan(),
 }
 
 
@@ -315,7 +355,10 @@ def test_a_step_that_is_not_told_of_an_axis_refuses_it():
 
 
 @pytest.mark.parametrize("mesh", MESHES)
-@pytest.mark.parametrize("name", ["iwae", "autoencoder", *NETWORKS, "gan-r1-classes", "began"])
+@pytest.mark.parametrize(
+    "name",
+    ["iwae", "autoencoder", *NETWORKS, "gan-r1-classes", "began", "pix2pix", "cyclegan"],
+)
 def test_an_evaluation_over_devices_is_that_of_one(name, mesh):
     case = CASES[name]
     state = case.start()
@@ -357,6 +400,14 @@ def sample_gan(state, inputs, axis_name=None):
     return adversarial.sample(state, state.key, len(inputs["numbers"]), numbers=inputs["numbers"])
 
 
+def translate_pix2pix(state, inputs, axis_name=None):
+    return pix2pix.translate(state, state.key, inputs["source"], numbers=inputs["numbers"])
+
+
+def translate_cyclegan(state, inputs, axis_name=None, *, direction):
+    return cyclegan.translate(state, inputs["source"], direction)
+
+
 SAMPLERS = {
     "vae": sample_vae,
     "conv-vae": sample_vae,
@@ -366,8 +417,16 @@ SAMPLERS = {
     "row-lstm, naive": sample_network("row-lstm", "naive"),
     "row-lstm, jacobi": sample_network("row-lstm", "jacobi"),
     "gated-pixelcnn, jacobi": sample_network("gated-pixelcnn", "jacobi"),
+    "pix2pix": translate_pix2pix,
+    "pix2pix-regression": translate_pix2pix,
+    "cyclegan, forward": functools.partial(translate_cyclegan, direction="forward"),
+    "cyclegan, backward": functools.partial(translate_cyclegan, direction="backward"),
 }
-INPUTS = {"numbers": np.arange(40, 48, dtype=np.int32), "label": LABELS}
+INPUTS = {
+    "numbers": np.arange(40, 48, dtype=np.int32),
+    "label": LABELS,
+    "source": images(LARGE, seed=3),
+}
 
 
 @pytest.mark.parametrize("mesh", MESHES)

@@ -30,13 +30,13 @@ def with_coordinator() -> Any:
     )
 
 
-def of_source(default: Any, *kinds: str, **metadata: object) -> Any:
-    """A field that applies only to data sets of these kinds: ``tfds``, ``folder``."""
+def of_source(default: Any, *beginnings: str, **metadata: object) -> Any:
+    """A field that applies only to data sets whose SPEC begins so: ``tfds:``, ``folder:``."""
 
     def matches(config: Any) -> bool:
-        return config.dataset.partition(":")[0] in kinds
+        return config.dataset.startswith(beginnings)
 
-    reason = " or ".join(f"--dataset {kind}:..." for kind in kinds)
+    reason = " or ".join(f"--dataset {beginning}..." for beginning in beginnings)
     return where(default, matches, reason, **metadata)
 
 
@@ -65,7 +65,7 @@ class DataConfig(BaseConfig):
     """What data to work on."""
 
     dataset: str
-    data_dir: Path | None = of_source(None, "tfds", identity=False)
+    data_dir: Path | None = of_source(None, "tfds:", identity=False)
     """Folder of prepared TFDS data sets."""
     validation_fraction: float = 0.1
     """Share of the training examples held out where the source has no validation split."""
@@ -94,12 +94,15 @@ class ImageConfig(DataConfig):
     """What images to work on."""
 
     dataset: str = "mnist-subset"
-    """mnist-subset (shipped), tfds:NAME, folder:PATH, npz:PATH, or faces-mini."""
+    """mnist-subset and emoji[:64][:noto|:twemoji] (shipped), digits-8x8, photos[:SIZE], faces-mini,
+    tfds:NAME, folder:PATH, or npz:PATH."""
+    data_dir: Path | None = of_source(None, "tfds:", "emoji:64", identity=False)
+    """Folder of prepared TFDS data sets, or of the large emoji."""
     image_size: int | None = None
     """Resize and crop images to this side; needed where they differ in size."""
     channels: Literal[1, 3] | None = None
     """Make images gray (1) or RGB (3); needed where they differ."""
-    skip_bad_images: bool = of_source(False, "folder", "tfds")
+    skip_bad_images: bool = of_source(False, "folder:", "tfds:")
     """Count and leave out images of a folder that cannot be read, instead of stopping."""
 
     def __post_init__(self):

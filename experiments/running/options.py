@@ -8,6 +8,7 @@ refused on the command line, and left out of the run's ``config.json`` and of it
 
 import dataclasses
 import difflib
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -84,10 +85,11 @@ def dashed(name: str) -> str:
 
 
 def require_at_least(least: int, options: Any, *names: str) -> None:
-    """Raises ``UsageError`` where one of the named options is below ``least``; None passes."""
+    """Raises ``UsageError`` where one of the named options is below ``least``, or no finite number;
+    None passes."""
     for name in names:
         value = getattr(options, name)
-        if value is not None and value < least:
+        if value is not None and not least <= value < math.inf:
             raise UsageError(f"--{dashed(name)} must be {least} or more, got {value}")
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import optax
 
 from experiments.running.config import ImageRunConfig
-from experiments.running.options import UsageError, free, require_at_least
+from experiments.running.options import UsageError, free, require_at_least, where
 from gen_jax.adversarial import PatchDiscriminator, augmentation
 from gen_jax.adversarial.gan import Augment
 
@@ -28,8 +28,13 @@ class TranslationConfig(ImageRunConfig):
     upsample: Literal["deconv", "resize", "shuffle"] = "deconv"
     """How the generator doubles the sides."""
     learning_rate: float = 2e-4
-    constant_share: float = 0.5
-    """With --decay-epochs: the share of the schedule before the rate falls, linearly, to zero."""
+    decay_epochs: float | Literal["run"] | None = None
+    """Let the learning rate fall, to zero after this many epochs; with "run", over the length that
+    the run is first started with. Default constant."""
+    constant_share: float = where(
+        0.5, lambda config: config.decay_epochs is not None, "a schedule: --decay-epochs"
+    )
+    """The share of the schedule before the rate falls, linearly, to zero."""
     enlarge: float = 286 / 256
     """Enlarge training images so many times, and crop them at random places."""
     flip: bool = True
@@ -63,8 +68,8 @@ class TranslationConfig(ImageRunConfig):
         span = self.decay_span(n_examples)
         if span is None:
             return optax.constant_schedule(self.learning_rate)
-        begin = round(self.constant_share * span)
-        return optax.linear_schedule(self.learning_rate, 0.0, max(1, span - begin), begin)
+        begin = min(round(self.constant_share * span), span - 1)  # it is zero at ``span``
+        return optax.linear_schedule(self.learning_rate, 0.0, span - begin, begin)
 
     def adam(self, n_examples: int) -> optax.GradientTransformation:
         """Adam as both papers have it."""

@@ -41,8 +41,8 @@ def strips(
     found = []
     for place, way in enumerate(ways):
         source, target = examples[way.source], examples[way.target]
-        keys = jax.random.split(key, draws)
-        columns = [source, *(way(state, keys[i], source) for i in range(draws))]
+        keys = (jax.random.fold_in(key, draw) for draw in range(draws))
+        columns = [source, *(way(state, own, source) for own in keys)]
         if len(ways) == 2:
             columns.append(ways[1 - place](state, key, columns[1]))
         if truth_known(dataset):
@@ -58,12 +58,15 @@ def side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def film(ways: Sequence[Way], state: Any, key: PRNGKey, dataset: data.AnyDataset) -> np.ndarray:
-    """Strips of the same images each time: as many as a square sheet holds two of in a row. Where
-    there are fewer images, the rest is gray, so that no strip is broken."""
+    """Strips of the same images each time: as many as a square sheet holds two of in a row.
+
+    Where there are few it has one in a row, and gray in the place of what is missing: a square
+    number of images, so that strips stay whole.
+    """
     columns = 1 + len(ways) + truth_known(dataset)
-    n = 4 * columns
-    rows = np.concatenate(strips(ways, state, key, dataset, n // len(ways)))
-    rest = np.full((n - len(rows), *rows.shape[1:]), GRAY, np.uint8)
+    rows = np.concatenate(strips(ways, state, key, dataset, 4 * columns // len(ways)))
+    wanted = 4 * columns if len(rows) > columns else columns
+    rest = np.full((wanted - len(rows), *rows.shape[1:]), GRAY, np.uint8)
     return np.concatenate([rows, rest]).reshape(-1, *rows.shape[2:])
 
 

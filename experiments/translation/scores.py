@@ -11,7 +11,7 @@ from experiments.adversarial.judges import Judge
 from experiments.translation.tasks import Baseline
 from experiments.translation.ways import Way
 from gen_jax import data, evaluation
-from gen_jax.evaluation import fidelity
+from gen_jax.evaluation import digits, fidelity
 from gen_jax.typing import PRNGKey
 
 Columns = dict[str, float]
@@ -38,10 +38,23 @@ def truth_known(dataset: data.AnyDataset) -> bool:
     return dataset.example_spec.spatial is not None or getattr(dataset, "aligned", False)
 
 
-def source_labels(dataset: data.AnyDataset, way: Way) -> np.ndarray | None:
-    """The labels of the images that a way starts from; None where there are none."""
-    side: Any = getattr(dataset, way.source, dataset)
-    return side.labels
+def images_of(dataset: data.AnyDataset, name: str) -> np.ndarray:
+    """All images of a name, each once: rows of two domains would repeat the smaller one's."""
+    whole, key = _where(dataset, name)
+    return whole.take(np.arange(len(whole)))[key]
+
+
+def digits_of(dataset: data.AnyDataset, way: Way) -> np.ndarray | None:
+    """Which digits the images that a way starts from show; None where they are not labelled so."""
+    side, _ = _where(dataset, way.source)
+    return side.labels if side.class_names == digits.CLASSES else None
+
+
+def _where(dataset: data.AnyDataset, name: str) -> tuple[Any, str]:
+    """The set that holds the images of a name, and their name there."""
+    if isinstance(dataset, data.TwoDomains):
+        return getattr(dataset, name), "image"
+    return dataset, name
 
 
 def fidelity_to(made: np.ndarray, target: np.ndarray) -> Columns:
@@ -80,18 +93,17 @@ class Scorer:
 
     def quick(self, way: Way, state: Any, key: PRNGKey, dataset: data.AnyDataset) -> Columns:
         """What is measured along the way: fidelity where the truth is known, labels kept."""
-        examples = dataset.take(np.arange(len(dataset)))
-        made = way(state, key, examples[way.source])
-        columns = fidelity_to(made, examples[way.target]) if truth_known(dataset) else {}
-        return columns | self._label_kept(made, source_labels(dataset, way))
+        made = way(state, key, images_of(dataset, way.source))
+        known = truth_known(dataset)
+        columns = fidelity_to(made, images_of(dataset, way.target)) if known else {}
+        return columns | self._label_kept(made, digits_of(dataset, way))
 
     def rows(
         self, way: Way, state: Any, key: PRNGKey, dataset: data.AnyDataset
     ) -> dict[str, Columns]:
         """All measures by row: of the translations (an empty name), and of each baseline."""
-        examples = dataset.take(np.arange(len(dataset)))
-        source, target = examples[way.source], examples[way.target]
-        labels = source_labels(dataset, way)
+        source, target = (images_of(dataset, name) for name in (way.source, way.target))
+        labels = digits_of(dataset, way)
         images = {"": way(state, key, source)}
         images |= {name: given(source, target) for name, given in self._baselines.items()}
         rows = {
@@ -107,10 +119,12 @@ class Scorer:
         if self._judge is None:
             return {"features": "none: no network at hand reads images of this kind"}
         network = self._judge.network
+        sizes = getattr(dataset, "side_lengths", (len(dataset),))
+        number = " and ".join(map(str, dict.fromkeys(sizes)))
         return {
             "features": f"{network.name} {network.digest[:12]}",
             "resizer": network.resizer,
-            "reference": f"{len(dataset)} images of {dataset.name}, {dataset.split}",
+            "reference": f"{number} images of {dataset.name}, {dataset.split}",
         }
 
     def _columns(
@@ -122,12 +136,12 @@ class Scorer:
             columns["colourfulness"] = _colourfulness(made)
         if self._judge is not None and min(len(made), len(target)) > 3:
             x, y = self._judge(target).features, self._judge(made).features
-            size = min(SUBSET, len(x), len(y))
-            n = min(len(x), len(y))
-            precision, recall = evaluation.precision_recall(x[:n], y[:n])
+            size = min(len(x), len(y))  # neighbours need as many of each
+            x_rows, y_rows = (data.spread(len(rows), size) for rows in (x, y))
+            precision, recall = evaluation.precision_recall(x[x_rows], y[y_rows])
             columns |= {
                 "fid": evaluation.fid(x, y),
-                "kid": evaluation.kid(x, y, subset_size=size, seed=self._seed)[0],
+                "kid": evaluation.kid(x, y, subset_size=min(SUBSET, size), seed=self._seed)[0],
                 "precision_k3": precision,
                 "recall_k3": recall,
             }

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.running.config import ImageConfig
 from experiments.running.experiment import open_images
+from experiments.running.options import UsageError
 from gen_jax import data
 from gen_jax.data.translation.conditions import (
     Edges,
@@ -32,21 +33,38 @@ class Task:
     """A task by name, and the condition that computes the sources from the images.
 
     Without a condition, the data are pairs. ``prepare`` turns a user's picture [H, W, 3] into a
-    source, where it is not one itself.
+    source, where it is not one itself. ``in_colour`` says that gray images leave nothing to do.
     """
 
     name: TaskName
     condition: ImageCondition | None
     baselines: Mapping[str, Baseline]
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
+    in_colour: bool = False
 
     def open(self, config: ImageConfig, split: str, *, reverse: bool) -> data.Dataset:
-        """A split of the config's data, as pairs."""
-        if self.condition is not None:
-            condition = self.condition
-            if isinstance(condition, Hole | Noise):  # no split repeats another's
-                condition = dataclasses.replace(condition, seed=SPLITS.index(split))
-            return data.Mapped(open_images(config, split), condition)
+        """A split of the config's data, as pairs.
+
+        Raises ``UsageError`` for data that the task is not for.
+        """
+        try:
+            if self.condition is None:
+                return self._pairs(config, split, reverse=reverse)
+            images = open_images(config, split)
+        except data.UnknownSet as error:
+            kind = "pairs of images" if self.condition is None else "single images"
+            raise UsageError(f"the task {self.name} takes {kind}: {error}") from None
+        if self.in_colour and images.image_shape[-1] == 1:
+            raise UsageError(
+                f"the task {self.name} takes images in colour, and those of {config.dataset} are "
+                "gray here"
+            )
+        condition = self.condition
+        if isinstance(condition, Hole | Noise):  # no split repeats another's
+            condition = dataclasses.replace(condition, seed=SPLITS.index(split))
+        return data.Mapped(images, condition)
+
+    def _pairs(self, config: ImageConfig, split: str, *, reverse: bool) -> data.Dataset:
         return data.load_pairs(
             config.dataset,
             split,
@@ -96,7 +114,7 @@ TASKS: dict[TaskName, Task] = {
     task.name: task
     for task in (
         Task("style", None, USUAL),
-        Task("colorize", Gray(), USUAL, _gray),
+        Task("colorize", Gray(), USUAL, _gray, in_colour=True),
         _super_resolution(2),
         _super_resolution(4),
         Task("inpaint", Hole(), USUAL),

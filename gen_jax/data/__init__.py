@@ -9,7 +9,7 @@ its step's number, ``evaluation_batches`` goes through a set once, padded and ma
 from gen_jax.data.agreement import check_splits
 from gen_jax.data.batches import Batches, EvaluationBatches, evaluation_batches
 from gen_jax.data.dataset import AnyDataset, ArrayDataset, Dataset, part, some, spread
-from gen_jax.data.errors import DataError
+from gen_jax.data.errors import DataError, UnknownSet
 from gen_jax.data.example import ExampleSpec
 from gen_jax.data.loading import load, load_audio, load_domains, load_pairs
 from gen_jax.data.pictures.stream import StreamDataset
@@ -34,6 +34,7 @@ __all__ = [
     "Paired",
     "StreamDataset",
     "TwoDomains",
+    "UnknownSet",
     "check_splits",
     "conditions",
     "evaluation_batches",

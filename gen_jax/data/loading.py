@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gen_jax.data import splits, tfds
 from gen_jax.data.dataset import Dataset
-from gen_jax.data.errors import DataError
+from gen_jax.data.errors import DataError, UnknownSet
 from gen_jax.data.pictures import emoji
 from gen_jax.data.pictures.digits import SmallDigits
 from gen_jax.data.pictures.faces import MiniFaces
@@ -303,7 +303,7 @@ def _unknown_set(
     kinds: Mapping[str, str],
     data_dir: pathlib.Path | None,
     noun: str = "data set",
-) -> DataError:
+) -> UnknownSet:
     """What to say of a SPEC that is no name, nor ``KIND:`` and what that kind takes.
 
     ``names`` are all of those that begin alike, by how they are written in short.
@@ -323,7 +323,7 @@ def _unknown_set(
     hint = f" (did you mean {' or '.join(dict.fromkeys(near))}?)" if near else ""
     choices = [*names, *(f"{k}:{what}" for k, what in kinds.items())]
     listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
-    return DataError(f"unknown {noun} {spec!r}{hint}; a {noun} is {listed}")
+    return UnknownSet(f"unknown {noun} {spec!r}{hint}; a {noun} is {listed}")
 
 
 def _folder(data_dir: str | os.PathLike[str] | None) -> pathlib.Path | None:

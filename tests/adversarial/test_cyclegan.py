@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import export
 
 from gen_jax.adversarial import PatchDiscriminator, ResNetGenerator, cyclegan
 from gen_jax.adversarial.players import play
@@ -174,3 +175,16 @@ def test_translations_go_both_ways_and_keep_the_size(batch):
     assert translate(state, batch["a"][:, :7, :5]).shape == (2, 7, 5, 3)
     with pytest.raises(ValueError, match=r"forward.*backward.*sideways"):
         cyclegan.translate(state, batch["a"], "sideways")
+
+
+def test_the_step_and_translations_lower_for_every_platform(batch):
+    platforms = ("cpu", "cuda", "tpu")
+    state = make(batch)
+    translate = functools.partial(cyclegan.translate, direction="backward")
+    for function, *args in (
+        (cyclegan.train_step, state, batch),
+        (cyclegan.eval_step, state, batch),
+        (translate, state, batch["b"]),
+    ):
+        exported = export.export(jax.jit(function), platforms=platforms)(*args)
+        assert exported.platforms == platforms

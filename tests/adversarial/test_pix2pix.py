@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import export
 
 from gen_jax import training
 from gen_jax.adversarial import PatchDiscriminator, UNetGenerator, gan, losses, pix2pix
@@ -160,3 +161,17 @@ def test_a_penalty_joins_the_step(batch):
     run = jax.jit(functools.partial(pix2pix.train_step, penalty=penalty))
     _, metrics = run(make(batch), batch)
     assert float(metrics["penalty"]) > 0.0
+
+
+@pytest.mark.parametrize("loss", [losses.non_saturating, None], ids=["game", "regression"])
+def test_the_step_and_translations_lower_for_every_platform(batch, loss):
+    platforms = ("cpu", "cuda", "tpu")
+    state = make(batch)
+    run = functools.partial(pix2pix.train_step, loss=loss, augment=jitter(enlarge=1.5))
+    for function, *args in (
+        (run, state, batch),
+        (pix2pix.eval_step, state, batch),
+        (pix2pix.translate, state, jax.random.key(1), batch["spatial"]),
+    ):
+        exported = export.export(jax.jit(function), platforms=platforms)(*args)
+        assert exported.platforms == platforms

@@ -77,6 +77,19 @@ def test_a_trained_run_is_sampled_and_evaluated(trained, tmp_path, capsys):
 
 
 @pytest.mark.smoke
+@pytest.mark.slow
+def test_a_gan_of_emoji_is_scored_by_their_classifier(tmp_path):
+    options = ["--dataset", "emoji", "--steps", "2", "--evaluations", "1"]
+    folder = run(gan.EXPERIMENT, ["smoke", "--run-dir", str(tmp_path), "--quiet", *options])
+    metrics = json.loads((folder / "summary.json").read_text())["metrics"]
+    names = SCORES - {"test/classes_covered"}  # which is of digits
+    assert all(np.isfinite(metrics[name]) for name in names)
+    assert not {"test/classes_covered", "test/class_balance"} & set(metrics)
+    assert metrics["features"].startswith("gen_jax emoji ")
+    assert metrics["reference"] == "382 images of emoji, test"
+
+
+@pytest.mark.smoke
 def test_began_and_the_ring_run(tmp_path):
     folder = run(began.EXPERIMENT, ["smoke", "--run-dir", str(tmp_path / "began"), "--quiet"])
     assert set(json.loads((folder / "summary.json").read_text())["metrics"]) >= SCORES

@@ -5,13 +5,26 @@ import json
 
 import pytest
 
-from experiments import autoencoder, began, evaluate, gan, pixelcnn, pixelrnn, sample, vae, wavenet
+from experiments import (
+    autoencoder,
+    began,
+    cyclegan,
+    evaluate,
+    gan,
+    pix2pix,
+    pixelcnn,
+    pixelrnn,
+    sample,
+    vae,
+    wavenet,
+)
 from experiments.running.options import ByChoice, UsageError, parse
 from experiments.running.run import run
 from gen_jax import training
 
 EXPERIMENTS = [
-    module.EXPERIMENT for module in (autoencoder, began, gan, pixelcnn, pixelrnn, vae, wavenet)
+    module.EXPERIMENT
+    for module in (autoencoder, began, cyclegan, gan, pix2pix, pixelcnn, pixelrnn, vae, wavenet)
 ]
 
 
@@ -82,6 +95,11 @@ def read(experiment, *argv):
         (vae, ["--importance-samples", "5", "--beta", "2"], "--beta applies only to"),
         (vae, ["--num-processes", "2"], "--num-processes applies only to --coordinator"),
         (vae, ["--data-dir", "x"], "--data-dir applies only to --dataset tfds:..."),
+        (
+            gan,
+            ["--dataset", "emoji", "--data-dir", "x"],
+            "--data-dir applies only to --dataset tfds:... or --dataset emoji:64...",
+        ),
         (vae, ["--dataset", "npz:x", "--skip-bad-images"], "--skip-bad-images applies only to"),
         (wavenet, ["--resample"], "--resample applies only to --dataset folder:... or --dataset"),
         (wavenet, ["--label", "pitch"], "--label applies only to --dataset tfds:..."),

@@ -1,0 +1,549 @@
+"""Translations of images from end to end, at their smallest."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import cyclegan, evaluate, pix2pix, sample, translate, vae
+from experiments.adversarial.judges import Judge
+from experiments.running.fitting import fit
+from experiments.running.options import UsageError, parse
+from experiments.running.run import run
+from experiments.translation import pictures
+from experiments.translation.scores import Scorer, as_table, digits_of, images_of
+from experiments.translation.tasks import TASKS, identity
+from experiments.translation.ways import Way
+from gen_jax import data, images, training
+from gen_jax.reporting.pictures import read_entries
+
+ROOT = Path(__file__).parents[2]
+COMPARED = {"l1", "psnr", "ssim", "ab_error", "retrieval_top1", "retrieval_top5"}
+JUDGED = {"fid", "kid", "precision_k3", "recall_k3"}
+# One update of the least networks, on images of 8×8 pixels.
+TINY = ["--features", "1", "--batch-size", "2", "--watched", "2", "--evaluations", "1"]
+TINY += ["--image-size", "8", "--quiet", "--steps-per-dispatch", "1"]  # one program
+CYCLE = [*TINY, "--blocks", "0"]
+
+
+def start(command, folder: Path, *options: str) -> Path:
+    return run(command.EXPERIMENT, ["smoke", "--run-dir", str(folder), "--quiet", *options])
+
+
+def read_summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def save(path: Path, size=(8, 8), mode: str = "RGB", seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    levels = np.random.default_rng(seed).integers(0, 256, (*size, 4), np.uint8)
+    Image.fromarray(levels, "RGBA").convert(mode).save(path)
+    return path
+
+
+def sides(folder: Path, n: int = 12, sizes=((8, 8), (8, 8))) -> Path:
+    for side, size in zip("AB", sizes, strict=True):
+        for i in range(n):
+            save(folder / side / f"{i}.png", size, seed=i + n * (side == "B"))
+    return folder
+
+
+# Whole runs
+
+
+@pytest.fixture(scope="module")
+def style(tmp_path_factory) -> Path:
+    return start(pix2pix, tmp_path_factory.mktemp("runs") / "style")
+
+
+@pytest.fixture(scope="module")
+def emoji(tmp_path_factory) -> Path:
+    return start(cyclegan, tmp_path_factory.mktemp("runs") / "emoji")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> Path:
+    pytest.importorskip("sklearn")
+    return start(cyclegan, tmp_path_factory.mktemp("runs") / "digits", "--pair", "digits")
+
+
+@pytest.mark.smoke
+@pytest.mark.slow
+def test_a_pix2pix_is_trained_measured_and_shown(style):
+    summary = read_summary(style)
+    metrics = summary["metrics"]
+    assert (summary["experiment"], summary["dataset"], summary["steps"]) == ("pix2pix", "emoji", 4)
+    rows = ("", "identity/", "best-constant-shift/")
+    for row in rows:
+        names = {f"test/{row}{name}" for name in (*COMPARED, *JUDGED, "colourfulness")}
+        assert names <= set(metrics)
+        assert np.isfinite([metrics[name] for name in names]).all()
+    assert {name for name in metrics if name.startswith("test/truth")} == {
+        "test/truth/colourfulness"
+    }
+    assert metrics["reference"] == "191 images of emoji, test"
+    assert metrics["features"].startswith("gen_jax emoji ")
+    entries = {entry.name: entry for entry in read_entries(style)}
+    assert set(entries) == {"health", "translations", "translations-slider", "test-scores"}
+    assert [row[0] for row in entries["test-scores"].rows] == [
+        "translation",
+        "identity",
+        "best constant shift",
+        "truth",
+    ]
+    page = (style / "report.html").read_text()
+    for words in ("Is it healthy?", "Test scores", "PSNR [dB]", "best constant shift"):
+        assert words in page
+    logged = {name for line in (style / "metrics.jsonl").open() for name in json.loads(line)}
+    assert logged >= {"validation/psnr", "train/generator/extra", "train/separation"}
+    films = sorted((style / "samples").glob("step_*.png"))
+    assert len(films) == 2
+    with Image.open(films[0]) as sheet:
+        assert sheet.size == (6 * 33 + 1, 6 * 33 + 1)  # two strips of three in a row
+
+
+@pytest.mark.smoke
+@pytest.mark.slow
+def test_a_cyclegan_of_aligned_domains_is_measured_by_the_truth(emoji):
+    metrics = read_summary(emoji)["metrics"]
+    for way in ("forward", "backward"):
+        for row in ("", "identity/"):
+            names = {f"test/{way}/{row}{name}" for name in (*COMPARED, *JUDGED)}
+            assert names <= set(metrics)
+    entries = {entry.name: entry for entry in read_entries(emoji)}
+    assert set(entries) == {
+        "health",
+        *(f"{way}{tail}" for way in ("forward", "backward") for tail in ("", "-slider", "-scores")),
+    }
+    logged = {name for line in (emoji / "metrics.jsonl").open() for name in json.loads(line)}
+    for way in ("forward", "backward"):
+        assert {f"validation/{way}/psnr", f"train/{way}/separation"} <= logged
+    assert "Test scores, backward" in (emoji / "report.html").read_text()
+
+
+@pytest.mark.smoke
+@pytest.mark.slow
+def test_a_cyclegan_of_digits_is_measured_by_what_it_keeps(digits):
+    """Domains of different sizes, without a truth: each is measured on its own images."""
+    metrics = read_summary(digits)["metrics"]
+    for way in ("forward", "backward"):
+        names = {f"test/{way}/{name}" for name in (*JUDGED, "label_kept", "identity/label_kept")}
+        assert names <= set(metrics)
+        assert f"test/{way}/psnr" not in metrics
+    assert metrics["test/forward/identity/label_kept"] > 0.9  # of MNIST's own digits
+    assert metrics["reference"] == "2000 and 297 images of digits, test"
+    with Image.open(next((digits / "samples").glob("step_*.png"))) as sheet:
+        assert sheet.size == (6 * 29 + 1, 6 * 29 + 1)  # there, and back
+
+
+@pytest.mark.smoke
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["style", "emoji"])
+def test_evaluation_repeats_the_numbers_of_a_run_and_measures_other_images(
+    request, tmp_path, name, capsys
+):
+    folder = request.getfixturevalue(name)
+    out = tmp_path / "numbers.json"
+    evaluate.program([str(folder), "--out", str(out)])
+    assert json.loads(out.read_text()) == pytest.approx(read_summary(folder)["metrics"])
+    others = sides(tmp_path / "others", n=20, sizes=((32, 32), (32, 32)))
+    kind = "pairs" if name == "style" else "domains"
+    evaluate.program([str(folder), "--dataset", f"{kind}:{others}", "--out", str(out)])
+    assert json.loads(out.read_text())["reference"].startswith(f"2 images of {kind}:")
+    capsys.readouterr()
+    wrong = [
+        (["--dataset", "mnist-subset"], data.DataError | UsageError, "unknown set of"),
+        (["--dataset", f"{kind}:{sides(tmp_path / 'small')}"], UsageError, "but those of"),
+        (["--scored-samples", "50"], UsageError, "--scored-samples does not apply to a run of"),
+    ]
+    for options, error, words in wrong:
+        with pytest.raises((data.DataError, UsageError), match=words) as refused:
+            evaluate.program([str(folder), *options])
+        assert isinstance(refused.value, error)
+        assert "\n" not in str(refused.value)
+    with pytest.raises(UsageError, match=r"use python -m experiments\.translate"):
+        sample.program([str(folder)])
+
+
+# Pictures of any size and kind, by a run that is opened again
+
+
+@pytest.mark.smoke
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["style", "emoji"])
+def test_pictures_of_any_size_and_kind_come_back_in_their_own(request, tmp_path, name):
+    folder, given = request.getfixturevalue(name), tmp_path / "given"
+    kinds = {"rgb": ((33, 21), "RGB"), "gray": ((50, 37), "L"), "alpha": ((27, 70), "RGBA")}
+    for file, (size, mode) in kinds.items():
+        save(given / f"{file}.png", size, mode)
+    out = tmp_path / "out"
+    more = ["--reverse"] if name == "emoji" else ["--draws", "2", "--seed", "3"]
+    command = ["--input", str(given), "--output", str(out), "--tile", "64", "--quiet"]
+    translate.program([str(folder), *command, *more])
+    draws = [""] if name == "emoji" else ["-1", "-2"]
+    for file, (size, mode) in kinds.items():
+        for draw in draws:
+            with Image.open(out / f"{file}{draw}.png") as made:
+                assert made.size == size[::-1]
+                assert made.mode == ("RGBA" if mode == "RGBA" else "RGB")
+    if name == "style":  # dropout
+        first, second = (np.asarray(Image.open(out / f"rgb-{n}.png")) for n in (1, 2))
+        assert (first != second).any()
+    else:
+        with pytest.raises(UsageError, match="--seed applies only to a stochastic model"):
+            translate.program([str(folder), *command, "--overwrite", "--seed", "1"])
+
+
+@pytest.mark.smoke
+@pytest.mark.slow
+def test_a_super_resolution_enlarges_pictures(tmp_path):
+    photos = sides(tmp_path / "photos") / "A"
+    options = ["--task", "super-resolve-2", "--dataset", f"folder:{photos}", "--steps", "1"]
+    folder = start(pix2pix, tmp_path / "run", *options, *TINY)
+    metrics = read_summary(folder)["metrics"]
+    assert {"test/psnr", "test/bicubic/psnr", "test/nearest/psnr"} <= set(metrics)
+    save(tmp_path / "in" / "a.png", (9, 13))
+    save(tmp_path / "in" / "b.png", (9, 13), "LA")
+    out = tmp_path / "out"
+    translate.program(
+        [str(folder), "--input", str(tmp_path / "in"), "--output", str(out), "--quiet"]
+    )
+    for name, mode in {"a": "RGB", "b": "RGBA"}.items():
+        with Image.open(out / f"{name}.png") as made:
+            assert (made.size, made.mode) == ((26, 18), mode)
+
+
+def test_a_run_of_another_kind_does_not_translate(tmp_path):
+    config = parse(vae.PRESETS, ["smoke"], prog="vae", description=None).config
+    with training.open_run(tmp_path / "run", experiment="vae", preset="smoke", config=config) as r:
+        r.write_config()
+    picture = save(tmp_path / "a.png")
+    with pytest.raises(training.RunError, match="is a run of 'vae'; this works for cyclegan, pix"):
+        translate.program(
+            [str(tmp_path / "run"), "--input", str(picture), "--output", str(tmp_path / "out")]
+        )
+
+
+# Tasks, part by part
+
+
+def copied(state, keys, images):
+    return images
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_data_baselines_and_pictures_that_it_can_read(task):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("skimage")
+    config = parse(pix2pix.PRESETS, ["smoke", "--task", task], prog="x", description=None).config
+    splits = pix2pix.EXPERIMENT.load(config)
+    assert splits is not None
+    spec = splits.train.example_spec
+    assert spec.shape == (32, 32, 3)
+    assert spec.spatial is not None
+    assert spec.spatial[:2] == (32, 32)
+    few = data.part(splits.test, 6)
+    way = Way("spatial", "image", lambda state, keys, x: x[..., :1].repeat(3, -1))
+    rows = Scorer(None, TASKS[task].baselines, seed=0).rows(way, {}, jax.random.key(0), few)
+    assert set(rows) == {"", *TASKS[task].baselines, "truth"}
+    for name, columns in rows.items():
+        assert (set(columns) >= COMPARED) == (name != "truth")
+        assert np.isfinite(list(columns.values())).all()
+    if (prepare := TASKS[task].prepare) is not None:
+        source = prepare(np.zeros((9, 13, 3), np.uint8))
+        factor = int(task[-1]) if task.startswith("super") else 1
+        assert source.shape == (9 * factor, 13 * factor, spec.spatial[-1])
+        assert source.dtype == np.uint8
+
+
+def test_what_is_hidden_differs_from_image_to_image_and_from_split_to_split():
+    options = ["smoke", "--task", "denoise", "--dataset", "emoji:noto"]
+    config = parse(pix2pix.PRESETS, options, prog="x", description=None).config
+    noise = [
+        np.diff([x.astype(int) for x in (some["image"], some["spatial"])], axis=0)[0, 0]
+        for some in (
+            pix2pix.open_pairs(config, split).take(np.arange(1)) for split in ("train", "test")
+        )
+    ]
+    assert (noise[0] != noise[1]).any()
+
+
+# Measures
+
+
+class Sides:
+    """Two domains of 5 and 3 images of one channel, each of one level."""
+
+    def __init__(self, names: tuple[str, ...] | None):
+        parts = (
+            data.ArrayDataset(
+                side,
+                "test",
+                np.full((n, 28, 28, 1), level, np.uint8)
+                + np.arange(n, dtype=np.uint8)[:, None, None, None],
+                np.arange(n) % 2 if names else None,
+                class_names=names,
+            )
+            for side, n, level in (("a", 5, 10), ("b", 3, 200))
+        )
+        self.domains = data.TwoDomains(*parts, name="sides")
+
+
+def test_domains_are_measured_on_each_image_once():
+    domains = Sides(None).domains
+    assert images_of(domains, "a")[:, 0, 0, 0].tolist() == [10, 11, 12, 13, 14]
+    assert images_of(domains, "b")[:, 0, 0, 0].tolist() == [200, 201, 202]
+    judge = Judge.of((28, 28, 1))
+    rows = Scorer(judge, {"identity": identity}, seed=0).rows(
+        Way("b", "a", copied), {}, jax.random.key(0), domains
+    )
+    assert set(rows) == {"", "identity"}  # neither a truth nor colours
+
+
+def test_labels_are_kept_only_where_they_are_digits():
+    """A classifier of digits says nothing of other classes."""
+    forward, backward = Way("a", "b", copied), Way("b", "a", copied)
+    for names in (None, ("cat", "dog")):
+        assert digits_of(Sides(names).domains, forward) is None
+    domains = Sides(tuple("0123456789")).domains
+    labels = [digits_of(domains, way) for way in (forward, backward)]
+    assert [list(x) for x in labels if x is not None] == [[0, 1, 0, 1, 0], [0, 1, 0]]
+
+
+def test_the_table_has_the_rows_of_its_own_way():
+    metrics = {
+        "test/forward/l1": 1.0,
+        "test/forward/best-shift/l1": 2.0,
+        "test/backward/l1": 3.0,
+        "features": "none",
+    }
+    columns, rows = as_table(metrics, "forward/")
+    assert columns == ["", "L1 [levels]"]
+    assert rows == [("translation", 1.0), ("best shift", 2.0)]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 30])
+@pytest.mark.parametrize("kind", ["pairs", "domains", "aligned"])
+def test_a_sheet_holds_whole_strips(kind, n):
+    """A strip of the sheet shows one level: it is of one source, or gray."""
+    levels = (np.arange(n, dtype=np.uint8) * 4 + 1)[:, None, None, None]
+    plain = data.ArrayDataset("x", "test", np.broadcast_to(levels, (n, 3, 3, 1)).copy())
+    if kind == "pairs":
+        dataset, ways = data.Paired(plain, plain), [Way("spatial", "image", copied)]
+    else:
+        dataset = data.TwoDomains(plain, plain, aligned=kind == "aligned")
+        ways = [Way("a", "b", copied), Way("b", "a", copied)]
+    columns = {"pairs": 3, "domains": 3, "aligned": 4}[kind]
+    film = pictures.film(ways, {}, jax.random.key(0), dataset)
+    sheet = images.grid(film)[1::4, 1::4, 0]  # a level for each image
+    assert sheet.shape[1] % columns == 0
+    strips = sheet.reshape(len(sheet), -1, columns)
+    assert (strips == strips[..., :1]).all()
+    assert len(np.unique(sheet[sheet != 128])) == min(n, 4 * columns // len(ways))
+
+
+# The learning rate's schedule
+
+
+def rates(*options: str, command=pix2pix, n_examples: int = 100):
+    config = parse(command.PRESETS, ["smoke", *options], prog="x", description=None).config
+    return config.with_decay(None, n_examples).rate(n_examples)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.99, 1.0])
+@pytest.mark.parametrize("steps", [1, 7, 200])
+def test_the_rate_is_constant_for_a_share_and_zero_at_the_end(share, steps):
+    options = ["--decay-epochs", "run", "--steps", str(steps), "--constant-share", str(share)]
+    rate = rates(*options)
+    values = np.array([float(rate(step)) for step in range(steps + 5)])
+    begin = round(share * steps)
+    np.testing.assert_allclose(values[:begin], 2e-4, rtol=1e-6)
+    np.testing.assert_array_equal(values[steps:], 0.0)
+    assert (values[:steps] > 0.0).all()
+    falling = np.diff(values[begin:steps])
+    np.testing.assert_allclose(falling, falling[:1].repeat(len(falling)), atol=1e-9)
+
+
+def test_without_a_schedule_the_rate_stays():
+    rate = rates()
+    assert float(rate(0)) == float(rate(10**6)) == pytest.approx(2e-4)
+
+
+def test_a_schedule_in_epochs_is_that_of_the_batch_size():
+    rate = rates("--decay-epochs", "2", "--batch-size", "10", n_examples=100)
+    assert float(rate(10)) == pytest.approx(2e-4)
+    assert float(rate(15)) == pytest.approx(1e-4)
+    assert float(rate(20)) == 0.0
+
+
+@pytest.mark.parametrize("command", [pix2pix, cyclegan])
+def test_a_longer_run_keeps_its_schedule(command):
+    def config(*options):
+        options = ["smoke", "--decay-epochs", "run", *options]
+        return parse(command.PRESETS, options, prog="x", description=None).config
+
+    first = config("--steps", "10").with_decay(None, 100)
+    longer = config("--steps", "30").with_decay(first, 100)
+    assert [float(longer.rate(100)(step)) for step in range(12)] == [
+        float(first.rate(100)(step)) for step in range(12)
+    ]
+
+
+# Resuming
+
+
+def config_of(command, *options: str):
+    own = CYCLE if command is cyclegan else [*TINY, "--depth", "2"]
+    return parse(command.PRESETS, ["smoke", *own, *options], prog="x", description=None).config
+
+
+def played(command, folder: Path, steps: int, *options: str):
+    """The state after so many steps in a folder, by ``fit`` alone: nothing is measured."""
+    config = config_of(command, *options)
+    splits = command.EXPERIMENT.load(config)
+    setup = command.EXPERIMENT.setup(config, splits.train.example_spec, len(splits.train))
+    setup = dataclasses.replace(
+        setup, validate=lambda *_: {}, film=lambda *_: np.zeros((1, 2, 2, 1), np.uint8)
+    )
+    with training.open_run(
+        folder, experiment=command.EXPERIMENT.name, preset="smoke", config=config
+    ) as opened:
+        return fit(config, setup, splits, steps, opened).state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [pix2pix, cyclegan], ids=["pix2pix", "cyclegan"])
+def test_a_resumed_run_is_the_unbroken_one(tmp_path, command):
+    """All networks, averages, batch statistics, optimizers, keys, and images remembered."""
+    options = ["--ema-decay", "0.9"]
+    first = played(command, tmp_path / "parts", 3, *options)
+    resumed = played(command, tmp_path / "parts", 7, *options)
+    whole = played(command, tmp_path / "whole", 7, *options)
+    assert int(resumed.step) == 7
+    assert training.params_digest(resumed) == training.params_digest(whole)
+    assert training.params_digest(resumed) != training.params_digest(first)
+    if command is cyclegan:
+        assert int(first.made_b.count) == len(first.made_b.images)  # full when it stopped
+        swapped = np.asarray(first.made_b.images) != np.asarray(whole.made_b.images)
+        assert swapped.any()
+
+
+@pytest.mark.slow
+def test_a_killed_cyclegan_resumes_as_the_unbroken_one(tmp_path):
+    folder, steps = tmp_path / "killed", 400
+    options = [*CYCLE, "--checkpoint-every", "4"]
+    command = [sys.executable, "-m", "experiments.cyclegan", "smoke", *options]
+    command += ["--steps", str(steps), "--run-dir", str(folder)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    end = time.monotonic() + 300.0
+    while max(training.saved_metrics(folder), default=0) < 8:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    saved = max(training.saved_metrics(folder))
+    assert 8 <= saved < steps
+    resumed, whole = (
+        played(cyclegan, tmp_path / name, saved + 6, *options[len(CYCLE) :])
+        for name in ("killed", "whole")
+    )
+    assert int(resumed.made_a.count) == 3
+    assert training.params_digest(resumed) == training.params_digest(whole)
+
+
+# Mistakes
+
+
+def test_folders_that_are_no_pairs_are_one_line(tmp_path):
+    wrong = {
+        "size": (sides(tmp_path / "size"), r"B/3\.png is 10×8 .*, the first of .* 8×8"),
+        "sizes": (sides(tmp_path / "sizes", sizes=((8, 8), (10, 8))), "8×8 .*10×8; give an image"),
+        "names": (sides(tmp_path / "names"), r"2 of 24 pictures have no partner .*A/3\.png, .*x"),
+        "empty": (sides(tmp_path / "empty"), r"no PNG, JPEG or WebP file in .*empty/B"),
+        "alone": (sides(tmp_path / "alone"), "has A, but no B beside it"),
+        "bad": (sides(tmp_path / "bad"), r"cannot read the image .*B/3\.png: "),
+        "few": (sides(tmp_path / "few", n=2), "a set without splits needs 3"),
+    }
+    save(tmp_path / "size" / "B" / "3.png", (10, 8))
+    (tmp_path / "names" / "B" / "3.png").rename(tmp_path / "names" / "B" / "x.png")
+    for picture in (tmp_path / "empty" / "B").iterdir():
+        picture.unlink()
+    (tmp_path / "alone" / "B").rename(tmp_path / "alone" / "C")
+    damaged = tmp_path / "bad" / "B" / "3.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    for name, (folder, words) in wrong.items():
+        for command, kind in ((pix2pix, "pairs"), (cyclegan, "domains")):
+            if (name, kind) == ("names", "domains"):
+                continue  # nothing pairs them
+            message = "10×8" if kind == "domains" and name.startswith("size") else words
+            with pytest.raises(data.DataError, match=message) as refused:
+                start(command, tmp_path / "run", "--dataset", f"{kind}:{folder}")
+            assert "\n" not in str(refused.value)
+            assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_picture_is_left_out_where_nothing_needs_it(tmp_path):
+    folder = sides(tmp_path / "x")
+    damaged = folder / "B" / "3.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    for command, spec, skipped in (
+        (cyclegan, f"domains:{folder}", 1),
+        (pix2pix, f"halves:{folder / 'B'}", 1),
+    ):
+        argv = ["smoke", "--dataset", spec, "--skip-bad-images"]
+        config = parse(command.PRESETS, argv, prog="x", description=None).config
+        splits = command.EXPERIMENT.load(config)
+        assert splits is not None
+        assert splits.train.skipped == skipped
+
+
+@pytest.mark.parametrize(
+    ("command", "argv", "words"),
+    [
+        (pix2pix, ["--task", "style", "--dataset", "mnist-subset"], "the task style takes pairs"),
+        (pix2pix, ["--task", "colorize", "--dataset", "pairs:x"], "colorize takes single images"),
+        (pix2pix, ["--task", "edges", "--dataset", "emojy"], "edges takes .*did you mean emoji"),
+        (pix2pix, ["--task", "colorize", "--dataset", "mnist-subset"], "in colour, .* are gray"),
+        (pix2pix, ["--task", "colorize", "--channels", "1"], "in colour, and those of emoji are"),
+        (cyclegan, ["--dataset", "mnist-subset"], "unknown set of two domains 'mnist-subset'"),
+        (cyclegan, ["--dataset", "pairs:x"], "unknown set of two domains 'pairs:x'"),
+        (pix2pix, ["--task", "colorize", "--reverse"], "--reverse applies only to --task style"),
+        (pix2pix, ["--distance", "none", "--distance-weight", "3"], "--distance-weight applies"),
+        (pix2pix, ["--distance-weight", "-3"], "--distance-weight must be positive, got -3"),
+        (pix2pix, ["--distance-weight", "nan"], "--distance-weight must be positive, got nan"),
+        (pix2pix, ["--dropout", "0", "--noise"], "--noise applies only to a generator with --drop"),
+        (pix2pix, ["--dropout", "1"], r"--dropout must lie in \[0, 1\), got 1"),
+        (pix2pix, ["--constant-share", "0.3"], "--constant-share applies only to a schedule"),
+        (cyclegan, ["--constant-share", "0.3"], "--constant-share applies only to a schedule"),
+        (cyclegan, ["--decay-epochs", "1", "--constant-share", "2"], r"lie in \[0, 1\], got 2"),
+        (cyclegan, ["--enlarge", "nan"], "--enlarge must be 1 or more, got nan"),
+        (cyclegan, ["--cycle-weight", "nan"], "--cycle-weight must be 0 or more, got nan"),
+        (cyclegan, ["--pool-size", "-1"], "--pool-size must be 0 or more, got -1"),
+        (pix2pix, ["--dataset", "pairs:x", "--skip-bad-images"], "--skip-bad-images applies only"),
+        (cyclegan, ["--data-dir", "x"], "--data-dir applies only to --dataset tfds:... or --data"),
+        (pix2pix, ["--dataset", "emoji:64", "--data-dir", "x"], "there is no x/emoji64.npz nor"),
+        (pix2pix, ["--depth", "8"], "a UNetGenerator of depth 8 is for images of 129×129"),
+        (pix2pix, ["--image-size", "4"], "a PatchDiscriminator of receptive field 16 is for .*6×6"),
+        (cyclegan, ["--image-size", "4"], "a ResNetGenerator is for images of 5×5 .*got 4×4"),
+        (cyclegan, ["--inception", "x.npz"], "there is no weights file x.npz"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, command, argv, words):
+    folder = tmp_path / "run"
+    with pytest.raises((UsageError, data.DataError), match=words) as refused:
+        start(command, folder, *argv)
+    assert "\n" not in str(refused.value)
+    assert not (folder / "config.json").exists()  # the next command finds no run
