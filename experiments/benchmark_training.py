@@ -24,7 +24,6 @@ import jax.numpy as jnp
 from experiments.benchmarks.peers import why_no_peer
 from experiments.benchmarks.timing import alternate
 from experiments.benchmarks.training_cases import (
-    AdversarialCase,
     AutoregressiveCase,
     Case,
     LatentCase,
@@ -51,6 +50,9 @@ Model = Literal[
     "dcgan-28",
     "dcgan-64",
     "wgan-gp-28",
+    "pix2pix-64",
+    "pix2pix-256",
+    "cyclegan-128",
     "fit",
 ]
 Row = dict[str, Any]
@@ -135,7 +137,7 @@ def measure(name: str, case: Case, options: Options, peak: float) -> Row:
         "step_ms": 1e3 * ours_s / k,
         "peer_step_ms": 1e3 * peer_s[0] / k if peer_s else None,
     }
-    if not isinstance(case, AdversarialCase):  # their steps are no forward pass and its gradient
+    if isinstance(case, LatentCase | AutoregressiveCase):  # a forward pass and its gradient
         flops = 3.0 * forward_flops(case, state)
         row |= {"gflops_a_step": flops / 1e9, "share_of_peak": flops * k / ours_s / peak}
     if peer_s:

@@ -14,16 +14,20 @@ import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
+from experiments.benchmarks.torch_latent import channels_first
 from gen_jax.adversarial import ConvDiscriminator, ConvGenerator
 from gen_jax.adversarial.networks import LEAK, map_sizes
 
 PENALTY = 10.0  # λ of WGAN-GP
+Judge = Callable[[torch.Tensor], torch.Tensor]  # images -> logits
 
 
 def norm_layer(norm: str, maps: int) -> nn.Module:
-    """Batch, layer (over all pixels and channels) or no normalization."""
+    """Batch, instance, layer (over all pixels and channels) or no normalization."""
     if norm == "batch":
         return nn.BatchNorm2d(maps)
+    if norm == "instance":
+        return nn.InstanceNorm2d(maps, affine=True)
     return nn.GroupNorm(1, maps) if norm == "layer" else nn.Identity()
 
 
@@ -89,9 +93,13 @@ def draw_normal(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0.0, 0.02)
 
 
-def gradient_penalty(
-    discriminator: Discriminator, real: torch.Tensor, fake: torch.Tensor
-) -> torch.Tensor:
+def adam(*networks: nn.Module) -> torch.optim.Adam:
+    """DCGAN's optimizer, of all the networks' parameters."""
+    parameters = itertools.chain(*(network.parameters() for network in networks))
+    return torch.optim.Adam(parameters, lr=2e-4, betas=(0.5, 0.999))
+
+
+def gradient_penalty(discriminator: Judge, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     """(|slope| - 1)² at a random point between each real and generated image, [B]."""
     share = torch.rand(len(real), 1, 1, 1)
     between = (share * real + (1.0 - share) * fake).requires_grad_()
@@ -101,7 +109,7 @@ def gradient_penalty(
 
 
 def discriminator_loss(
-    discriminator: Discriminator, real: torch.Tensor, fake: torch.Tensor, *, penalty: bool
+    discriminator: Judge, real: torch.Tensor, fake: torch.Tensor, *, penalty: bool
 ) -> torch.Tensor:
     """Cross-entropy; with a penalty Wasserstein's."""
     real_logits, fake_logits = discriminator(real), discriminator(fake)
@@ -113,9 +121,7 @@ def discriminator_loss(
     return entropy(real_logits, ones) + entropy(fake_logits, zeros)
 
 
-def generator_loss(
-    discriminator: Discriminator, fake: torch.Tensor, *, penalty: bool
-) -> torch.Tensor:
+def generator_loss(discriminator: Judge, fake: torch.Tensor, *, penalty: bool) -> torch.Tensor:
     """Non-saturating; with a penalty Wasserstein's."""
     logits = discriminator(fake)
     if penalty:
@@ -135,11 +141,8 @@ def gan_trainer(
     A step is one update of the discriminator, then one of the generator on the same noise, which
     computes no gradient of the discriminator's parameters.
     """
-    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(batches, -1, 2)))
-    g_adam, d_adam = (
-        torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
-        for network in (generator, discriminator)
-    )
+    images = channels_first(batches)
+    g_adam, d_adam = adam(generator), adam(discriminator)
 
     def step(image: torch.Tensor) -> None:
         real = image.float() / 127.5 - 1.0

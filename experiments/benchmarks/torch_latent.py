@@ -123,11 +123,16 @@ def count_parameters(twin: nn.Module) -> int:
     return sum(p.numel() for p in twin.parameters())
 
 
+def channels_first(batches: np.ndarray) -> torch.Tensor:
+    """[K, B, *space, C] -> [K, B, C, *space]"""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(batches, -1, 2)))
+
+
 def trainer(
     twin: nn.Module, loss: Callable[[Any, torch.Tensor], torch.Tensor], batches: np.ndarray
 ) -> Callable[[], None]:
     """A function that takes one Adam step on each of ``batches``, [K, B, *space, C] as stored."""
-    examples = torch.from_numpy(np.ascontiguousarray(np.moveaxis(batches, -1, 2)))
+    examples = channels_first(batches)
     optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3, eps=1e-4)
 
     def train() -> None:

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.benchmarks.examples import Batches, Examples, Peer
+from experiments.benchmarks.translation_cases import TranslationCase, translation_cases
 from gen_jax import adversarial, autoregressive, latent
 from gen_jax.adversarial import gan, losses
 from gen_jax.densities import Bernoulli, Gaussian, Likelihood, LogisticMixture
@@ -20,7 +22,6 @@ from gen_jax.latent import autoencoder
 from gen_jax.state import TrainState
 from gen_jax.training.sharding import Step
 
-Peer = tuple[Callable[[], None], int]  # what trains the twin, and its number of parameters
 LEARNING_RATE, EPSILON = 1e-3, 1e-4  # Adam's, as the twins have them
 
 
@@ -40,8 +41,8 @@ class LatentCase:
     def likelihood(self) -> Likelihood:
         return Bernoulli() if self.shape[2] == 1 else Gaussian()
 
-    def batches(self, steps: int) -> "Batches":
-        return Batches.noise("image", np.uint8, (steps, self.batch_size, *self.shape))
+    def batches(self, steps: int) -> Batches:
+        return Batches.noise(np.uint8, (steps, self.batch_size, *self.shape), "image")
 
     def state(self, dtype: str) -> TrainState:
         """Our model, before its first step."""
@@ -64,8 +65,8 @@ class LatentCase:
     def train_step(self) -> Step:
         return autoencoder.train_step if self.kind == "autoencoder" else latent.train_step
 
-    def peer(self, batches: np.ndarray) -> Peer:
-        """The twin's steps on ``batches``, and its number of parameters."""
+    def peer(self, examples: Examples) -> Peer:
+        """The twin's steps on ``examples``, and its number of parameters."""
         from experiments.benchmarks import torch_latent as twins
 
         vae = self.kind == "vae"
@@ -82,7 +83,7 @@ class LatentCase:
         loss = (
             functools.partial(twins.vae_loss, log_prob=log_prob) if vae else twins.autoencoder_loss
         )
-        return twins.trainer(twin, loss, batches), twins.count_parameters(twin)
+        return twins.trainer(twin, loss, examples["image"]), twins.count_parameters(twin)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,23 +98,28 @@ class AutoregressiveCase:
 
     train_step = staticmethod(autoregressive.train_step)
 
-    def batches(self, steps: int) -> "Batches":
-        name, stored = ("image", np.uint8) if len(self.shape) == 3 else ("audio", np.int16)
-        return Batches.noise(name, stored, (steps, self.batch_size, *self.shape))
+    @property
+    def key(self) -> str:
+        """What batches call the data."""
+        return "image" if len(self.shape) == 3 else "audio"
+
+    def batches(self, steps: int) -> Batches:
+        stored = np.uint8 if self.key == "image" else np.int16
+        return Batches.noise(stored, (steps, self.batch_size, *self.shape), self.key)
 
     def state(self, dtype: str) -> TrainState:
         """Our network, before its first step."""
         model = self.model.clone(dtype=jnp.dtype(dtype))
         tx = optax.adam(LEARNING_RATE, eps=EPSILON)
         init = jax.jit(functools.partial(autoregressive.init, model, tx))
-        return init(jax.random.key(0), self.batches(1).examples[0, :2])
+        return init(jax.random.key(0), self.batches(1).batch_at(0, slice(2))[self.key])
 
-    def peer(self, batches: np.ndarray) -> Peer:
-        """The twin's steps on ``batches``, and its number of parameters."""
+    def peer(self, examples: Examples) -> Peer:
+        """The twin's steps on ``examples``, and its number of parameters."""
         from experiments.benchmarks.torch_latent import count_parameters, trainer
 
         twin, loss = self.twin()
-        return trainer(twin, loss, batches), count_parameters(twin)
+        return trainer(twin, loss, examples[self.key]), count_parameters(twin)
 
     def twin(self) -> tuple[Any, Callable[[Any, Any], Any]]:
         """The same network in PyTorch, and its loss."""
@@ -139,8 +145,8 @@ class AdversarialCase:
     penalty: bool = False
     steps_per_dispatch: int = 1
 
-    def batches(self, steps: int) -> "Batches":
-        return Batches.noise("image", np.uint8, (steps, self.batch_size, *self.shape))
+    def batches(self, steps: int) -> Batches:
+        return Batches.noise(np.uint8, (steps, self.batch_size, *self.shape), "image")
 
     def networks(self, dtype: Any) -> tuple[Any, Any]:
         """The generator and the discriminator."""
@@ -163,44 +169,28 @@ class AdversarialCase:
         penalty = losses.weighted(losses.wgan_gp, 10.0)
         return functools.partial(gan.train_step, loss=losses.wasserstein, penalty=penalty)
 
-    def peer(self, batches: np.ndarray) -> Peer:
-        """The twins' steps on ``batches``, and their number of parameters."""
+    def peer(self, examples: Examples) -> Peer:
+        """The twins' steps on ``examples``, and their number of parameters."""
         from experiments.benchmarks import torch_adversarial as twins
         from experiments.benchmarks.torch_latent import count_parameters
 
         ours = self.networks(jnp.float32)
         pair = twins.Generator(ours[0]), twins.Discriminator(ours[1], self.shape)
-        train = twins.gan_trainer(*pair, batches, penalty=self.penalty)
+        train = twins.gan_trainer(*pair, examples["image"], penalty=self.penalty)
         return train, sum(map(count_parameters, pair))
 
 
-Case = LatentCase | AutoregressiveCase | AdversarialCase
-
-
-@dataclasses.dataclass(frozen=True)
-class Batches:
-    """Batches in memory, [K, B, ...], one after another."""
-
-    name: str
-    examples: np.ndarray
-
-    @classmethod
-    def noise(cls, name: str, stored: type[np.integer], shape: tuple[int, ...]) -> "Batches":
-        limits, random = np.iinfo(stored), np.random.default_rng(0)
-        return cls(name, random.integers(limits.min, limits.max, shape, stored, endpoint=True))
-
-    @property
-    def batch_size(self) -> int:
-        return self.examples.shape[1]
-
-    def batch_at(self, step: int, rows: slice | None = None) -> dict[str, np.ndarray]:
-        batch = self.examples[step % len(self.examples)]
-        return {self.name: batch if rows is None else batch[rows]}
+Case = LatentCase | AutoregressiveCase | AdversarialCase | TranslationCase
 
 
 def cases(small: bool) -> dict[str, Case]:
     """The models by name."""
-    return {**latent_cases(small), **autoregressive_cases(small), **adversarial_cases(small)}
+    return {
+        **latent_cases(small),
+        **autoregressive_cases(small),
+        **adversarial_cases(small),
+        **translation_cases(small),
+    }
 
 
 def latent_cases(small: bool) -> dict[str, LatentCase]:

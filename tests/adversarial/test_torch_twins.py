@@ -4,75 +4,90 @@ import functools
 import importlib.util
 import re
 
+import drawing
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from gen_jax.adversarial.networks import ConvDiscriminator, ConvGenerator, map_sizes
+from experiments.benchmarks import translation_cases
+from gen_jax.adversarial import (
+    ConvDiscriminator,
+    ConvGenerator,
+    PatchDiscriminator,
+    ResNetGenerator,
+    UNetGenerator,
+)
+from gen_jax.adversarial.networks import map_sizes
+from gen_jax.nn.condition import Condition
 
 if importlib.util.find_spec("torch") is None:
     pytest.skip("PyTorch is not installed", allow_module_level=True)
 
 import torch
-from torch import nn
+from torch_layout import give, torch_layout
 
-from experiments.benchmarks import torch_adversarial as twins
+from experiments.benchmarks import torch_adversarial, torch_translation
 
 SHAPES = [(14, 14, 1), (16, 16, 3)]
 
 
-def drawn(model, x):
+def drawn(model, *inputs):
+    """Variables none of which is zero, the variances positive."""
     random = np.random.default_rng(0)
-    shapes = jax.eval_shape(functools.partial(model.init, jax.random.key(0)), x)
-    return jax.tree.map(lambda p: jnp.asarray(random.uniform(0.1, 1.0, p.shape), p.dtype), shapes)
+    _, shapes = drawing.shapes_of(model, *inputs)
+
+    def draw(path, p):
+        low = -0.45 if path[-1].key == "kernel" else 0.1
+        return jnp.asarray(random.uniform(low, low + 0.9, p.shape), p.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def copy(twin, variables, smallest):
-    """Gives the twin our parameters and running statistics; ``smallest`` is its smallest map."""
-    params, stats = variables["params"], variables.get("batch_stats", {})
+def dcgan_name(name):
+    """Our name of a layer of DCGAN's twins."""
+    name = re.sub(r"^ups\.(\d+)$", lambda found: f"up_{int(found[1]) + 1}", name)
+    name = re.sub(r"^convs\.(\d+)\.1$", r"conv_\1", name)  # after its padding
+    return name.replace("norms.", "norm_")
 
-    def set_all(module, ours, order, flip=()):
-        kernel = np.flip(np.asarray(ours["kernel"]), flip).transpose(order)
-        module.weight.copy_(torch.tensor(kernel.copy()))
-        if module.bias is not None:
-            module.bias.copy_(torch.tensor(np.asarray(ours["bias"])))
 
-    with torch.no_grad():
-        for name, module in twin.named_modules():
-            ours = name.replace("ups.", "up_").replace("norms.", "norm_")
-            ours = re.sub(r"convs\.(\d+)\.1", r"conv_\1", ours)  # after its padding
-            if isinstance(module, nn.ConvTranspose2d):
-                index = int(ours.removeprefix("up_")) + 1 if ours != "image" else None
-                layer = params["image"] if index is None else params[f"up_{index}"]
-                set_all(module, layer, (2, 3, 0, 1), flip=(0, 1))
-            elif isinstance(module, nn.Conv2d):
-                set_all(module, params[ours], (3, 2, 0, 1))
-            elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
-                module.weight.copy_(torch.tensor(np.asarray(params[ours]["scale"])))
-                module.bias.copy_(torch.tensor(np.asarray(params[ours]["bias"])))
-                if isinstance(module, nn.BatchNorm2d):
-                    module.running_mean.copy_(torch.tensor(np.asarray(stats[ours]["mean"])))
-                    module.running_var.copy_(torch.tensor(np.asarray(stats[ours]["var"])))
-            elif isinstance(module, nn.Linear):
-                height, width, maps = smallest
-                if ours == "dense":
-                    kernel = np.asarray(params["dense"]["kernel"]).reshape(-1, height, width, maps)
-                    kernel = kernel.transpose(3, 1, 2, 0).reshape(-1, kernel.shape[0])
-                    bias = params["dense"].get("bias")
-                    if bias is not None:
-                        bias = np.asarray(bias).reshape(smallest).transpose(2, 0, 1).ravel()
-                else:
-                    layer = params["logit"]["dense"]
-                    kernel = np.asarray(layer["kernel"]).reshape(smallest).transpose(2, 0, 1)
-                    kernel, bias = kernel.reshape(1, -1), np.asarray(layer["bias"])
-                module.weight.copy_(torch.tensor(kernel))
-                if bias is not None:
-                    module.bias.copy_(torch.tensor(bias))
+def channels_first_products(variables, smallest):
+    """DCGAN's dense layers for maps that lie [C, H, W]; ``smallest`` is [H, W, C]."""
+    params = dict(variables["params"])
+    if "dense" in params:
+        to_image = (0, 3, 1, 2)
+        dense = {
+            name: p.reshape(-1, *smallest).transpose(to_image).reshape(p.shape)
+            for name, p in params["dense"].items()
+        }
+        return {**variables, "params": params | {"dense": dense}}
+    logit = dict(params["logit"]["dense"])
+    kernel = logit["kernel"].reshape(smallest).transpose(2, 0, 1).reshape(-1, 1)
+    return {**variables, "params": params | {"logit": logit | {"kernel": kernel}}}
 
 
 def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def first(x):
+    """Images with channels first, and latents as they are, for PyTorch."""
+    return torch.from_numpy(np.moveaxis(x, -1, 1).copy())
+
+
+def require_same_outputs(model, twin, inputs, theirs, variables, load):
+    """Our outputs and theirs are the same in training and evaluation, and of as many parameters."""
+    assert sum(p.numel() for p in twin.parameters()) == count(variables["params"])
+    for train in (True, False):
+        mutable = ["batch_stats"] if train else []
+        apply = functools.partial(model.apply, train=train, mutable=mutable)
+        ours, _ = jax.jit(apply)(variables, *inputs)
+        load()
+        with torch.no_grad():
+            made = twin.train(train)(*theirs).numpy()
+        made = np.moveaxis(made, 1, -1) if made.ndim == 4 else made
+        np.testing.assert_allclose(ours, made, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "none"])
@@ -85,24 +100,127 @@ def test_twins_compute_our_outputs_from_our_parameters(shape, norm):
     x = np.random.default_rng(2).normal(size=(4, *shape)).astype(np.float32)
     smallest = (*sizes[0], 3 * 2 ** (len(sizes) - 2))
     for model, twin, inputs in (
-        (generator, twins.Generator(generator), z),
-        (discriminator, twins.Discriminator(discriminator, shape), x),
+        (generator, torch_adversarial.Generator(generator), z),
+        (discriminator, torch_adversarial.Discriminator(discriminator, shape), x),
     ):
         variables = drawn(model, inputs)
-        variables = jax.tree_util.tree_map_with_path(
-            lambda path, p: p - 0.55 if path[-1].key == "kernel" else p, variables
-        )
-        assert sum(p.numel() for p in twin.parameters()) == count(variables["params"])
-        copy(twin, variables, smallest)
-        channels_first = torch.from_numpy(np.moveaxis(inputs, -1, 1).copy())
-        for train in (True, False):
-            mutable = ["batch_stats"] if train else []
-            ours, _ = jax.jit(functools.partial(model.apply, train=train, mutable=mutable))(
-                variables, inputs
-            )
-            with torch.no_grad():
-                theirs = twin.train(train)(channels_first).numpy()
-            if theirs.ndim == 4:
-                theirs = np.moveaxis(theirs, 1, -1)
-            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
-            copy(twin, variables, smallest)
+        theirs = channels_first_products(variables, smallest)
+        load = functools.partial(give, twin, theirs, dcgan_name)
+        require_same_outputs(model, twin, (inputs,), (first(inputs),), variables, load)
+
+
+GENERATORS = {
+    "U-Net": (UNetGenerator(3, channels=2, dropout_rate=0.0), torch_translation.UNet),
+    "shallow U-Net": (
+        UNetGenerator(3, channels=2, depth=2, norm="instance", dropout_rate=0.0),
+        torch_translation.UNet,
+    ),
+    "ResNet": (ResNetGenerator(3, channels=2, blocks=2), torch_translation.ResNet),
+    "ResNet with batch statistics": (
+        ResNetGenerator(3, channels=2, blocks=1, norm="batch"),
+        torch_translation.ResNet,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_twins_translate_as_we_do(name):
+    ours, make = GENERATORS[name]
+    shape = (16, 32, 3)
+    x = np.random.default_rng(1).uniform(-1, 1, (2, *shape)).astype(np.float32)
+    twin, inputs = make(ours, shape), (None, Condition(spatial=x))
+    variables = drawn(ours, *inputs)
+    load = functools.partial(give, twin, variables)
+    require_same_outputs(ours, twin, inputs, (first(x),), variables, load)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_twins_refuse_sides_that_do_not_halve_evenly(name):
+    ours, make = GENERATORS[name]
+    with pytest.raises(ValueError, match=r"the twin's sides halve .*, got 16×18"):
+        make(ours, (16, 18, 3))
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("field", [1, 16, 70])
+def test_twins_judge_patches_as_we_do(field, conditional):
+    ours = PatchDiscriminator(3, receptive_field=field, norm="instance" if conditional else "batch")
+    random = np.random.default_rng(1)
+    x, source = (random.uniform(-1, 1, (2, 24, 32, c)).astype(np.float32) for c in (3, 2))
+    inputs, theirs = (x, Condition(spatial=source)), (first(x), first(source))
+    if not conditional:
+        inputs, theirs = inputs[:1], theirs[:1]
+    twin = torch_translation.PatchGAN(ours, 5 if conditional else 3)
+    variables = drawn(ours, *inputs)
+    load = functools.partial(give, twin, variables)
+    require_same_outputs(ours, twin, inputs, theirs, variables, load)
+
+
+CASES = translation_cases.translation_cases(small=True)
+
+
+def gradients(network):
+    """Of a network's first step: half of each is in Adam's first moment afterwards."""
+    moments = optax.tree.get(network.opt_state, "mu")
+    return {"params": jax.tree.map(lambda moment: 2.0 * moment, moments)}
+
+
+def require_same_gradients(network, twin):
+    """What our step found, and what the twin's left behind."""
+    ours = torch_layout(twin, gradients(network))
+    theirs = {name: p.grad for name, p in twin.named_parameters()}
+    assert theirs.keys() == ours.keys()
+    for name, gradient in ours.items():
+        atol = 1e-3 * float(gradient.abs().max())
+        np.testing.assert_allclose(gradient, theirs[name], rtol=1e-3, atol=atol, err_msg=name)
+
+
+def test_a_step_of_pix2pix_has_our_gradients(monkeypatch):
+    case = CASES["pix2pix-64"]
+    ours = case.networks()
+    ours = ours[0].clone(dropout_rate=0.0), ours[1]
+    monkeypatch.setattr(type(case), "networks", lambda self, dtype=None: ours)
+    state, batches = case.state("float32"), case.batches(1)
+    pair = torch_translation.pix2pix_networks(*ours, case.shape)
+    networks = state.generator, state.discriminator
+    for twin, network in zip(pair, networks, strict=True):
+        give(twin, {"params": network.params, **network.model_state})
+    after, _ = jax.jit(case.train_step)(state, batches.batch_at(0))
+    torch_translation.pix2pix_trainer(
+        *pair, batches.examples["image"], batches.examples["spatial"]
+    )()
+    require_same_gradients(after.discriminator, pair[1])
+    require_same_gradients(after.generator, pair[0])
+
+
+@pytest.mark.slow
+def test_a_step_of_cyclegan_has_our_gradients():
+    case = CASES["cyclegan-128"]
+    state, batches = case.state("float32"), case.batches(1)
+    games = [torch_translation.cyclegan_networks(*case.networks(), case.shape) for _ in range(2)]
+    for game, players in zip(games, (state.forward, state.backward), strict=True):
+        for twin, network in zip(game, (players.generator, players.discriminator), strict=True):
+            give(twin, {"params": network.params})
+    after, _ = jax.jit(case.train_step)(state, batches.batch_at(0))
+    torch_translation.cyclegan_trainer(
+        *games, batches.examples["a"], batches.examples["b"], pool_size=case.pool_size
+    )()
+    for game, players in zip(games, (after.forward, after.backward), strict=True):
+        for twin, network in zip(game, (players.generator, players.discriminator), strict=True):
+            require_same_gradients(network, twin)
+
+
+def test_the_pool_returns_what_it_is_given_until_it_is_full_then_mixes():
+    images = torch.arange(40.0).reshape(-1, 1, 1, 1)
+    pool = torch_translation.ImagePool(4)
+    assert torch.equal(pool.query(images[:4]), images[:4])
+    seen = [int(image) for image in pool.query(images[4:])]
+    new = [image for image, number in zip(seen, range(4, 40), strict=True) if image == number]
+    old = [image for image, number in zip(seen, range(4, 40), strict=True) if image < number]
+    assert len(new) + len(old) == 36
+    assert new
+    assert len(set(old)) == len(old) > 0
+    assert len(pool.images) == 4
+    none = torch_translation.ImagePool(0)
+    assert torch.equal(none.query(images), images)
+    assert not none.images

@@ -160,7 +160,7 @@ def test_twins_compute_our_outputs_and_losses_from_our_parameters(name):
     twin, loss = case.twin()
     copy_parameters(twin.eval(), params)
 
-    value = model.likelihood.quantize(case.batches(1).examples[0])
+    value = model.likelihood.quantize(case.batches(1).batch_at(0)[case.key])
     x, stored = model.likelihood.as_input(value), model.likelihood.to_data(value)
 
     @jax.jit
