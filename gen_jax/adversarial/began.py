@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from gen_jax.adversarial import gan
+from gen_jax.adversarial import gan, measures
 from gen_jax.adversarial.gan import GANState
 from gen_jax.adversarial.networks import FloatImages
 from gen_jax.adversarial.players import Prior, draw_noise, play
@@ -105,7 +105,7 @@ def train_step(
 
     Reads ``batch["image"]``. Metrics, means over the batch: ``convergence`` (M), ``k``,
     ``real/error`` and ``generated/error`` (L(x) and L(G(z_G))), both networks' gradient norms
-    (``discriminator/gradient``, ``generator/gradient``), and ``diversity`` as in ``gan``.
+    (``discriminator/gradient``, ``generator/gradient``), and ``diversity`` as in ``measures``.
     Raises ``ValueError`` for ``gamma`` outside [0, 1].
     """
     if not 0.0 <= gamma <= 1.0:
@@ -133,7 +133,7 @@ def train_step(
         made, model_state = generate(params, keys["generator"])
         discriminator = state.discriminator
         error, _ = reconstruction_error(discriminator.params, made, discriminator.model_state)
-        return error, (gan.diversity(x, made, axis_name), model_state)
+        return error, (measures.diversity(x, made, axis_name), model_state)
 
     d_grads, _, (real_error, d_state) = mean_gradients(
         discriminator_loss, state.discriminator.params, axis_name

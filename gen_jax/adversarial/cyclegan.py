@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Int
 
-from gen_jax.adversarial import gan, image_pool, losses
+from gen_jax.adversarial import gan, image_pool, losses, measures
 from gen_jax.adversarial.gan import Augment
 from gen_jax.adversarial.image_pool import ImagePool
 from gen_jax.adversarial.losses import AdversarialLoss
@@ -219,7 +219,7 @@ def train_step(
         )
         found["generator/gradient"] = optax.tree.norm(grads[i])
         found["discriminator/gradient"] = optax.tree.norm(slope)
-        found["diversity"] = gan.diversity(real, made[i], axis_name)
+        found["diversity"] = measures.diversity(real, made[i], axis_name)
         discriminator = players.discriminator.apply_gradients(slope, model_state=model_state)
         metrics.update({f"{name}/{metric}": value for metric, value in found.items()})
         return Players(generator=generator, discriminator=discriminator), pool

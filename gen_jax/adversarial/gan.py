@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from gen_jax.adversarial import losses
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
+from gen_jax.adversarial.measures import Logits, diversity, separation
 from gen_jax.adversarial.networks import FloatImages
 from gen_jax.adversarial.players import (
     Players,
@@ -43,8 +44,6 @@ from gen_jax.meshes import (
 from gen_jax.nn.condition import Condition, batch_condition
 from gen_jax.state import NetworkState, example_keys, example_numbers, named_keys
 from gen_jax.typing import Array, Batch, Metrics, Params, PRNGKey, PRNGKeys
-
-Logits = Float[Array, "batch *patches"]
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -236,8 +235,8 @@ def train_step(
 
     Metrics, of the discriminator's last update where there are several: ``discriminator/loss`` and
     ``generator/loss`` (without ``penalty`` and ``generator/extra``); ``real/logit`` and
-    ``generated/logit``, means over the m images; ``separation`` and ``diversity`` as the functions
-    of these names; both gradients' norms (``discriminator/gradient``, ``generator/gradient``).
+    ``generated/logit``, means over the m images; ``separation`` and ``diversity`` as in
+    ``measures``; both gradients' norms (``discriminator/gradient``, ``generator/gradient``).
     Raises ``ValueError`` for ``d_steps`` below 1, a batch it cannot deal out, or images of another
     dtype.
     """
@@ -337,27 +336,6 @@ def _dealt(
         return read(jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), parts))
 
     return dealt
-
-
-def separation(real_logits: Logits, fake_logits: Logits, axis_name: str | None = None) -> Array:
-    """The share of logits on their side of the midpoint of both means.
-
-    1 where D separates real from generated images perfectly, 1/2 where not at all, whatever the
-    scale of its logits. A logit at the midpoint counts half.
-    """
-    midpoint = 0.5 * mean_over_devices(real_logits.mean() + fake_logits.mean(), axis_name)
-    sides = jnp.sign(real_logits - midpoint).mean() + jnp.sign(midpoint - fake_logits).mean()
-    return 0.5 + 0.25 * mean_over_devices(sides, axis_name)
-
-
-def diversity(real: FloatImages, fake: FloatImages, axis_name: str | None = None) -> Array:
-    """The root mean squared deviation of pixels over the generated batch, over the real one's."""
-
-    def deviation(x: Array) -> Array:
-        moments = mean_over_devices((x.mean(0), (x**2).mean(0)), axis_name)
-        return jnp.sqrt(jnp.maximum(moments[1] - moments[0] ** 2, 0.0).mean())
-
-    return deviation(fake) / jnp.maximum(deviation(real), 1e-12)
 
 
 @evaluation_step

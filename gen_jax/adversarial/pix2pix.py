@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
-from gen_jax.adversarial import gan, losses
+from gen_jax.adversarial import gan, losses, measures
 from gen_jax.adversarial.gan import Augment, Extra, GANState
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 from gen_jax.adversarial.networks import FloatImages
@@ -132,7 +132,7 @@ def _regression_step(
 
     def own_loss(params: Params) -> tuple[Array, tuple[Any, Array]]:
         made, model_state = play(generator, params, noise, cond)
-        kept = gan.diversity(batch["image"], made, axis_name)
+        kept = measures.diversity(batch["image"], made, axis_name)
         return extra(made, batch).mean(), (model_state, kept)
 
     grads, value, (model_state, kept) = mean_gradients(own_loss, generator.params, axis_name)

@@ -12,7 +12,7 @@ import pytest
 from jax import export
 
 from gen_jax import adversarial, data, training
-from gen_jax.adversarial import gan, losses, players
+from gen_jax.adversarial import gan, losses, measures, players
 from gen_jax.images import as_symmetric
 from gen_jax.state import example_keys, named_keys
 
@@ -391,14 +391,14 @@ def test_init_refuses_what_does_not_fit():
 
 def test_separation_and_diversity_mean_what_they_say():
     logits = jnp.asarray([3.0, 4.0, 5.0])
-    assert float(gan.separation(logits, -logits)) == 1.0
-    assert float(gan.separation(logits, logits)) == pytest.approx(0.5)
-    assert float(gan.separation(-logits, logits)) == 0.0
-    assert float(gan.separation(jnp.zeros(3), jnp.zeros(5))) == 0.5
+    assert float(measures.separation(logits, -logits)) == 1.0
+    assert float(measures.separation(logits, logits)) == pytest.approx(0.5)
+    assert float(measures.separation(-logits, logits)) == 0.0
+    assert float(measures.separation(jnp.zeros(3), jnp.zeros(5))) == 0.5
     images = jax.random.normal(jax.random.key(0), (64, 4, 4, 1))
-    assert float(gan.diversity(images, images)) == pytest.approx(1.0)
-    assert float(gan.diversity(images, 0.5 * images)) == pytest.approx(0.5, rel=1e-5)
-    assert float(gan.diversity(images, jnp.broadcast_to(images[:1], images.shape))) < 1e-3
+    assert float(measures.diversity(images, images)) == pytest.approx(1.0)
+    assert float(measures.diversity(images, 0.5 * images)) == pytest.approx(0.5, rel=1e-5)
+    assert float(measures.diversity(images, jnp.broadcast_to(images[:1], images.shape))) < 1e-3
 
 
 def test_devices_share_a_batch_as_one_device_has_it():
