@@ -43,6 +43,11 @@ def read_summary(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
+def logged(folder: Path) -> set[str]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return {name for line in lines for name in json.loads(line)}
+
+
 def save(path: Path, size=(8, 8), mode: str = "RGB", seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = np.random.default_rng(seed).integers(0, 256, (*size, 4), np.uint8)
@@ -103,8 +108,7 @@ def test_a_pix2pix_is_trained_measured_and_shown(style):
     page = (style / "report.html").read_text()
     for words in ("Is it healthy?", "Test scores", "PSNR [dB]", "best constant shift"):
         assert words in page
-    logged = {name for line in (style / "metrics.jsonl").open() for name in json.loads(line)}
-    assert logged >= {"validation/psnr", "train/generator/extra", "train/separation"}
+    assert logged(style) >= {"validation/psnr", "train/generator/extra", "train/separation"}
     films = sorted((style / "samples").glob("step_*.png"))
     assert len(films) == 2
     with Image.open(films[0]) as sheet:
@@ -124,9 +128,8 @@ def test_a_cyclegan_of_aligned_domains_is_measured_by_the_truth(emoji):
         "health",
         *(f"{way}{tail}" for way in ("forward", "backward") for tail in ("", "-slider", "-scores")),
     }
-    logged = {name for line in (emoji / "metrics.jsonl").open() for name in json.loads(line)}
     for way in ("forward", "backward"):
-        assert {f"validation/{way}/psnr", f"train/{way}/separation"} <= logged
+        assert {f"validation/{way}/psnr", f"train/{way}/separation"} <= logged(emoji)
     assert "Test scores, backward" in (emoji / "report.html").read_text()
 
 
@@ -196,8 +199,8 @@ def test_pictures_of_any_size_and_kind_come_back_in_their_own(request, tmp_path,
                 assert made.size == size[::-1]
                 assert made.mode == ("RGBA" if mode == "RGBA" else "RGB")
     if name == "style":  # dropout
-        first, second = (np.asarray(Image.open(out / f"rgb-{n}.png")) for n in (1, 2))
-        assert (first != second).any()
+        first, second = ((out / f"rgb-{n}.png").read_bytes() for n in (1, 2))
+        assert first != second
     else:
         with pytest.raises(UsageError, match="--seed applies only to a stochastic model"):
             translate.program([str(folder), *command, "--overwrite", "--seed", "1"])
