@@ -145,7 +145,7 @@ class Scorer:
                 "precision_k3": precision,
                 "recall_k3": recall,
             }
-        return columns
+        return {name: columns[name] for name in TITLES if name in columns}
 
     def _label_kept(self, made: np.ndarray, labels: np.ndarray | None) -> Columns:
         judge = self._judge

@@ -239,9 +239,10 @@ class _Pauses:
         if self.evaluate is not None and due.hits(end, due.eval_every):
             scores = {name: float(value) for name, value in self.evaluate(state).items()}
             self.scores = scores
-            shown = ", ".join(f"{name} {value:.5g}" for name, value in scores.items())
-            self.console.line(f"step {end} of {due.steps}: {shown}")
-            if self.log is not None:
+            if scores:
+                shown = ", ".join(f"{name} {value:.5g}" for name, value in scores.items())
+                self.console.line(f"step {end} of {due.steps}: {shown}")
+            if scores and self.log is not None:
                 self.log.scalars(end, scores)
         if self.sample is not None and due.hits(end, due.sample_every):
             picture = self.sample(state)

@@ -313,3 +313,10 @@ def test_what_is_printed(tmp_path, capsys):
         f"resuming from step 4 in {tmp_path}/run",
         "step 8 of 8: validation/elbo -123.46",
     ]
+
+
+def test_an_evaluation_that_measures_nothing_says_nothing(capsys):
+    training.fit(
+        toy.make_state(), toy.compiled(), toy.Batches(), steps=4, evaluate=lambda state: {}
+    )
+    assert "step 4 of 4: \n" not in capsys.readouterr().err
