@@ -86,8 +86,14 @@ class CycleGANCase:
     def state(self, dtype: str) -> CycleGANState:
         """All four networks, before their first step."""
         generator, discriminator = self.networks(jnp.dtype(dtype))
-        pairs = (generator,) * 2, (discriminator,) * 2
-        init = functools.partial(cyclegan.init, *pairs, adam(), adam(), pool_size=self.pool_size)
+        init = functools.partial(
+            cyclegan.init,
+            (generator, generator),
+            (discriminator, discriminator),
+            adam(),
+            adam(),
+            pool_size=self.pool_size,
+        )
         return jax.jit(init)(jax.random.key(0), self.batches(1).batch_at(0))
 
     def peer(self, examples: Examples) -> Peer:
