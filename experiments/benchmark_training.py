@@ -227,12 +227,16 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 def table_line(row: Row) -> str:
     """A row for the terminal: examples a second, milliseconds, seconds."""
-    peer = "–" if row["peer"] is None else f"{row['peer']:,.0f}"
+
+    def rate(examples: float) -> str:
+        return f"{examples:,.0f}" if examples >= 100 else f"{examples:.3g}"
+
+    peer = "–" if row["peer"] is None else rate(row["peer"])
     ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f}"
     compile_s = f"{row['compile_s']:.1f} s" if "compile_s" in row else "–"
     share = f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else "–"
     step = f"{row['step_ms']:.2f} ms"
-    name, ours = row["name"], f"{row['ours']:,.0f}"
+    name, ours = row["name"], rate(row["ours"])
     return f"{name:20} {ours:>10} {peer:>10} {ratio:>6} {step:>9} {compile_s:>8} {share:>8}"
 
 

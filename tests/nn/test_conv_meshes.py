@@ -17,6 +17,7 @@ CASES = {
     "plain": ((5, 4), (3, 3), (1, 1), (1, 1)),
     "strided": ((7, 6), (3, 3), (2, 2), (1, 1)),
     "minimal filtering": ((8, 8), (4, 4), (2, 2), (1, 1)),
+    "larger than its maps": ((4, 2), (4, 4), (2, 2), (1, 1)),
     "dilated": ((7, 6), (3, 2), (1, 1), (2, 3)),
     "sound": ((9,), (2,), (1,), (4,)),
     "one tap": ((5, 4), (1, 1), (2, 1), (1, 1)),
@@ -33,9 +34,11 @@ def double_precision():
 def both(name, monkeypatch):
     """Ours and XLA's own as functions of (x, kernel), and those two."""
     sides, size, strides, dilation = CASES[name]
-    if name == "minimal filtering":
+    if name in ("minimal filtering", "larger than its maps"):
         monkeypatch.setattr(conv_cpu, "WIDE", 0)
         monkeypatch.setattr(conv_cpu, "NARROW", 1)
+    if name == "minimal filtering":
+        monkeypatch.setattr(conv_cpu, "FEW_ROWS", 0)
     letters = "HW"[: len(sides)]
     options = {
         "window_strides": strides,
@@ -297,8 +300,10 @@ def test_vmap_within_pmap(mapped, monkeypatch):
     same(result, jax.jit(jax.vmap(each[1], (0, None)))(shards, kernel))
 
 
+@pytest.mark.parametrize("wide", [0, conv_cpu.WIDE])
 @pytest.mark.parametrize("how", ["explicit", "manual"])
-def test_transposed_convolutions(how):
+def test_transposed_convolutions(how, wide, monkeypatch):
+    monkeypatch.setattr(conv_cpu, "WIDE", wide)
     x, kernel = operands((4, 3), (4, 4))
     theirs = functools.partial(
         lax.conv_transpose,
@@ -314,6 +319,21 @@ def test_transposed_convolutions(how):
     with jax.set_mesh(mesh):
         result = jax.jit(spread)(placed(mesh, x, "data"), placed(mesh, kernel))
     same(result, jax.jit(functools.partial(derivatives, theirs))(x, kernel))
+
+
+def test_channels_of_transposed_convolutions_over_explicit_axes():
+    """The kernel's channels keep their places, in gradients too."""
+    x, kernel = operands((4, 3), (4, 4))
+    ours = functools.partial(derivatives, functools.partial(conv_transpose, strides=2))
+    expected = jax.jit(ours)(x, kernel)
+    mesh = square_of(AxisType.Explicit)
+    with jax.set_mesh(mesh):
+        x, kernel = placed(mesh, x, "data"), placed(mesh, kernel, None, None, None, "model")
+        y, *gradients = jax.jit(ours)(x, kernel)
+    same((y, *gradients), expected)
+    assert spec_of(y) == ("data", None, None, "model")
+    for pair in gradients:
+        assert [spec_of(a) for a in pair] == [spec_of(x), spec_of(kernel)]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 XLA's CPU backend computes the transposes up to 30 times slower than a convolution of the same
 arithmetic, and strided ones below a matrix product's speed, so
 
+- kernels larger than the maps they meet are multiplied tap by tap, as they lie: ``products``;
 - kernels twice as long as their stride take 9 products for 16: ``winograd``;
 - a strided convolution of few channels is a matrix product of the patches under the kernel;
 - the input gradient computes all output phases (positions modulo the stride) by one convolution
@@ -15,29 +16,67 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-from gen_jax.nn.conv import winograd
+from gen_jax.nn.conv import products, winograd
 from gen_jax.nn.conv.geometry import (
+    APPLY,
+    INPUT_GRADIENT,
+    KERNEL_GRADIENT,
     Geometry,
+    Roles,
+    Way,
     blocks,
     flipped,
     interleave,
     kernel_blocks,
     pad,
+    straightening,
     xla_convolution,
 )
 from gen_jax.typing import Array
 
 PATCH_BYTES = 2**21  # about a second-level cache: the best of 0.5 to 16 MiB on two x86 cores
 NARROW = 16  # channels that fill a vector register
+FEW_ROWS = 128  # pixels of outputs, of all images
 WIDE = 2**17  # elements of a kernel that XLA's part YNNPACK divides among cores
 
 
+def _choosing(roles: Roles, by_products: Way) -> Callable[[Way], Way]:
+    """Makes a way give way to ``products`` where those are the faster, and take turned kernels."""
+
+    def decorate(way: Way) -> Way:
+        otherwise = straightening(roles)(way)
+
+        @functools.wraps(way)
+        def chosen(a: Array, b: Array, geometry: Geometry) -> Array:
+            channels = b.shape[-2:] if roles[1] == "kernel" else (a.shape[-1], b.shape[-1])
+            fast = _larger_than_its_maps(geometry, len(a), math.prod(channels))
+            return (by_products if fast else otherwise)(a, b, geometry)
+
+        return chosen
+
+    return decorate
+
+
+def _larger_than_its_maps(geometry: Geometry, batch: int, channels: int) -> bool:
+    """Whether reading the kernel counts for more than multiplying by it.
+
+    Milliseconds on two x86 cores, for 4x4 kernels and the ways that follow. Transposed, 1024 to 512
+    channels, on one 2x2 map: 3 for 132, and its gradients 20 for 221; on one of 8x8: 14 for 144,
+    and 45 for 308; 512 to 256 on 16 of 2x2: 4 for 17, and 10 for 35. Convolutions, 512 to 512, to
+    one 8x8 map: 7 for 30, and 14 for 60; 256 to 256, to 16 of 2x2, the same. From 256 rows on most
+    are slower.
+    """
+    rows = batch * math.prod(geometry.output_size)
+    return rows <= FEW_ROWS and math.prod(geometry.kernel_size) * channels >= WIDE
+
+
+@_choosing(APPLY, products.apply)
 def apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """As ``primitive.apply``."""
     g, (c_in, c_out) = geometry, kernel.shape[-2:]
@@ -99,6 +138,7 @@ def _on_all_cores(x: Array, kernel: Array, geometry: Geometry) -> Array:
     return lax.slice_in_dim(y, 0, size[-1], axis=-2)
 
 
+@_choosing(INPUT_GRADIENT, products.input_gradient)
 def input_gradient(y: Array, kernel: Array, geometry: Geometry) -> Array:
     """As ``primitive.input_gradient``."""
     g, n = geometry, len(geometry.strides)
@@ -141,6 +181,7 @@ def _product_then_shifts(y: Array, kernel: Array, dilation, span) -> Array:
     return functools.reduce(jnp.add, placed)
 
 
+@_choosing(KERNEL_GRADIENT, products.kernel_gradient)
 def kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     """As ``primitive.kernel_gradient``."""
     g, c_in, c_out = geometry, x.shape[-1], y.shape[-1]

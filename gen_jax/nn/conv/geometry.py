@@ -1,8 +1,9 @@
 """The shape of a convolution, XLA's own way to compute it, and rearrangements of its operands."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from jax import lax
@@ -10,7 +11,7 @@ from jax import lax
 from gen_jax.typing import Array
 
 Pads = tuple[tuple[int, int], ...]
-# What the two operands of a map and its result are, each "x", "kernel" or "y".
+# What the two operands of a map and its result are, each "x", "kernel", "turned kernel" or "y".
 Roles = tuple[str, str, str]
 APPLY: Roles = ("x", "kernel", "y")
 INPUT_GRADIENT: Roles = ("y", "kernel", "x")
@@ -20,6 +21,7 @@ KERNEL_GRADIENT: Roles = ("x", "y", "kernel")
 AXES = {
     "x": {"batch": 0, "in": -1},
     "kernel": {"in": -2, "out": -1},
+    "turned kernel": {"in": -1, "out": -2},
     "y": {"batch": 0, "out": -1},
 }
 
@@ -28,6 +30,10 @@ def kept_axis(operand: str, result: str) -> tuple[int, int]:
     """The axis that a result takes from an operand: where it lies in each of them."""
     (name,) = AXES[operand].keys() & AXES[result].keys()
     return AXES[operand][name], AXES[result][name]
+
+
+# How to compute a map: of two operands, and their geometry.
+Way = Callable[[Array, Array, "Geometry"], Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +45,22 @@ class Geometry:
     dilation: tuple[int, ...]
     input_size: tuple[int, ...]
     kernel_size: tuple[int, ...]
+    turned: bool = False
+    """Whether kernels lie as a transposed convolution has its own: ``flipped``."""
+
+    def named(self, roles: Roles) -> Roles:
+        """The roles, with the kernel's as it lies."""
+        one, two, three = ("turned kernel" if r == "kernel" and self.turned else r for r in roles)
+        return one, two, three
+
+    @property
+    def straight(self) -> "Geometry":
+        """Of the same convolution with its kernel ``flipped`` back."""
+        return dataclasses.replace(self, turned=False)
+
+    def channels(self, kernel: tuple[int, ...]) -> tuple[int, int]:
+        """(in, out) of a kernel of this shape."""
+        return (kernel[-1], kernel[-2]) if self.turned else (kernel[-2], kernel[-1])
 
     @property
     def rank(self) -> int:
@@ -81,6 +103,23 @@ def xla_convolution(x: Array, kernel: Array, geometry: Geometry) -> Array:
 def flipped(kernel: Array) -> Array:
     """The kernel of the convolution back: taps reversed, channels exchanged."""
     return jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-1, -2)
+
+
+def straightening(roles: Roles) -> Callable[[Way], Way]:
+    """Makes a way to compute a map take turned kernels as well, and give them."""
+
+    def decorate(way: Way) -> Way:
+        @functools.wraps(way)
+        def either(a: Array, b: Array, geometry: Geometry) -> Array:
+            if not geometry.turned:
+                return way(a, b, geometry)
+            b = flipped(b) if roles[1] == "kernel" else b
+            result = way(a, b, geometry.straight)
+            return flipped(result) if roles[2] == "kernel" else result
+
+        return either
+
+    return decorate
 
 
 def pad(x: Array, pads: Sequence[tuple[int, int]]) -> Array:

@@ -118,16 +118,15 @@ def _over_pairs(kernel: Array) -> Array:
 
 
 def _conv_transpose(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
-    """The input gradient of the convolution that would make ``x``, by the flipped kernel."""
+    """The input gradient of the convolution that would make ``x``, by the turned kernel."""
     n = len(strides)
     rows = list(zip(x.shape[1:-1], kernel.shape[:n], strides, pads, strict=True))
     size = tuple((m - 1) * s + 1 + low + high - (k - 1) for m, k, s, (low, high) in rows)
     outer = tuple((k - 1 - low, k - 1 - high) for _, k, _, (low, high) in rows)
     if min(size) < 1:
         raise ValueError(f"padding {pads} leaves nothing of {x.shape[1:-1]} spread by {strides}")
-    geometry = Geometry(strides, outer, (1,) * n, size, kernel.shape[:n])
-    flipped = jnp.flip(kernel, range(n)).swapaxes(-1, -2)
-    return primitive.input_gradient(x, flipped, geometry)
+    geometry = Geometry(strides, outer, (1,) * n, size, kernel.shape[:n], turned=True)
+    return primitive.input_gradient(x, kernel, geometry)
 
 
 # Shapes and options

@@ -7,6 +7,9 @@ Leave one out, and what is left is a bilinear map of the other two:
     (y, k) -> x   its input gradient, which is also the transposed convolution
     (x, y) -> k   its kernel gradient
 
+A geometry that is ``turned`` has its kernel as a transposed convolution does: flipped, and with its
+channels exchanged. So the kernel is given to each platform as it is stored.
+
 The derivatives of each map are the other two, so every order of reverse and forward mode stays
 among these three. That is why they are primitives: JAX's functions with custom derivatives give
 up either forward mode or their rule for the second derivative.
@@ -35,6 +38,7 @@ from gen_jax.nn.conv.geometry import (
     Geometry,
     Roles,
     kept_axis,
+    straightening,
     xla_convolution,
 )
 from gen_jax.typing import Array
@@ -56,17 +60,20 @@ def kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
 
 
 def _bound(primitive: Primitive, roles: Roles, a: Array, b: Array, geometry: Geometry) -> Array:
-    return meshes.on_any_mesh(functools.partial(primitive.bind, geometry=geometry), roles, a, b)
+    bind = functools.partial(primitive.bind, geometry=geometry)
+    return meshes.on_any_mesh(bind, geometry.named(roles), a, b)
 
 
 # XLA's own
 
 
+@straightening(INPUT_GRADIENT)
 def _xla_input(y: Array, kernel: Array, geometry: Geometry) -> Array:
     x = jax.ShapeDtypeStruct((y.shape[0], *geometry.input_size, kernel.shape[-2]), y.dtype)
     return jax.linear_transpose(lambda x: xla_convolution(x, kernel, geometry), x)(y)[0]
 
 
+@straightening(KERNEL_GRADIENT)
 def _xla_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
     kernel = jax.ShapeDtypeStruct((*geometry.kernel_size, x.shape[-1], y.shape[-1]), x.dtype)
     return jax.linear_transpose(lambda kernel: xla_convolution(x, kernel, geometry), kernel)(y)[0]
@@ -128,7 +135,7 @@ def _on_no_mesh(lower: Callable) -> Callable:
 
 def _batch(primitive: Primitive, roles: Roles, operands, mapped, *, geometry):
     """Both operands mapped: separate convolutions. One: a larger batch, or more channels."""
-    rank = geometry.rank
+    rank, roles = geometry.rank, geometry.named(roles)
     if None not in mapped:
         a, b = (jnp.moveaxis(v, axis, 0) for v, axis in zip(operands, mapped, strict=True))
         separate = a.shape[:-rank]
@@ -152,21 +159,21 @@ def _batch(primitive: Primitive, roles: Roles, operands, mapped, *, geometry):
 _apply_p = _primitive(
     "convolution",
     APPLY,
-    lambda x, kernel, g: (x[0], *g.output_size, kernel[-1]),
-    xla_convolution,
+    lambda x, kernel, g: (x[0], *g.output_size, g.channels(kernel)[1]),
+    straightening(APPLY)(xla_convolution),
     cpu.apply,
 )
 _input_p = _primitive(
     "convolution_input_gradient",
     INPUT_GRADIENT,
-    lambda y, kernel, g: (y[0], *g.input_size, kernel[-2]),
+    lambda y, kernel, g: (y[0], *g.input_size, g.channels(kernel)[0]),
     _xla_input,
     cpu.input_gradient,
 )
 _kernel_p = _primitive(
     "convolution_kernel_gradient",
     KERNEL_GRADIENT,
-    lambda x, y, g: (*g.kernel_size, x[-1], y[-1]),
+    lambda x, y, g: (*g.kernel_size, *g.channels((x[-1], y[-1]))),
     _xla_kernel,
     cpu.kernel_gradient,
 )
