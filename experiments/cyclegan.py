@@ -1,13 +1,13 @@
-"""CycleGAN: translation between two sets of images that nothing pairs.
+"""CycleGAN: translation between two sets of unpaired images.
 
 python -m experiments.cyclegan
 python -m experiments.cyclegan --pair digits
-python -m experiments.cyclegan --dataset domains:PATH --image-size 256
+python -m experiments.cyclegan paper --dataset domains:PATH --image-size 256
 """
 
 import dataclasses
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from experiments.running.config import of_source
 from experiments.running.fitting import Setup, Training
@@ -22,7 +22,6 @@ from gen_jax import data
 from gen_jax.adversarial import ResNetGenerator, cyclegan
 
 Pair = Literal["emoji", "digits"]
-PAIRS: tuple[Pair, ...] = "emoji", "digits"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,68 +37,47 @@ class Config(TranslationConfig):
     blocks: int = 6
     """Residual blocks of a generator: the paper has 6 for 128 pixels and 9 for 256."""
     cycle_weight: float = 10.0
-    """What coming back to the source counts beside the loss."""
+    """Weight of the cycle-consistency loss."""
     identity_weight: float = 5.0
-    """What leaving an image of the target's domain as it is counts; 0 leaves this out."""
+    """Weight of the identity loss; 0 leaves it out."""
     pool_size: int = 50
-    """Generated images of each domain that the discriminators remember; 0 remembers none."""
+    """Size of each discriminator's buffer of generated images; 0: no buffer."""
 
     def __post_init__(self):
         super().__post_init__()
         require_at_least(0, self, "blocks", "pool_size", "cycle_weight", "identity_weight")
 
 
+def _by_pair(**options: Any) -> ByChoice[Config]:
+    """The options as a preset of each pair. Mirror images of digits are none."""
+    presets = {pair: Config(pair=pair, **{"dataset": pair, **options}) for pair in get_args(Pair)}
+    digits = {"enlarge": 1.0, "flip": False}
+    presets["digits"] = dataclasses.replace(presets["digits"], dataset="digits", **digits)
+    return ByChoice("pair", presets)
+
+
 PRESETS = {
-    "smoke": ByChoice(
-        "pair",
-        {
-            pair: Config(
-                pair=pair,
-                dataset=pair,
-                steps=4,
-                batch_size=2,
-                features=2,
-                blocks=1,
-                receptive_field=16,
-                pool_size=3,
-                evaluations=2,
-                watched=8,
-            )
-            for pair in PAIRS
-        },
+    "smoke": _by_pair(
+        steps=4,
+        batch_size=2,
+        features=2,
+        blocks=1,
+        receptive_field=16,
+        pool_size=3,
+        evaluations=2,
+        watched=8,
     ),
-    "default": ByChoice(
-        "pair",
-        {
-            pair: Config(
-                pair=pair,
-                dataset=pair,
-                epochs=10,
-                batch_size=4,
-                features=16,
-                blocks=4,
-                receptive_field=34,
-                decay_epochs="run",
-                enlarge=1.0,
-                flip=pair == "emoji",
-            )
-            for pair in PAIRS
-        },
+    "default": _by_pair(
+        steps=4000,
+        batch_size=4,
+        features=16,
+        blocks=4,
+        receptive_field=34,
+        decay_epochs="run",
+        enlarge=1.0,
     ),
-    "paper": ByChoice(
-        "pair",
-        {
-            pair: Config(
-                pair=pair,
-                dataset="emoji:64" if pair == "emoji" else pair,
-                epochs=200,
-                batch_size=1,
-                features=64,
-                blocks=6,
-                decay_epochs="run",
-            )
-            for pair in PAIRS
-        },
+    "paper": _by_pair(
+        dataset="emoji:64", epochs=200, batch_size=1, features=64, decay_epochs="run"
     ),
 }
 
@@ -148,16 +126,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
 
 def open_domains(config: Config, split: str) -> data.AnyDataset:
     """One part of the config's domains."""
-    return data.load_domains(
-        config.dataset,
-        split,
-        data_dir=config.data_dir,
-        image_size=config.image_size,
-        channels=config.channels,
-        validation_fraction=config.validation_fraction,
-        seed=config.seed,
-        skip_bad_images=config.skip_bad_images,
-    )
+    return data.load_domains(config.dataset, split, **config.opening)
 
 
 EXPERIMENT = Training("cyclegan", __doc__, PRESETS, build=build, open=open_domains)

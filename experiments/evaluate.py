@@ -37,6 +37,8 @@ class Options:
     """Images that the likelihood is measured on."""
     scored_samples: int | None = None
     """Generated images for the scores of an adversarial model."""
+    inception: Path | None = None
+    """Weights of FID's Inception network for the scores; default as the run did."""
     step: int | None = None
     """The checkpoint of this step instead of the newest."""
     out: Path | None = None
@@ -51,9 +53,8 @@ def program(argv: Sequence[str] | None = None) -> None:
     require_at_least(1, options, "image_size")
     prepare_output(options.out)
     training.check_platform()
-    changes = {
-        name: getattr(options, name) for name in ("nll_samples", "nll_images", "scored_samples")
-    }
+    names = ("nll_samples", "nll_images", "scored_samples", "inception")
+    changes = {name: getattr(options, name) for name in names}
     run = reopen(options.run_dir, step=options.step, **changes)
     test = run.test_set(
         options.dataset,

@@ -2,7 +2,7 @@
 
 python -m experiments.pix2pix
 python -m experiments.pix2pix --task colorize
-python -m experiments.pix2pix --dataset pairs:PATH --image-size 256
+python -m experiments.pix2pix paper --dataset pairs:PATH --image-size 256
 """
 
 import dataclasses
@@ -10,19 +10,31 @@ import functools
 import math
 from typing import Any, Literal
 
-from experiments.adversarial.models import RECIPES, LossName
 from experiments.running.config import of_source
 from experiments.running.fitting import Setup, Training
-from experiments.running.options import ByChoice, UsageError, require_at_least, when, where
+from experiments.running.options import UsageError, require_at_least, when, where
 from experiments.running.run import run
 from experiments.running.terminal import main
-from experiments.translation.models import TranslationConfig
+from experiments.translation.models import TranslationConfig, jitter
 from experiments.translation.setup import Translator, translation_setup
-from experiments.translation.tasks import TASKS, TaskName
+from experiments.translation.tasks import TASKS, TaskName, by_task
 from experiments.translation.ways import Way
 from gen_jax import data
-from gen_jax.adversarial import UNetGenerator, pix2pix
+from gen_jax.adversarial import UNetGenerator, losses, pix2pix
+from gen_jax.adversarial.gan import Augment
+from gen_jax.adversarial.patch_discriminator import ReceptiveField
 from gen_jax.adversarial.translation_networks import unet_depth
+
+LOSSES = {
+    "non-saturating": losses.non_saturating,
+    "least-squares": losses.least_squares(),
+    "none": None,
+}
+
+
+def with_loss(default: Any) -> Any:
+    """A field that applies only where the discriminator is played."""
+    return where(default, lambda config: config.loss != "none", "a --loss other than none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,20 +52,30 @@ class Config(TranslationConfig):
     the image."""
     reverse: bool = when(False, task="style")
     """Make the first image of each pair from the second."""
-    loss: LossName | Literal["none"] = "non-saturating"
+    loss: Literal["non-saturating", "least-squares", "none"] = "non-saturating"
     """What both players minimize; none trains the generator by the distance alone."""
     distance: Literal["l1", "l2", "none"] = "l1"
-    """Of a translation to its target."""
+    """Distance of a translation to its target, which the generator minimizes."""
     distance_weight: float = where(
         100.0, lambda config: config.distance != "none", "a --distance of l1 or l2"
     )
-    """What it counts beside the loss."""
+    """Weight of the distance."""
     depth: int | None = None
-    """How often the generator halves the sides; default as often as they can be, at most 8."""
+    """Number of halvings in the generator; default as many as the image allows, at most 8."""
     norm: Literal["batch", "instance"] = "batch"
     """Of both networks."""
     dropout: float = 0.5
     """The share of features dropped in the generator's innermost layers: its noise."""
+    receptive_field: ReceptiveField = with_loss(70)
+    """Pixels a side of the patches that the discriminator judges."""
+    discriminator_features: int | None = with_loss(None)
+    """Maps of the discriminator's first layer; default as many as the generator's."""
+    enlarge: float = where(
+        286 / 256,
+        lambda config: TASKS[config.task].scales,
+        "--task style or colorize, whose sources may be enlarged with their images",
+    )
+    """Enlarge training images by this factor, then crop them at a random place."""
     noise: bool = where(
         True, lambda config: config.dropout > 0.0, "a generator with --dropout above 0"
     )
@@ -70,59 +92,50 @@ class Config(TranslationConfig):
             raise UsageError(f"--dropout must lie in [0, 1), got {self.dropout}")
 
     @property
+    def augment(self) -> Augment | None:
+        """What changes a batch within the step."""
+        return jitter(self.enlarge if TASKS[self.task].scales else 1.0, flip=self.flip)
+
+    @property
     def stochastic(self) -> bool:
         """Whether one source has several translations."""
         return self.noise and self.dropout > 0.0
 
 
-SMOKE: dict[str, Any] = {
-    "steps": 4,
-    "batch_size": 4,
-    "features": 2,
-    "depth": 2,
-    "receptive_field": 16,
-    "evaluations": 2,
-    "watched": 8,
-}
-SMALL: dict[str, Any] = {
-    "steps": 8000,
-    "batch_size": 16,
-    "features": 32,
-    "depth": 4,  # of 32 pixels: the innermost map has 2×2, and costs little
-    "discriminator_features": 16,
-    "receptive_field": 34,
-    "decay_epochs": "run",
-    "enlarge": 1.125,
-    "noise": False,  # a translation's mean is nearer to the truth than any draw
-    "ema_decay": 0.998,
-    "evaluations": 8,
-}
-PAPER: dict[str, Any] = {
-    "dataset": "emoji:64",
-    "epochs": 200,
-    "batch_size": 1,
-    "features": 64,
-    "decay_epochs": "run",
-}
-SETS: dict[TaskName, str] = {
-    name: "photos" if name.startswith(("super", "denoise", "inpaint")) else "emoji"
-    for name in TASKS
-}
-
-
-def _by_task(options: dict[str, Any]) -> ByChoice[Config]:
-    """The options as a preset of each task, on a set that suits it unless they name one."""
-
-    def preset(task: TaskName) -> Config:
-        return Config(task=task, **{"dataset": SETS[task], **options})
-
-    return ByChoice("task", {task: preset(task) for task in TASKS})
-
-
 PRESETS = {
-    "smoke": _by_task(SMOKE),
-    "default": _by_task(SMALL),
-    "paper": _by_task(PAPER),
+    "smoke": by_task(
+        Config,
+        steps=4,
+        batch_size=4,
+        features=2,
+        depth=2,
+        receptive_field=16,
+        evaluations=2,
+        watched=8,
+    ),
+    "default": by_task(
+        Config,
+        steps=8000,
+        batch_size=16,
+        features=32,
+        depth=4,  # of 32 pixels: the innermost map has 2×2, and costs little
+        discriminator_features=16,
+        receptive_field=34,
+        decay_epochs="run",
+        enlarge=1.125,
+        noise=False,  # a translation's mean is nearer to the truth than any draw
+        ema_decay=0.998,
+        evaluations=8,
+    ),
+    "paper": by_task(
+        Config,
+        dataset="emoji:64",
+        epochs=200,
+        batch_size=1,
+        features=64,
+        norm="instance",  # what batch normalization is for single images
+        decay_epochs="run",
+    ),
 }
 
 
@@ -139,7 +152,6 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         dtype=config.compute_dtype,
     )
     tx = config.adam(n_examples)
-    recipe = None if config.loss == "none" else RECIPES[config.loss]
     distance = {"l1": pix2pix.l1, "l2": pix2pix.l2, "none": None}[config.distance]
     task = TASKS[config.task]
 
@@ -157,7 +169,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         ),
         train_step=functools.partial(
             pix2pix.train_step,
-            loss=recipe and recipe.loss,
+            loss=LOSSES[config.loss],
             distance=distance,
             weight=config.distance_weight,
             augment=config.augment,
@@ -167,6 +179,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         least=generator.least_side,
         stochastic=config.stochastic,
         prepare=task.prepare,
+        picture_channels=task.picture_channels,
     )
     return translation_setup(config, spec, translator)
 

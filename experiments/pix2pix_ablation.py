@@ -13,7 +13,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,14 +22,14 @@ from experiments import pix2pix
 from experiments.running.config import ImageConfig
 from experiments.running.experiment import Findings, Job, Study
 from experiments.running.nested import Nested, within
-from experiments.running.options import ByChoice, UsageError, free, require_at_least, when
+from experiments.running.options import UsageError, free, require_at_least, when
 from experiments.running.run import run
 from experiments.running.terminal import main, say
-from experiments.translation.models import Field
 from experiments.translation.pictures import side_by_side
 from experiments.translation.scores import Columns, as_metrics, as_rows, tabulated
-from experiments.translation.tasks import TaskName
+from experiments.translation.tasks import TaskName, by_task
 from gen_jax import data, images, reporting
+from gen_jax.adversarial.patch_discriminator import ReceptiveField
 
 ROWS = 8  # sources of the picture
 MEASURES = "l1", "psnr", "ssim", "ab_error", "colourfulness", "fid", "kid", "seconds"
@@ -45,16 +45,16 @@ class Config(ImageConfig):
     """As in pix2pix."""
     reverse: bool = when(False, task="style")
     """Make the first image of each pair from the second."""
-    receptive_field: Field = 34
+    receptive_field: ReceptiveField = 34
     """Pixels a side of the patches that are judged with GAN alone, and with L1 + GAN."""
-    patches: tuple[Field, ...] = (1, 16, 70)
+    patches: tuple[ReceptiveField, ...] = (1, 16, 70)
     """Other sizes to try with L1 + GAN."""
     steps: int = 1000
     """Updates of every variant."""
     batch_size: int = 16
     """Pairs per update."""
     features: int = 32
-    """Maps at the finest resolution of both networks."""
+    """Maps of the first layer of both networks."""
     depth: int | None = None
     """How often the generator halves the sides; default as often as they can be, at most 8."""
     evaluations: int = free(2)
@@ -71,18 +71,9 @@ class Config(ImageConfig):
             )
 
 
-def _by_task(**options: Any) -> ByChoice[Config]:
-    return ByChoice(
-        "task",
-        {
-            task: Config(task=task, **{"dataset": pix2pix.SETS[task], **options})
-            for task in get_args(TaskName)
-        },
-    )
-
-
 PRESETS = {
-    "smoke": _by_task(  # one size of patches: most of the time is compilation
+    "smoke": by_task(  # one size of patches: most of the time is compilation
+        Config,
         patches=(),
         receptive_field=16,
         steps=2,
@@ -91,8 +82,9 @@ PRESETS = {
         depth=2,
         evaluations=1,
     ),
-    "default": _by_task(depth=4),
-    "paper": _by_task(
+    "default": by_task(Config, depth=4),
+    "paper": by_task(
+        Config,
         dataset="emoji:64",
         patches=(1, 16, 34),
         receptive_field=70,
@@ -121,7 +113,7 @@ def variants(config: Config, side: int) -> list[Variant]:
         return Variant(f"l1-gan-{size}", f"L1 + GAN, {title}", {"receptive_field": size})
 
     return [
-        Variant("l1", "L1 alone", {"loss": "none", "receptive_field": field}),
+        Variant("l1", "L1 alone", {"loss": "none"}),
         Variant("gan", "GAN alone", {"distance": "none", "receptive_field": field}),
         *map(both, sorted({field, *config.patches})),
     ]

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 
 from experiments.recognition.augment import Augmentation
-from experiments.recognition.training import ClassifierConfig, build, require_not_negative
+from experiments.recognition.training import ClassifierConfig, build
 from experiments.running.fitting import Training
 from experiments.running.run import run
 from experiments.running.terminal import main
@@ -35,7 +35,7 @@ class Config(ClassifierConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        require_not_negative("tint", self.tint)
+        require_at_least(0, self, "tint")
 
     @property
     def augmentation(self) -> Augmentation:

@@ -60,12 +60,13 @@ class Options:
     overwrite: bool = False
     """Replace files that exist."""
     skip_existing: bool = False
-    """Leave out pictures whose translation exists: goes on where an earlier start was stopped."""
+    """Skip pictures that are translated already: resumes an interrupted run."""
     skip_bad_images: bool = False
     """Leave out pictures that cannot be read, and list them at the end."""
     tile: int | None = None
-    """The longest side, in pixels, that the network sees at once: less needs less memory. Larger
-    pictures are cut into tiles. Default 256, or what the run was trained on where that is more."""
+    """The longest side, in pixels, that the network sees at once: smaller tiles need less memory.
+    Larger pictures are cut into tiles. Default 256, or the size of the training images where that
+    is more."""
     overlap: int | None = None
     """Pixels across which neighbouring tiles are blended; default an eighth of a tile."""
     batch_size: int = 4
@@ -81,13 +82,14 @@ class Direction:
     network: Callable[[PRNGKeys, np.ndarray], np.ndarray]
     channels: int
     prepare: Callable[[np.ndarray], np.ndarray] | None
+    picture_channels: int
     tiling: Tiling
 
     def read(self, path: Path) -> Picture:
         """A picture as the network takes it. Raises ``BadImage`` for one that cannot be read."""
         if self.prepare is None:
             return decode_whole(path, self.channels, str(path))
-        picture = decode_whole(path, 3, str(path))
+        picture = decode_whole(path, self.picture_channels, str(path))
         return dataclasses.replace(picture, levels=self.prepare(picture.levels))
 
 
@@ -143,6 +145,7 @@ def direction(run: Reopened, options: Options) -> Direction:
         lambda keys, images: function(run.state, keys, images),
         channels,
         prepare,
+        translation.picture_channels or channels,
         tiling(run, translation.least, options),
     )
 

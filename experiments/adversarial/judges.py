@@ -1,6 +1,8 @@
 """Feature networks by which generated images are scored."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,14 @@ class Judged:
 
 
 class Judge:
-    """A feature network, compiled: Inception, or one of those that are shipped.
+    """A feature network, read and compiled when it is first needed: Inception, or one of those
+    that are shipped.
 
     ``knows_digits`` says that its classes are the ten digits.
     """
 
-    def __init__(self, network: Any, *, knows_digits: bool = False) -> None:
-        self.network = network
+    def __init__(self, load: Callable[[], Any], *, knows_digits: bool = False) -> None:
+        self._load = load
         self.knows_digits = knows_digits
         self._read = training.compile_eval(_read, training.local_mesh())
 
@@ -41,10 +44,15 @@ class Judge:
         shipped classifier of digits reads images of its own size, and that of emoji RGB images.
         """
         if inception is not None:
-            return cls(evaluation.inception.load(inception))
+            return cls(functools.partial(evaluation.inception.load, inception))
         if shape == digits.KIND.image_shape:
-            return cls(digits.load(), knows_digits=True)
-        return cls(emoji.load()) if shape[-1] == 3 else None
+            return cls(digits.load, knows_digits=True)
+        return cls(emoji.load) if shape[-1] == 3 else None
+
+    @functools.cached_property
+    def network(self) -> Any:
+        """The network with its weights."""
+        return self._load()
 
     def __call__(self, images: np.ndarray) -> Judged:
         """Reads images [n, H, W, C], in chunks."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,8 +45,7 @@ class ClassifierConfig(ImageRunConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("shift", "rotation", "zoom", "elastic"):
-            require_not_negative(name, getattr(self, name))
+        require_at_least(0, self, "shift", "rotation", "zoom", "elastic")
         if not 0.0 <= self.label_smoothing < 1.0:
             raise UsageError(f"--label-smoothing must lie in [0, 1), got {self.label_smoothing}")
 
@@ -61,12 +59,6 @@ class ClassifierConfig(ImageRunConfig):
         return Augmentation(
             shift=self.shift, rotation=self.rotation, zoom=self.zoom, elastic=self.elastic
         )
-
-
-def require_not_negative(name: str, value: float) -> None:
-    """Raises ``UsageError`` unless an option's value is a number of 0 or more."""
-    if not (value >= 0.0 and math.isfinite(value)):
-        raise UsageError(f"--{name} must be 0 or more, got {value}")
 
 
 # The step

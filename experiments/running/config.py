@@ -109,6 +109,12 @@ class ImageConfig(DataConfig):
         super().__post_init__()
         require_at_least(1, self, "image_size")
 
+    @property
+    def opening(self) -> dict[str, Any]:
+        """The options of ``data.load``, ``load_pairs`` and ``load_domains``."""
+        names = ("data_dir", "image_size", "channels", "validation_fraction", "seed")
+        return {name: getattr(self, name) for name in (*names, "skip_bad_images")}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig(DataConfig):

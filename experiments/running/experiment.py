@@ -36,16 +36,7 @@ def describe(part: data.AnyDataset) -> dict[str, Any]:
 
 def open_images(config: ImageConfig, split: str) -> data.Dataset:
     """One part of the config's images."""
-    return data.load(
-        config.dataset,
-        split,
-        data_dir=config.data_dir,
-        image_size=config.image_size,
-        channels=config.channels,
-        validation_fraction=config.validation_fraction,
-        seed=config.seed,
-        skip_bad_images=config.skip_bad_images,
-    )
+    return data.load(config.dataset, split, **config.opening)
 
 
 @dataclasses.dataclass(frozen=True)

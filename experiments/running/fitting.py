@@ -31,9 +31,9 @@ class Translation:
     the other images of its batch nor on its place there. ``backward`` is the other way, from
     ``made_channels`` to ``channels``, where the model has one. Both compile once a shape.
 
-    ``prepare`` turns a user's picture, uint8 [H, W, 3], into what ``translate`` reads: uint8
-    [H', W', channels], of another size where the model enlarges. Without it a picture is read as
-    gray or RGB, whichever ``channels`` says.
+    ``prepare`` turns a user's picture, uint8 [H, W, picture_channels] (None: ``channels``), into
+    what ``translate`` reads: uint8 [H', W', channels], of another size where the model enlarges.
+    Without it a picture is read as gray or RGB, whichever ``channels`` says.
     """
 
     translate: Callable[[State, PRNGKeys, np.ndarray], np.ndarray]
@@ -43,6 +43,7 @@ class Translation:
     stochastic: bool
     backward: Callable[[State, PRNGKeys, np.ndarray], np.ndarray] | None = None
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
+    picture_channels: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

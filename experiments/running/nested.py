@@ -1,6 +1,6 @@
 """Runs within a run: models that a study trains, each in a folder of its own that can be reopened.
 
-A study that is started again on its folder goes on where it was interrupted: what was trained is
+A study that is started again on its folder resumes where it was interrupted: what was trained is
 read from its checkpoints, and what was not is trained from the newest of them.
 """
 

@@ -11,8 +11,14 @@ from experiments.running.config import ImageRunConfig
 from experiments.running.options import UsageError, free, require_at_least, where
 from gen_jax.adversarial import PatchDiscriminator, augmentation
 from gen_jax.adversarial.gan import Augment
+from gen_jax.adversarial.patch_discriminator import ReceptiveField
 
-Field = Literal[1, 16, 34, 70, 142, 286]
+
+def jitter(enlarge: float, *, flip: bool) -> Augment | None:
+    """``augmentation.jitter``, unless it would change nothing."""
+    if enlarge == 1.0 and not flip:
+        return None
+    return augmentation.jitter(enlarge=enlarge, flip=flip)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,10 +26,10 @@ class TranslationConfig(ImageRunConfig):
     """How translations are learned, and how they are judged."""
 
     features: int = 64
-    """Maps of the generator's first layer; there are more of them below."""
+    """Maps of the generator's first layer; deeper layers have more."""
     discriminator_features: int | None = None
     """Maps of the discriminator's first layer; default as many as the generator's."""
-    receptive_field: Field = 70
+    receptive_field: ReceptiveField = 70
     """Pixels a side of the patches that the discriminator judges."""
     upsample: Literal["deconv", "resize", "shuffle"] = "deconv"
     """How the generator doubles the sides."""
@@ -36,7 +42,7 @@ class TranslationConfig(ImageRunConfig):
     )
     """The share of the schedule before the rate falls, linearly, to zero."""
     enlarge: float = 286 / 256
-    """Enlarge training images so many times, and crop them at random places."""
+    """Enlarge training images by this factor, then crop them at a random place."""
     flip: bool = True
     """Mirror half of the training images."""
     watched: int = 100
@@ -59,9 +65,7 @@ class TranslationConfig(ImageRunConfig):
     @property
     def augment(self) -> Augment | None:
         """What changes a batch within the step."""
-        if self.enlarge == 1.0 and not self.flip:
-            return None
-        return augmentation.jitter(enlarge=self.enlarge, flip=self.flip)
+        return jitter(self.enlarge, flip=self.flip)
 
     def rate(self, n_examples: int) -> optax.Schedule:
         """The learning rate by step: constant, then linear to zero."""
@@ -72,7 +76,7 @@ class TranslationConfig(ImageRunConfig):
         return optax.linear_schedule(self.learning_rate, 0.0, span - begin, begin)
 
     def adam(self, n_examples: int) -> optax.GradientTransformation:
-        """Adam as both papers have it."""
+        """Adam with the papers' beta1 of 0.5."""
         return optax.adam(self.rate(n_examples), b1=0.5)
 
     def discriminator(self, **options: Any) -> nn.Module:

@@ -17,7 +17,6 @@ from gen_jax.typing import PRNGKey
 SHOWN = 12  # sources
 DRAWS = 3  # translations of one source, where they differ
 SLIDERS = 4
-GRAY = 128  # of a sheet
 NOTES = {  # by the column or the row that needs one
     "identity": "Identity is the source as it is.",
     "retrieved": "Retrieved: the share of translations whose own true image is the nearest of all; "
@@ -58,16 +57,8 @@ def side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def film(ways: Sequence[Way], state: Any, key: PRNGKey, dataset: data.AnyDataset) -> np.ndarray:
-    """Strips of the same images each time: as many as a square sheet holds two of in a row.
-
-    Where there are few it has one in a row, and gray in the place of what is missing: a square
-    number of images, so that strips stay whole.
-    """
-    columns = 1 + len(ways) + truth_known(dataset)
-    rows = np.concatenate(strips(ways, state, key, dataset, 4 * columns // len(ways)))
-    wanted = 4 * columns if len(rows) > columns else columns
-    rest = np.full((wanted - len(rows), *rows.shape[1:]), GRAY, np.uint8)
-    return np.concatenate([rows, rest]).reshape(-1, *rows.shape[2:])
+    """Strips of the same images each time, as one picture [1, H, W, C]."""
+    return sheet(np.concatenate(strips(ways, state, key, dataset, SHOWN // len(ways))))[None]
 
 
 def sheet(rows: np.ndarray) -> np.ndarray:
@@ -103,7 +94,7 @@ def add_pictures(
     ):
         name = way.prefix.strip("/") or "translations"
         parts = ["the source", "its translation" if draws == 1 else f"{draws} translations"]
-        parts += ["the way back"] * (len(ways) == 2) + ["the truth"] * truth_known(splits.test)
+        parts += ["translated back"] * (len(ways) == 2) + ["the truth"] * truth_known(splits.test)
         two = " Two sources to a row." if _per_row(rows) == 2 else ""
         reporting.add_picture(
             run_dir,

@@ -25,8 +25,9 @@ class Translator:
     """How a model of translations begins, its step, and the ways that it goes.
 
     ``init`` is a function of a key and a batch. ``least`` is the least side of an image that it
-    translates, ``stochastic`` says that one source has several translations, ``prepare`` is that
-    of ``Translation``, and ``baselines`` are what it is measured beside.
+    translates, ``stochastic`` says that one source has several translations, ``prepare`` and
+    ``picture_channels`` are those of ``Translation``, and ``baselines`` are what it is measured
+    beside.
     """
 
     init: Callable[..., Any]
@@ -36,6 +37,7 @@ class Translator:
     least: int
     stochastic: bool = False
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
+    picture_channels: int | None = None
 
 
 def translation_setup(
@@ -90,5 +92,6 @@ def translation_setup(
             stochastic=translator.stochastic,
             backward=ways[1].of_any_size if len(ways) > 1 else None,
             prepare=translator.prepare,
+            picture_channels=translator.picture_channels,
         ),
     )

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from experiments.running.config import ImageConfig
 from experiments.running.experiment import open_images
-from experiments.running.options import UsageError
+from experiments.running.options import ByChoice, UsageError
 from gen_jax import data
 from gen_jax.data.translation.conditions import (
     Edges,
@@ -32,15 +32,20 @@ Baseline = Callable[[Images, Images], Images]  # sources, targets -> what could 
 class Task:
     """A task by name, and the condition that computes the sources from the images.
 
-    Without a condition, the data are pairs. ``prepare`` turns a user's picture [H, W, 3] into a
-    source, where it is not one itself. ``in_colour`` says that gray images leave nothing to do.
+    Without a condition, the data are pairs. ``dataset`` is what its presets work on. ``prepare``
+    turns a user's picture into a source, where it is not one itself. ``in_colour`` says that gray
+    images leave nothing to do, and that such a picture is read in colour; ``scales``, that a source
+    and its image may be enlarged together: what is computed from single pixels would not be what
+    the task is about.
     """
 
     name: TaskName
     condition: ImageCondition | None
     baselines: Mapping[str, Baseline]
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
+    dataset: str = "emoji"
     in_colour: bool = False
+    scales: bool = False
 
     def open(self, config: ImageConfig, split: str, *, reverse: bool) -> data.Dataset:
         """A split of the config's data, as pairs.
@@ -49,7 +54,7 @@ class Task:
         """
         try:
             if self.condition is None:
-                return self._pairs(config, split, reverse=reverse)
+                return data.load_pairs(config.dataset, split, reverse=reverse, **config.opening)
             images = open_images(config, split)
         except data.UnknownSet as error:
             kind = "pairs of images" if self.condition is None else "single images"
@@ -64,18 +69,10 @@ class Task:
             condition = dataclasses.replace(condition, seed=SPLITS.index(split))
         return data.Mapped(images, condition)
 
-    def _pairs(self, config: ImageConfig, split: str, *, reverse: bool) -> data.Dataset:
-        return data.load_pairs(
-            config.dataset,
-            split,
-            reverse=reverse,
-            data_dir=config.data_dir,
-            image_size=config.image_size,
-            channels=config.channels,
-            validation_fraction=config.validation_fraction,
-            seed=config.seed,
-            skip_bad_images=config.skip_bad_images,
-        )
+    @property
+    def picture_channels(self) -> int | None:
+        """Channels of the picture that ``prepare`` reads; None: those of the source."""
+        return 3 if self.in_colour else None
 
 
 def identity(source: Images, target: Images) -> Images:
@@ -102,7 +99,8 @@ def _super_resolution(factor: Literal[2, 4]) -> Task:
         return low.enlarged(picture[None])[0]
 
     name: TaskName = "super-resolve-2" if factor == 2 else "super-resolve-4"
-    return Task(name, low, {"bicubic": identity, "nearest": repeated}, enlarged)
+    rows = {"bicubic": identity, "nearest": repeated}
+    return Task(name, low, rows, enlarged, dataset="photos")
 
 
 def _gray(picture: np.ndarray) -> np.ndarray:
@@ -113,12 +111,21 @@ USUAL = {"identity": identity, "best constant shift": best_shift}
 TASKS: dict[TaskName, Task] = {
     task.name: task
     for task in (
-        Task("style", None, USUAL),
-        Task("colorize", Gray(), USUAL, _gray, in_colour=True),
+        Task("style", None, USUAL, scales=True),
+        Task("colorize", Gray(), USUAL, _gray, in_colour=True, scales=True),
         _super_resolution(2),
         _super_resolution(4),
-        Task("inpaint", Hole(), USUAL),
+        Task("inpaint", Hole(), USUAL, dataset="photos"),
         Task("edges", Edges(), USUAL),
-        Task("denoise", Noise(), USUAL),
+        Task("denoise", Noise(), USUAL, dataset="photos"),
     )
 }
+
+
+def by_task(config: Callable[..., Any], **options: Any) -> ByChoice[Any]:
+    """A preset of each task, on data that suits it unless the options name some."""
+    presets = {
+        task.name: config(task=task.name, **{"dataset": task.dataset, **options})
+        for task in TASKS.values()
+    }
+    return ByChoice("task", presets)

@@ -12,7 +12,7 @@ from gen_jax import training
 from gen_jax.state import example_keys
 from gen_jax.typing import Array, Batch, Images, PRNGKey, PRNGKeys
 
-CHUNK = 50  # images translated at a time: one compiled shape for all numbers of them
+CHUNK = 50  # images translated at a time
 State = Any
 
 

@@ -42,7 +42,7 @@ from gen_jax.meshes import (
 )
 from gen_jax.nn.condition import Condition
 from gen_jax.state import NetworkState, example_keys, example_numbers, named_keys
-from gen_jax.typing import Array, Batch, Images, ImageShape, Metrics, Params, PRNGKey
+from gen_jax.typing import Array, Batch, Images, Metrics, Params, PRNGKey
 
 Direction = Literal["forward", "backward"]
 SQUARES = losses.least_squares(scale=1.0)
@@ -104,15 +104,10 @@ def init(
         step=jnp.zeros((), jnp.int32),
         forward=players(0, (g_key, b_key), a, b),
         backward=players(1, (f_key, a_key), b, a),
-        made_b=ImagePool.empty(pool_size, _shape(b)),
-        made_a=ImagePool.empty(pool_size, _shape(a)),
+        made_b=ImagePool.empty(pool_size, b.shape[1:]),
+        made_a=ImagePool.empty(pool_size, a.shape[1:]),
         key=state_key,
     )
-
-
-def _shape(images: FloatImages) -> ImageShape:
-    height, width, channels = images.shape[1:]
-    return height, width, channels
 
 
 def generators_loss(
@@ -168,9 +163,9 @@ def train_step(
 ) -> tuple[CycleGANState, Metrics]:
     """One update of both generators, then one of both discriminators.
 
-    Reads ``batch["a"]`` and ``batch["b"]`` (uint8; or floats in [-1, 1]), which nothing pairs.
-    An ``identity_weight`` above 0 needs domains of as many channels. ``augment`` changes the batch
-    first, by a key for each example.
+    Reads ``batch["a"]`` and ``batch["b"]`` (uint8; or floats in [-1, 1]), which are not paired.
+    An ``identity_weight`` above 0 needs domains with the same number of channels. ``augment``
+    changes the batch first, by a key for each example.
 
     Metrics of each game, below ``forward/`` and ``backward/``: ``generator/loss`` (adversarial),
     ``cycle`` and ``identity`` (weighted; of the images that it starts from), and those of
@@ -219,7 +214,7 @@ def train_step(
         )
         found["generator/gradient"] = optax.tree.norm(grads[i])
         found["discriminator/gradient"] = optax.tree.norm(slope)
-        found["diversity"] = measures.diversity(real, made[i], axis_name)
+        found |= measures.of_batch(real, made[i], axis_name)
         discriminator = players.discriminator.apply_gradients(slope, model_state=model_state)
         metrics.update({f"{name}/{metric}": value for metric, value in found.items()})
         return Players(generator=generator, discriminator=discriminator), pool
@@ -254,7 +249,7 @@ def eval_step(state: CycleGANState, batch: Batch) -> Metrics:
 
 
 def translate(state: CycleGANState, source: Images, direction: Direction = "forward") -> Images:
-    """Sources [B, H, W, C], of any size that the generator takes, in the other domain's manner.
+    """Sources [B, H, W, C], of any size that the generator takes, translated to the other domain.
 
     ``direction`` is ``"forward"``, from A to B, or ``"backward"``. Averaged parameters are used
     where there are any. Raises ``ValueError`` for another direction.

@@ -23,7 +23,7 @@ from jaxtyping import Int
 
 from gen_jax.adversarial import losses
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
-from gen_jax.adversarial.measures import Logits, diversity, separation
+from gen_jax.adversarial.measures import Logits, separation
 from gen_jax.adversarial.networks import FloatImages
 from gen_jax.adversarial.players import (
     Players,
@@ -235,9 +235,9 @@ def train_step(
 
     Metrics, of the discriminator's last update where there are several: ``discriminator/loss`` and
     ``generator/loss`` (without ``penalty`` and ``generator/extra``); ``real/logit`` and
-    ``generated/logit``, means over the m images; ``separation`` and ``diversity`` as in
-    ``measures``; both gradients' norms (``discriminator/gradient``, ``generator/gradient``).
-    Raises ``ValueError`` for ``d_steps`` below 1, a batch it cannot deal out, or images of another
+    ``generated/logit``, means over the m images; ``separation``, and ``diversity`` of batches of
+    two images or more, as in ``measures``; both gradients' norms (``discriminator/gradient``,
+    ``generator/gradient``). Raises ``ValueError`` for ``d_steps`` below 1, a batch it cannot deal out, or images of another
     dtype.
     """
     keys = named_keys(state.key, state.step, *RANDOM)
@@ -295,7 +295,7 @@ def train_step(
     grads, values, model_state = mean_over_devices((grads, values, model_state), axis_name)
     metrics |= values
     metrics["generator/gradient"] = optax.tree.norm(grads)
-    metrics["diversity"] = diversity(batch["image"], made, axis_name)
+    metrics |= measures.of_batch(batch["image"], made, axis_name)
     state = dataclasses.replace(
         state,
         step=state.step + 1,

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from gen_jax.adversarial.networks import FloatImages
 from gen_jax.meshes import vary_like
-from gen_jax.typing import Array, ImageShape, PRNGKey, PRNGKeys
+from gen_jax.typing import Array, PRNGKey, PRNGKeys
 
 
 @flax.struct.dataclass
@@ -25,7 +25,7 @@ class ImagePool:
     count: Int[Array, ""]
 
     @classmethod
-    def empty(cls, size: int, shape: ImageShape) -> Self:
+    def empty(cls, size: int, shape: tuple[int, ...]) -> Self:
         """A pool for ``size`` images of ``shape``; of size 0 it holds none, and changes none."""
         if size < 0:
             raise ValueError(f"the size of a pool must be 0 or more, got {size}")

@@ -79,7 +79,7 @@ def least_squares(
 
     The default is the paper's 0-1 coding (equation 9); ``least_squares(-1, 1, 0)`` minimizes
     Pearson's chi-squared divergence (b - c = 1, b - a = 2; equation 8). ``scale`` multiplies the
-    squares; CycleGAN's (section 3.1 there) have no factor of one half.
+    squares; CycleGAN's (section 4 there) have no factor of one half.
     """
 
     def to(code: float) -> Callable[[Logits], Logits]:

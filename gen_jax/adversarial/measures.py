@@ -1,11 +1,12 @@
 """What is measured of a game while it is played: how well D knows the images, how much G varies."""
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Float
 
 from gen_jax.adversarial.networks import FloatImages
 from gen_jax.meshes import mean_over_devices
-from gen_jax.typing import Array
+from gen_jax.typing import Array, Metrics
 
 Logits = Float[Array, "batch *patches"]
 
@@ -19,6 +20,12 @@ def separation(real_logits: Logits, fake_logits: Logits, axis_name: str | None =
     midpoint = 0.5 * mean_over_devices(real_logits.mean() + fake_logits.mean(), axis_name)
     sides = jnp.sign(real_logits - midpoint).mean() + jnp.sign(midpoint - fake_logits).mean()
     return 0.5 + 0.25 * mean_over_devices(sides, axis_name)
+
+
+def of_batch(real: FloatImages, made: FloatImages, axis_name: str | None = None) -> Metrics:
+    """``diversity`` as a metric, where the global batch has two images or more to differ."""
+    n = len(made) * (1 if axis_name is None else lax.axis_size(axis_name))
+    return {"diversity": diversity(real, made, axis_name)} if n > 1 else {}
 
 
 def diversity(real: FloatImages, fake: FloatImages, axis_name: str | None = None) -> Array:

@@ -95,7 +95,7 @@ class PatchDiscriminator(nn.Module):
         require_images(self, cond.spatial)
         if cond.spatial.shape[:3] != x.shape[:3]:
             raise ValueError(
-                "images and the images that they are made of must be as many and of one size, got "
+                "images and sources (cond.spatial) must agree in batch, height and width, got "
                 f"{x.shape} and {cond.spatial.shape}"
             )
         source = as_symmetric(cond.spatial).astype(x.dtype)

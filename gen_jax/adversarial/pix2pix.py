@@ -6,7 +6,10 @@
 noise z is dropout in the generator, which the paper leaves on at test time; D judges patches of
 source and image together, and its loss is halved (section 3.3). With lambda 100, labels to
 photographs of Cityscapes score 0.66 per-pixel accuracy, 0.23 per-class accuracy and 0.17 class IoU
-(table 1). Networks are those of ``translation_networks``, or any that ``players`` describes.
+(table 1). Networks are those of ``translation_networks``, or others that read ``cond.spatial``
+alone; a generator draws its noise from keys (see ``players``). To translate, batch normalization
+uses running statistics, where the paper has those of the test batch, a single image: instance
+normalization has these.
 """
 
 import dataclasses
@@ -22,7 +25,7 @@ from gen_jax.adversarial import gan, losses, measures
 from gen_jax.adversarial.gan import Augment, Extra, GANState
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 from gen_jax.adversarial.networks import FloatImages
-from gen_jax.adversarial.players import play
+from gen_jax.adversarial.players import draw_noise, play
 from gen_jax.images import as_symmetric, from_symmetric
 from gen_jax.meshes import automatic, batch_spec, evaluation_step, mean_gradients, training_step
 from gen_jax.nn.condition import Condition, batch_condition
@@ -67,7 +70,10 @@ def init(
     Raises ``ValueError`` for a batch without ``"spatial"``, and as ``gan.init`` does.
     """
     if "spatial" not in batch:
-        raise ValueError('pix2pix needs pairs: batch["image"], and batch["spatial"] it is made of')
+        raise ValueError(
+            'pix2pix needs pairs: batch["spatial"] is the source of batch["image"], got '
+            f"{sorted(batch)}"
+        )
     txs = generator_tx, discriminator_tx
     return gan.init(generator, discriminator, *txs, key, batch, ema_decay=ema_decay)
 
@@ -85,16 +91,19 @@ def train_step(
 ) -> tuple[GANState, Metrics]:
     """One update of the discriminator, and one of the generator.
 
-    Reads ``batch["image"]`` and ``batch["spatial"]`` (uint8; or floats in [-1, 1]), and labels as
-    ``gan.train_step`` does. The generator also minimizes ``weight`` times ``distance`` to the
-    target. Without ``loss`` it minimizes this alone, and D rests; without ``distance`` it is
-    judged by D alone. ``augment`` and metrics are those of ``gan.train_step``; ``generator/extra``
-    is the weighted distance. Raises ``ValueError`` without either.
+    Reads ``batch["image"]`` and ``batch["spatial"]`` (uint8; or floats in [-1, 1]). The generator
+    also minimizes ``weight`` times ``distance`` to the target. Without ``loss`` it minimizes this
+    alone, and D is not updated; without ``distance`` it is judged by D alone. ``penalty`` joins D's
+    halved loss as it is. ``augment`` and metrics are those of ``gan.train_step``;
+    ``generator/extra`` is the weighted distance. Raises ``ValueError`` without either, and for a
+    penalty without a loss.
     """
     if loss is None and distance is None:
         raise ValueError("the generator needs something to minimize: a loss, a distance, or both")
     extra = None if distance is None else _weighted(distance, weight)
     if loss is None:
+        if penalty is not None:
+            raise ValueError("a penalty belongs to a loss of the discriminator, and there is none")
         assert extra is not None
         return _regression_step(state, batch, extra=extra, augment=augment, axis_name=axis_name)
     return gan.train_step(
@@ -128,19 +137,16 @@ def _regression_step(
     batch = {**batch, "image": as_symmetric(batch["image"])}
     generator = state.generator
     cond = batch_condition(batch, labels=gan.n_classes(generator.model) is not None)
-    noise = example_keys(keys["noise"], example_numbers(batch["image"], axis_name))
+    noise_keys = example_keys(keys["noise"], example_numbers(batch["image"], axis_name))
+    noise = draw_noise(generator.model, state.prior, noise_keys)
 
-    def own_loss(params: Params) -> tuple[Array, tuple[Any, Array]]:
+    def own_loss(params: Params) -> tuple[Array, tuple[Any, Metrics]]:
         made, model_state = play(generator, params, noise, cond)
-        kept = measures.diversity(batch["image"], made, axis_name)
-        return extra(made, batch).mean(), (model_state, kept)
+        measured = measures.of_batch(batch["image"], made, axis_name)
+        return extra(made, batch).mean(), (model_state, measured)
 
-    grads, value, (model_state, kept) = mean_gradients(own_loss, generator.params, axis_name)
-    metrics = {
-        "generator/extra": value,
-        "generator/gradient": optax.tree.norm(grads),
-        "diversity": kept,
-    }
+    grads, value, (model_state, metrics) = mean_gradients(own_loss, generator.params, axis_name)
+    metrics |= {"generator/extra": value, "generator/gradient": optax.tree.norm(grads)}
     generator = generator.apply_gradients(grads, model_state=model_state)
     return dataclasses.replace(state, step=state.step + 1, generator=generator), metrics
 

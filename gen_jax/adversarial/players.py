@@ -4,8 +4,8 @@ A generator is a linen module called as ``generator(noise, cond, train=...)`` th
 images in [-1, 1]; a discriminator is called as ``discriminator(x, cond, train=...)`` and gives
 logits, [B] or, where it judges patches, [B, h, w]. ``cond`` is a ``Condition`` or None. Labels
 reach networks that have the field ``n_classes``. ``noise`` is latents [B, latent_dim] for a
-generator with the field ``latent_dim``; another one gets a key an example, [B], and draws from it
-what it likes (dropout, say).
+generator with the field ``latent_dim``; another one gets a key an example, [B], and
+draws its own noise from it (dropout, say).
 """
 
 from collections.abc import Callable

@@ -200,7 +200,7 @@ def require_no_more(network: nn.Module, cond: Condition | None) -> None:
     for name in ("label", "vector", "tokens"):
         if getattr(cond, name, None) is not None:
             who = type(network).__name__
-            raise ValueError(f"of a condition a {who} reads the images alone, got cond.{name}")
+            raise ValueError(f"a {who} reads cond.spatial alone, got cond.{name}")
 
 
 def require_images(network: nn.Module, images: Array) -> None:

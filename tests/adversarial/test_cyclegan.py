@@ -148,14 +148,19 @@ def test_one_networks_loss_has_exactly_no_gradient_in_the_others(batch):
 
 
 def test_discriminators_see_images_of_earlier_steps(batch):
-    """With a full buffer of one image half of those shown are older than the step."""
+    """With a full buffer of one image D judges an older one where the new one takes its place."""
     state = make(batch, generator=Scaled(), pool_size=1, rate=0.0)
-    older = 0
+    d_b = state.forward.discriminator
+    logit = jax.jit(lambda x: play(d_b, d_b.params, x, None)[0].mean())
+    random, older = np.random.default_rng(1), 0
     for i in range(12):
-        shade = jnp.full((1, *SHAPE), 20 * i, jnp.uint8)
+        new = random.integers(0, 256, (1, *SHAPE), np.uint8)
         before = state.made_b.images
-        state, _ = step(state, {"a": shade, "b": shade})
-        older += bool(i) and bool((state.made_b.images != before).any())
+        state, metrics = step(state, {"a": new, "b": new})
+        swapped = i > 0 and bool((state.made_b.images != before).any())
+        shown = before if swapped else as_symmetric(jnp.asarray(new))
+        np.testing.assert_allclose(metrics["forward/generated/logit"], logit(shown), atol=1e-5)
+        older += swapped
     assert 2 <= older <= 10
 
 

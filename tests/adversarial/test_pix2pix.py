@@ -96,7 +96,7 @@ def test_without_a_loss_the_discriminator_rests_and_the_distance_falls(batch):
     assert set(metrics) == {"generator/extra", "generator/gradient", "diversity"}
 
 
-def test_without_a_distance_the_target_reaches_g_through_d_alone(batch):
+def test_without_a_distance_there_is_no_such_term(batch):
     _, metrics = step(make(batch), batch, distance=None)
     assert "generator/extra" not in metrics
     with pytest.raises(ValueError, match="something to minimize"):
@@ -152,7 +152,7 @@ def test_both_sides_of_a_pair_are_augmented_alike(batch):
 
 
 def test_pairs_are_needed(batch):
-    with pytest.raises(ValueError, match=r'batch\["spatial"\] it is made of'):
+    with pytest.raises(ValueError, match=r'batch\["spatial"\] is the source'):
         make({"image": batch["image"]})
 
 

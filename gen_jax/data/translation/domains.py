@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from jaxtyping import Int
 
-from gen_jax.data.dataset import Dataset, called, relabelling
+from gen_jax.data.dataset import Dataset, called
 from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 from gen_jax.data.example import Examples, ExampleSpec
@@ -18,9 +18,9 @@ class TwoDomains:
     """Two data sets of images of one shape, "a" and "b"; a row of one says nothing of the other.
 
     ``Batches`` shuffles each side in an order of its own, through its own epochs. ``take`` numbers
-    rows for evaluation: row i is a's example ``i % len(a)`` beside b's ``i % len(b)``, and there
-    are as many as the larger side has. Where ``aligned``, these rows are known to correspond, so
-    that b's image is what a's should become: a truth to measure against, never to train on.
+    rows for evaluation: as many as the larger side has, beside which the smaller side's examples
+    stand evenly spread, each several times. Where ``aligned``, these rows are known to correspond,
+    so that b's image is what a's should become: a truth to measure against, never to train on.
     Labels stay with the sides, which are data sets of their own: ``a`` and ``b``. ``name`` is what
     the set is called (default: by both names).
 
@@ -68,22 +68,25 @@ class TwoDomains:
         return self.a.skipped + self.b.skipped
 
     def take(self, indices: Int[np.ndarray, " n"]) -> Examples:
-        return self.take_each(indices % len(self.a), indices % len(self.b))
+        return self.take_each(*(self._own(side, indices) for side in (self.a, self.b)))
+
+    def _own(self, side: Dataset, rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """Which of a side's examples stand in these rows."""
+        return rows * len(side) // len(self)
 
     def take_each(self, *indices: Int[np.ndarray, " n"]) -> Examples:
         of_a, of_b = indices
         return {"a": self.a.take(of_a)["image"], "b": self.b.take(of_b)["image"]}
 
     def select(self, indices: Int[np.ndarray, " n"] | None, split: str) -> "TwoDomains":
-        """Returns the rows at ``indices`` (None: all), as ``take`` numbers them: a side that is
-        gone through several times by them has its examples several times."""
+        """Returns the rows at ``indices`` (None: all), as ``take`` numbers them: all over both
+        sides where they are all over the set."""
         a, b = (
-            side.select(None if indices is None else indices % len(side), split)
+            side.select(None if indices is None else self._own(side, indices), split)
             for side in (self.a, self.b)
         )
         return TwoDomains(a, b, name=self.name, aligned=self.aligned)
 
     def with_classes(self, class_names: Sequence[str]) -> Self:
         """Raises ``DataError``: the sides have the labels."""
-        relabelling(self, class_names)
-        return self
+        raise DataError(f"{called(self)} has no labels; its sides a and b may have")
