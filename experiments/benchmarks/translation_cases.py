@@ -101,11 +101,12 @@ class CycleGANCase:
         from experiments.benchmarks import torch_translation as twins
         from experiments.benchmarks.torch_latent import count_parameters
 
-        games = [twins.cyclegan_networks(*self.networks(), self.shape) for _ in range(2)]
-        train = twins.cyclegan_trainer(
-            *games, examples["a"], examples["b"], pool_size=self.pool_size
+        forward, backward = (
+            twins.cyclegan_networks(*self.networks(), self.shape) for _ in range(2)
         )
-        return train, sum(count_parameters(network) for game in games for network in game)
+        a, b = examples["a"], examples["b"]
+        train = twins.cyclegan_trainer(forward, backward, a, b, pool_size=self.pool_size)
+        return train, sum(map(count_parameters, (*forward, *backward)))
 
 
 TranslationCase = Pix2PixCase | CycleGANCase
