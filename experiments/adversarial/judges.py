@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_jax import evaluation, training
+from gen_jax import data, evaluation, training
 from gen_jax.evaluation import digits, emoji
 from gen_jax.typing import Array, Batch
 
+SUBSET = 1000  # images of KID's subsets, at most
 CHUNK = 200  # images judged at a time: one compiled shape for all numbers of them
 
 
@@ -60,6 +61,21 @@ class Judge:
         padded = np.pad(images, ((0, max(0, CHUNK - n)), (0, 0), (0, 0), (0, 0)))
         read = self._read.in_chunks(self.network, {"image": padded}, CHUNK)
         return Judged(*(x[:n] for x in read))
+
+
+def distances(real: Judged, made: Judged, *, seed: int) -> dict[str, float]:
+    """FID, KID, precision and recall of generated images against real ones; ``seed`` draws KID's
+    subsets. Neighbours need as many of each: the larger set is thinned out."""
+    x, y = real.features, made.features
+    n = min(len(x), len(y))
+    x_rows, y_rows = (data.spread(len(rows), n) for rows in (x, y))
+    precision, recall = evaluation.precision_recall(x[x_rows], y[y_rows])
+    return {
+        "fid": evaluation.fid(x, y),
+        "kid": evaluation.kid(x, y, subset_size=min(SUBSET, n), seed=seed)[0],
+        "precision_k3": precision,
+        "recall_k3": recall,
+    }
 
 
 def _read(network: Any, batch: Batch) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.adversarial.judges import Judge
+from experiments.adversarial.judges import Judge, distances
 from experiments.translation.tasks import Baseline
 from experiments.translation.ways import Way
 from gen_jax import data, evaluation
@@ -15,7 +15,8 @@ from gen_jax.evaluation import digits, fidelity
 from gen_jax.typing import PRNGKey
 
 Columns = dict[str, float]
-SUBSET = 1000  # images of KID's subsets, at most
+CHUNK = 200  # images compared at a time
+LARGEST = 2**27  # values of all images that retrieval compares
 TITLES = {
     "l1": "L1 [levels]",
     "psnr": "PSNR [dB]",
@@ -59,11 +60,15 @@ def _where(dataset: data.AnyDataset, name: str) -> tuple[Any, str]:
 
 def fidelity_to(made: np.ndarray, target: np.ndarray) -> Columns:
     """How near translations are to their own targets, each measure a mean over images."""
-    measured = {name: np.asarray(value) for name, value in _compared(made, target).items()}
-    found = evaluation.retrieval(made, target) if len(made) > 1 else None
+    chunks = [
+        _compared(made[start : start + CHUNK], target[start : start + CHUNK])
+        for start in range(0, len(made), CHUNK)
+    ]
+    measured = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
     columns = {name: float(value.mean()) for name, value in measured.items() if name != "psnr"}
     columns["psnr"] = fidelity.mean_psnr(measured["psnr"])
-    if found is not None:
+    if len(made) > 1 and made.size <= LARGEST:
+        found = evaluation.retrieval(made, target)
         columns |= {"retrieval_top1": found.top1, "retrieval_top5": found.top5}
     return columns
 
@@ -135,16 +140,7 @@ class Scorer:
         if made.shape[-1] == 3:
             columns["colourfulness"] = _colourfulness(made)
         if self._judge is not None and min(len(made), len(target)) > 3:
-            x, y = self._judge(target).features, self._judge(made).features
-            size = min(len(x), len(y))  # neighbours need as many of each
-            x_rows, y_rows = (data.spread(len(rows), size) for rows in (x, y))
-            precision, recall = evaluation.precision_recall(x[x_rows], y[y_rows])
-            columns |= {
-                "fid": evaluation.fid(x, y),
-                "kid": evaluation.kid(x, y, subset_size=min(SUBSET, size), seed=self._seed)[0],
-                "precision_k3": precision,
-                "recall_k3": recall,
-            }
+            columns |= distances(self._judge(target), self._judge(made), seed=self._seed)
         return {name: columns[name] for name in TITLES if name in columns}
 
     def _label_kept(self, made: np.ndarray, labels: np.ndarray | None) -> Columns:

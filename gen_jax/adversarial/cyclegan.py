@@ -29,8 +29,8 @@ from gen_jax.adversarial.image_pool import ImagePool
 from gen_jax.adversarial.losses import AdversarialLoss
 from gen_jax.adversarial.networks import FloatImages
 from gen_jax.adversarial.pix2pix import l1
-from gen_jax.adversarial.players import Players, new_players, play
-from gen_jax.images import as_symmetric, from_symmetric
+from gen_jax.adversarial.players import Players, generated, mean_logit, new_players, play
+from gen_jax.images import as_symmetric
 from gen_jax.meshes import (
     automatic,
     batch_spec,
@@ -137,8 +137,9 @@ def generators_loss(
     made = [translated(i, sources[i]) for i in (0, 1)]
     total, metrics = jnp.zeros(()), {}
     for i, name in enumerate(("forward", "backward")):
-        judge = games[i].discriminator
-        logits, _ = play(judge, jax.lax.stop_gradient(judge.params), made[i], None)
+        discriminator = games[i].discriminator
+        fixed = jax.lax.stop_gradient(discriminator.params)
+        logits, _ = play(discriminator, fixed, made[i], None)
         terms = {
             "generator/loss": loss.generator(logits).mean(),
             "cycle": cycle_weight * l1(translated(1 - i, made[i]), sources[i]).mean(),
@@ -241,10 +242,8 @@ def eval_step(state: CycleGANState, batch: Batch) -> Metrics:
     for name, source, target in ways:
         _, again = cycle(state, batch[source], name)
         metrics[f"{source}/cycle"] = 127.5 * l1(as_symmetric(again), as_symmetric(batch[source]))
-        judge = getattr(state, name).discriminator
-        x = as_symmetric(batch[target])
-        logits: Any = judge.model.apply(judge.eval_variables, x, None, train=False)
-        metrics[f"{name}/logit"] = logits.reshape(len(logits), -1).mean(-1)
+        discriminator = getattr(state, name).discriminator
+        metrics[f"{name}/logit"] = mean_logit(discriminator, as_symmetric(batch[target]), None)
     return metrics
 
 
@@ -258,10 +257,7 @@ def translate(state: CycleGANState, source: Images, direction: Direction = "forw
         raise ValueError(f'the direction is "forward" or "backward", got {direction!r}')
 
     def made(generator: NetworkState, source: Images) -> Images:
-        cond = Condition(spatial=source)
-        return from_symmetric(
-            generator.model.apply(generator.eval_variables, None, cond, train=False)
-        )
+        return generated(generator, None, Condition(spatial=source))
 
     players: Players = getattr(state, direction)
     return automatic(made, batch_spec(source), players.generator, source)

@@ -29,6 +29,7 @@ from gen_jax.adversarial.players import (
     Players,
     Prior,
     draw_noise,
+    mean_logit,
     n_classes,
     new_players,
     play,
@@ -237,8 +238,8 @@ def train_step(
     ``generator/loss`` (without ``penalty`` and ``generator/extra``); ``real/logit`` and
     ``generated/logit``, means over the m images; ``separation``, and ``diversity`` of batches of
     two images or more, as in ``measures``; both gradients' norms (``discriminator/gradient``,
-    ``generator/gradient``). Raises ``ValueError`` for ``d_steps`` below 1, a batch it cannot deal out, or images of another
-    dtype.
+    ``generator/gradient``). Raises ``ValueError`` for ``d_steps`` below 1, a batch it cannot deal
+    out, or images of another dtype.
     """
     keys = named_keys(state.key, state.step, *RANDOM)
     batch = augmented(batch, keys["augment"], augment, axis_name)
@@ -344,5 +345,4 @@ def eval_step(state: GANState, batch: Batch) -> Metrics:
     network = state.discriminator
     cond = batch_condition(batch, labels=n_classes(network.model) is not None)
     x = as_symmetric(batch["image"])
-    logits: Any = network.model.apply(network.eval_variables, x, cond, train=False)
-    return {"logit": logits.reshape(len(logits), -1).mean(-1)}
+    return {"logit": mean_logit(network, x, cond)}

@@ -25,8 +25,8 @@ from gen_jax.adversarial import gan, losses, measures
 from gen_jax.adversarial.gan import Augment, Extra, GANState
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 from gen_jax.adversarial.networks import FloatImages
-from gen_jax.adversarial.players import draw_noise, play
-from gen_jax.images import as_symmetric, from_symmetric
+from gen_jax.adversarial.players import draw_noise, generated, play
+from gen_jax.images import as_symmetric
 from gen_jax.meshes import automatic, batch_spec, evaluation_step, mean_gradients, training_step
 from gen_jax.nn.condition import Condition, batch_condition
 from gen_jax.state import example_keys, example_numbers, named_keys, numbers_or_places
@@ -175,9 +175,6 @@ def generate(state: GANState, keys: PRNGKeys | None, source: Images) -> Images:
     """``translate`` with the dropout of each source drawn by a key of its own, [B]."""
 
     def made(state: GANState, keys: PRNGKeys | None, source: Images) -> Images:
-        generator, cond = state.generator, Condition(spatial=source)
-        return from_symmetric(
-            generator.model.apply(generator.eval_variables, keys, cond, train=False)
-        )
+        return generated(state.generator, keys, Condition(spatial=source))
 
     return automatic(made, batch_spec(source), state, keys, source)

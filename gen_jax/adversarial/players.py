@@ -17,8 +17,10 @@ import jax
 import optax
 from jaxtyping import Float
 
+from gen_jax.images import from_symmetric
+from gen_jax.nn.condition import Condition
 from gen_jax.state import NetworkState
-from gen_jax.typing import Array, Params, PRNGKey, PRNGKeys
+from gen_jax.typing import Array, Images, Params, PerExample, PRNGKey, PRNGKeys
 
 Prior = Callable[[PRNGKey, tuple[int, ...]], Array]  # key, shape -> latents
 Noise = Float[Array, "batch latent"] | PRNGKeys
@@ -90,6 +92,17 @@ def play(network: NetworkState, params: Params, *inputs: Any, model_state: Any =
     before = network.model_state if model_state is None else model_state
     variables = {"params": params, **before}
     return network.model.apply(variables, *inputs, train=True, mutable=list(before))
+
+
+def generated(network: NetworkState, noise: Any, cond: Condition | None) -> Images:
+    """A trained generator's images, uint8; by averaged parameters where there are any."""
+    return from_symmetric(network.model.apply(network.eval_variables, noise, cond, train=False))
+
+
+def mean_logit(network: NetworkState, x: Array, cond: Condition | None) -> PerExample:
+    """A trained discriminator's logit of each image, the mean over its patches."""
+    logits: Any = network.model.apply(network.eval_variables, x, cond, train=False)
+    return logits.reshape(len(logits), -1).mean(-1)
 
 
 def draw_noise(generator: Any, prior: Prior, keys: PRNGKeys) -> Noise:

@@ -12,8 +12,7 @@ from jaxtyping import Float, Int
 
 from gen_jax.adversarial.gan import GANState
 from gen_jax.adversarial.networks import Latents
-from gen_jax.adversarial.players import Prior, draw_noise, n_classes
-from gen_jax.images import from_symmetric
+from gen_jax.adversarial.players import Prior, draw_noise, generated, n_classes
 from gen_jax.interpolation import Path, spherical, walk
 from gen_jax.meshes import automatic, batch_spec
 from gen_jax.nn.condition import Condition, as_condition
@@ -36,9 +35,7 @@ def generate(state: GANState, z: Latents, cond: Any = None) -> Images:
 
     Raises ``ValueError`` for a condition that the generator does not take, or lacks.
     """
-    generator, condition = state.generator, as_condition(cond)
-    made = generator.model.apply(generator.eval_variables, z, condition, train=False)
-    return from_symmetric(made)
+    return generated(state.generator, z, as_condition(cond))
 
 
 def latents(

@@ -18,18 +18,16 @@ def test_the_identity_repeats_gray_where_colours_are_made():
         baselines.identity(rgb, 1)
 
 
-@pytest.mark.parametrize("name", ["nearest", "bicubic"])
 @pytest.mark.parametrize("factor", [1, 2, 4])
-def test_enlarging_is_pillows(name, factor):
+def test_enlarging_is_pillows(factor):
     low = noise(2, 5, 7, 3)
-    enlarged = getattr(baselines, name)(low, factor)
+    enlarged = baselines.nearest(low, factor)
     assert enlarged.shape == (2, 5 * factor, 7 * factor, 3)
     for i in range(2):
         for channel in range(3):
             picture = Image.fromarray(low[i, :, :, channel].astype(np.float32))
-            theirs = picture.resize((7 * factor, 5 * factor), Image.Resampling[name.upper()])
-            theirs = np.asarray(theirs).clip(0, 255)
-            np.testing.assert_allclose(enlarged[i, :, :, channel], theirs, atol=0.501)
+            theirs = picture.resize((7 * factor, 5 * factor), Image.Resampling.NEAREST)
+            np.testing.assert_array_equal(enlarged[i, :, :, channel], theirs)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -37,10 +35,10 @@ def test_no_other_shift_leaves_less_l1(channels):
     source = noise(3, 6, 7, 1)
     target = (source * 0.5 + noise(3, 6, 7, channels, seed=1) * 0.5).astype(np.uint8)
     best = baselines.constant_shift(source, target)
-    difference = target.astype(int) - source
 
     def losses(levels):
-        return np.abs(difference - levels).mean(axis=(0, 1, 2))
+        moved = (source.astype(int) + levels).clip(0, 255)
+        return np.abs(moved - target).mean(axis=(0, 1, 2))
 
     assert best.shape == (channels,)
     every = np.stack([losses(level) for level in range(-255, 256)])
@@ -67,7 +65,6 @@ def test_what_is_no_stored_image_is_refused():
     for refused in (
         lambda: baselines.identity(floats, 3),
         lambda: baselines.nearest(floats, 2),
-        lambda: baselines.bicubic(floats, 2),
         lambda: baselines.shift(floats, np.array([1])),
         lambda: baselines.constant_shift(floats, image),
     ):
@@ -75,9 +72,8 @@ def test_what_is_no_stored_image_is_refused():
             refused()
     with pytest.raises(ValueError, match=r"must be \[B, H, W, C\], got \[4, 4, 1\]"):
         baselines.nearest(image[0], 2)
-    for enlarge in (baselines.nearest, baselines.bicubic):
-        with pytest.raises(ValueError, match="must be 1 or more, got 0"):
-            enlarge(image, 0)
+    with pytest.raises(ValueError, match="must be 1 or more, got 0"):
+        baselines.nearest(image, 0)
     for source in (image[:, :2], image[:0]):
         with pytest.raises(ValueError, match="same size and number, at least one"):
             baselines.constant_shift(source, source[:, :1])

@@ -16,11 +16,10 @@ from experiments import cyclegan, pix2pix
 from experiments.adversarial.judges import Judge
 from experiments.running.fitting import fit
 from experiments.running.options import parse
-from experiments.translation import pictures
-from experiments.translation.scores import Scorer, as_table, digits_of, images_of
+from experiments.translation.scores import Scorer, digits_of, images_of
 from experiments.translation.tasks import TASKS, identity
 from experiments.translation.ways import Way
-from gen_jax import data, images, training
+from gen_jax import data, training
 
 ROOT = Path(__file__).parents[2]
 COMPARED = {"l1", "psnr", "ssim", "ab_error", "retrieval_top1", "retrieval_top5"}
@@ -62,16 +61,11 @@ def test_every_task_has_data_baselines_and_pictures_that_it_can_read(task):
         assert source.dtype == np.uint8
 
 
-def test_what_is_hidden_differs_from_image_to_image_and_from_split_to_split():
+def test_noise_differs_between_splits():
     options = ["smoke", "--task", "denoise", "--dataset", "emoji:noto"]
     config = parse(pix2pix.PRESETS, options, prog="x", description=None).config
-    noise = [
-        np.diff([x.astype(int) for x in (some["image"], some["spatial"])], axis=0)[0, 0]
-        for some in (
-            pix2pix.open_pairs(config, split).take(np.arange(1)) for split in ("train", "test")
-        )
-    ]
-    assert (noise[0] != noise[1]).any()
+    parts = [pix2pix.open_pairs(config, split) for split in ("train", "validation", "test")]
+    assert len({part.condition.name for part in parts}) == 3
 
 
 # Measures
@@ -114,38 +108,6 @@ def test_labels_are_kept_only_where_they_are_digits():
     domains = Sides(tuple("0123456789")).domains
     labels = [digits_of(domains, way) for way in (forward, backward)]
     assert [list(x) for x in labels if x is not None] == [[0, 1, 0, 1, 0], [0, 1, 0]]
-
-
-def test_the_table_has_the_rows_of_its_own_way():
-    metrics = {
-        "test/forward/l1": 1.0,
-        "test/forward/best-shift/l1": 2.0,
-        "test/backward/l1": 3.0,
-        "features": "none",
-    }
-    columns, rows = as_table(metrics, "forward/")
-    assert columns == ["", "L1 [levels]"]
-    assert rows == [("translation", 1.0), ("best shift", 2.0)]
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 30])
-@pytest.mark.parametrize("kind", ["pairs", "domains", "aligned"])
-def test_a_sheet_holds_whole_strips(kind, n):
-    """A strip of the sheet shows one level: it is of one source, or gray."""
-    levels = (np.arange(n, dtype=np.uint8) * 4 + 1)[:, None, None, None]
-    plain = data.ArrayDataset("x", "test", np.broadcast_to(levels, (n, 3, 3, 1)).copy())
-    if kind == "pairs":
-        dataset, ways = data.Paired(plain, plain), [Way("spatial", "image", copied)]
-    else:
-        dataset = data.TwoDomains(plain, plain, aligned=kind == "aligned")
-        ways = [Way("a", "b", copied), Way("b", "a", copied)]
-    columns = {"pairs": 3, "domains": 3, "aligned": 4}[kind]
-    film = pictures.film(ways, {}, jax.random.key(0), dataset)
-    sheet = images.grid(film)[1::4, 1::4, 0]  # a level for each image
-    assert sheet.shape[1] % columns == 0
-    strips = sheet.reshape(len(sheet), -1, columns)
-    assert (strips == strips[..., :1]).all()
-    assert len(np.unique(sheet[sheet != 128])) == min(n, 4 * columns // len(ways))
 
 
 # The learning rate's schedule

@@ -98,8 +98,8 @@ def test_the_cpu_filters_minimally_where_it_is_exact_and_pays():
     }
     assert all(not winograd.fits(g) for g in others.values())
 
-    def products(dtype, c_in, c_out):
-        x = jax.ShapeDtypeStruct((2, 8, 8, c_in), dtype)
+    def products(dtype, c_in, c_out, batch=16):
+        x = jax.ShapeDtypeStruct((batch, 8, 8, c_in), dtype)
         kernel = jax.ShapeDtypeStruct((4, 4, c_in, c_out), dtype)
         lowered = jax.jit(lambda x, k: conv_cpu.apply(x, k, halving)).lower(x, kernel).as_text()
         return lowered.count("stablehlo.dot_general"), lowered.count("stablehlo.convolution")
@@ -107,3 +107,4 @@ def test_the_cpu_filters_minimally_where_it_is_exact_and_pays():
     assert products(jnp.float32, 64, 128) == (9, 0)
     assert products(jnp.float32, 8, 16) == (0, 1)
     assert products(jnp.bfloat16, 64, 128) == (0, 1)
+    assert products(jnp.float32, 64, 128, batch=2) == (1, 0)  # a kernel larger than its maps
