@@ -104,14 +104,8 @@ class CycleGANCase:
         forward, backward = (
             twins.cyclegan_networks(*self.networks(), self.shape) for _ in range(2)
         )
-<<<<<<< HEAD
-        train = twins.cyclegan_trainer(
-            forward, backward, examples["a"], examples["b"], pool_size=self.pool_size
-        )
-=======
         a, b = examples["a"], examples["b"]
         train = twins.cyclegan_trainer(forward, backward, a, b, pool_size=self.pool_size)
->>>>>>> h-bench
         return train, sum(map(count_parameters, (*forward, *backward)))
 
 

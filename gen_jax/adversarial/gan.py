@@ -21,7 +21,7 @@ import optax
 from jax import lax
 from jaxtyping import Int
 
-from gen_jax.adversarial import losses
+from gen_jax.adversarial import losses, measures
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 from gen_jax.adversarial.measures import Logits, separation
 from gen_jax.adversarial.networks import FloatImages

@@ -88,16 +88,16 @@ def test_the_order_of_a_side_depends_on_nothing_of_the_other():
     assert alone[0] == other[0]
 
 
-def test_evaluation_shows_rows_in_order_and_the_smaller_side_again():
+def test_evaluation_shows_rows_in_order_and_the_smaller_side_spread_along_them():
     domains = data.TwoDomains(numbered(7), numbered(3))
-    assert drawn(domains.take(np.array([6, 0, 3]))) == ([6, 0, 3], [0, 0, 0])
+    assert drawn(domains.take(np.array([6, 0, 3]))) == ([6, 0, 3], [2, 0, 1])
     batches = list(data.evaluation_batches(domains, 4))
     assert all(batch.keys() == {"a", "b", "mask"} for batch in batches)
     a, b = (
         [number for batch in batches for number in batch[side][batch["mask"], 0, 0, 0].tolist()]
         for side in "ab"
     )
-    assert (a, b) == (list(range(7)), [0, 1, 2, 0, 1, 2, 0])
+    assert (a, b) == (list(range(7)), [0, 0, 0, 1, 1, 2, 2])
 
 
 def test_selected_rows_are_those_that_take_numbers():
@@ -127,7 +127,10 @@ def test_labels_stay_with_the_sides():
     assert domains.labels is domains.class_names is None
     assert domains.name == "x and y"
     np.testing.assert_array_equal(domains.b.take(np.arange(4))["label"], [0, 1, 0, 1])
-    with pytest.raises(data.DataError, match=r"^the train split of x and y has no labels$"):
+    with pytest.raises(
+        data.DataError,
+        match=r"^the train split of x and y has no labels; its sides a and b may have$",
+    ):
         domains.with_classes(["0", "1"])
 
 
