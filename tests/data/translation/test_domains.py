@@ -129,7 +129,7 @@ def test_labels_stay_with_the_sides():
     np.testing.assert_array_equal(domains.b.take(np.arange(4))["label"], [0, 1, 0, 1])
     with pytest.raises(
         data.DataError,
-        match="has no labels; its sides a and b may have$",
+        match=r"has no labels; its sides a and b may have$",
     ):
         domains.with_classes(["0", "1"])
 
