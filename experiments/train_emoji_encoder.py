@@ -12,6 +12,7 @@ import functools
 from experiments.recognition.augment import Augmentation
 from experiments.recognition.training import ClassifierConfig, build
 from experiments.running.fitting import Training
+from experiments.running.options import require_at_least
 from experiments.running.run import run
 from experiments.running.terminal import main
 from gen_jax.evaluation import emoji

@@ -15,7 +15,7 @@ from experiments.recognition.augment import Augmentation, augment
 from experiments.running.config import ImageRunConfig, Labels
 from experiments.running.experiment import Splits
 from experiments.running.fitting import Setup
-from experiments.running.options import UsageError, where
+from experiments.running.options import UsageError, require_at_least, where
 from gen_jax import data, images, training
 from gen_jax.evaluation.classifiers import Kind
 from gen_jax.meshes import mean_gradients
