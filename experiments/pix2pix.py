@@ -62,6 +62,8 @@ class Config(TranslationConfig):
     """Weight of the distance."""
     depth: int | None = None
     """Number of halvings in the generator; default as many as the image allows, at most 8."""
+    residual: bool | None = None
+    """Learn a correction of the source; default for super-resolution, inpainting and denoising."""
     norm: Literal["batch", "instance"] = "batch"
     """Of both networks."""
     dropout: float = 0.5
@@ -147,6 +149,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         depth=config.depth or unet_depth(spec.shape[:2]),
         norm=config.norm,
         dropout_rate=config.dropout,
+        residual=TASKS[config.task].near if config.residual is None else config.residual,
         upsample=config.upsample,
         axis_name=config.axis_name,
         dtype=config.compute_dtype,

@@ -103,5 +103,6 @@ def game_setup(config: GameConfig, spec: data.ExampleSpec, game: Game) -> Setup:
         test=test,
         pictures=pictures,
         best=("fid", "min") if judge else None,
+        ready=lambda: judge and judge.network,
         draw=game.draw,
     )

@@ -57,6 +57,8 @@ class Setup:
     validation metric ``best`` is lowest ("min") or highest is kept. Where ``sample_rate`` is given,
     examples are sounds: int16 [n, T, C]. ``translation`` is there where the model translates, and
     ``table(run_dir, metrics)`` adds the summary's numbers to the report where they make a table.
+    ``ready`` is called before training, and raises ``ValueError`` where what is needed later to
+    measure is missing.
     """
 
     init: Callable[[data.AnyDataset], State]
@@ -70,6 +72,7 @@ class Setup:
     sample_rate: int | None = None
     translation: Translation | None = None
     table: Callable[[Path, Mapping[str, Any]], None] | None = None
+    ready: Callable[[], object] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +107,9 @@ class Training(Experiment):
     def work(self, job: Job) -> Findings:
         config, splits = job.config, job.data
         setup = self.setup(config, splits.train.example_spec, len(splits.train))
+        if setup.ready is not None:
+            with _usage_errors():
+                setup.ready()
         steps = config.total_steps(len(splits.train))
         announce(config, len(splits.train), steps)
         start = time.perf_counter()

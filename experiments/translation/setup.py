@@ -84,6 +84,7 @@ def translation_setup(
         pictures=add_pictures,
         table=functools.partial(pictures.add_table, ways=ways),
         best=None,
+        ready=lambda: judge and judge.network,
         translation=Translation(
             translate=ways[0].of_any_size,
             channels=source[-1],

@@ -36,7 +36,7 @@ class Task:
     turns a user's picture into a source, where it is not one itself. ``in_colour`` says that gray
     images leave nothing to do, and that such a picture is read in colour; ``scales``, that a source
     and its image may be enlarged together: what is computed from single pixels would not be what
-    the task is about.
+    the task is about. Where sources are ``near`` their targets, corrections are learned.
     """
 
     name: TaskName
@@ -46,6 +46,7 @@ class Task:
     dataset: str = "emoji"
     in_colour: bool = False
     scales: bool = False
+    near: bool = False
 
     def open(self, config: ImageConfig, split: str, *, reverse: bool) -> data.Dataset:
         """A split of the config's data, as pairs.
@@ -100,7 +101,7 @@ def _super_resolution(factor: Literal[2, 4]) -> Task:
 
     name: TaskName = "super-resolve-2" if factor == 2 else "super-resolve-4"
     rows = {"bicubic": identity, "nearest": repeated}
-    return Task(name, low, rows, enlarged, dataset="photos")
+    return Task(name, low, rows, enlarged, dataset="photos", near=True)
 
 
 def _gray(picture: np.ndarray) -> np.ndarray:
@@ -115,9 +116,9 @@ TASKS: dict[TaskName, Task] = {
         Task("colorize", Gray(), USUAL, _gray, in_colour=True, scales=True),
         _super_resolution(2),
         _super_resolution(4),
-        Task("inpaint", Hole(), USUAL, dataset="photos"),
+        Task("inpaint", Hole(), USUAL, dataset="photos", near=True),
         Task("edges", Edges(), USUAL),
-        Task("denoise", Noise(), USUAL, dataset="photos"),
+        Task("denoise", Noise(), USUAL, dataset="photos", near=True),
     )
 }
 

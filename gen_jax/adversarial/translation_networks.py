@@ -44,6 +44,9 @@ class UNetGenerator(nn.Module):
     would be left. Where keys are given as ``noise``, dropout acts on the three innermost of the
     decoder's layers, in training and afterwards; the mask of an example comes from its key alone.
 
+    With ``residual`` the network makes a correction of its source, which must have as many
+    channels: for sources that are near their targets, as in super-resolution. It starts at zero.
+
     ``depth`` is the number of halvings. None stands for ``unet_depth`` of the image; parameters
     serve other sizes only where ``depth`` is given.
     """
@@ -54,6 +57,7 @@ class UNetGenerator(nn.Module):
     depth: int | None = None
     norm: Norm = "batch"
     dropout_rate: float = 0.5
+    residual: bool = False
     upsample: Upsampling = "deconv"
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
@@ -67,7 +71,12 @@ class UNetGenerator(nn.Module):
     def __call__(
         self, noise: PRNGKeys | None, cond: Condition | None, *, train: bool = False
     ) -> FloatImages:
-        x = source_image(self, cond)
+        x = source = source_image(self, cond)
+        if self.residual and source.shape[-1] != self.channels:
+            raise ValueError(
+                f"a residual UNetGenerator corrects images of {self.channels} channels, got "
+                f"{source.shape[-1]}"
+            )
         _require_keys(noise, len(x))
         (height, width), depth = x.shape[1:3], self._depth(x.shape[1:3])
         maps = [self.features * min(2**i, 8) for i in range(depth)]
@@ -93,8 +102,11 @@ class UNetGenerator(nn.Module):
                 x = dropout(x, own, self.dropout_rate)
             x = jnp.concatenate([x, skip], axis=-1)
         options = shared | {"dtype": last_dtype(self.dtype), "name": "image"}
+        if self.residual:
+            options["kernel_init"] = nn.initializers.zeros
         x = upsample(nn.relu(x), self.channels, self.upsample, **options)[:, :height, :width]
-        return jnp.tanh(x.astype(jnp.float32))
+        x = x.astype(jnp.float32)
+        return jnp.clip(source + x, -1.0, 1.0) if self.residual else jnp.tanh(x)
 
     def _depth(self, sides: Sequence[int]) -> int:
         if self.depth is not None:

@@ -270,3 +270,14 @@ def test_the_unet_sees_the_whole_image_and_the_skips_its_pixels():
     found = np.abs(slope(to_symmetric(images(1, 16, 16)))).sum((0, 3))
     assert (found > 0).all()
     assert found[7:10, 7:10].mean() > 2.0 * found.mean()
+
+
+def test_a_residual_network_starts_at_its_source():
+    image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3)), jnp.uint8)
+    model = UNetGenerator(2, channels=3, depth=2, residual=True)
+    made, _ = jax.jit(
+        lambda x: model.init_with_output(jax.random.key(0), None, Condition(spatial=x))
+    )(image)
+    np.testing.assert_allclose(made, as_symmetric(image), atol=1e-6)
+    with pytest.raises(ValueError, match=r"corrects images of 3 channels, got 1"):
+        model.init(jax.random.key(0), None, Condition(spatial=image[..., :1]))
