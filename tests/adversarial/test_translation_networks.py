@@ -160,7 +160,7 @@ def test_conditions_that_are_no_images(name):
         shapes_of(model, images()[0])
     with pytest.raises(ValueError, match="or floats, got int32"):
         shapes_of(model, images().astype(jnp.int32))
-    with pytest.raises(ValueError, match=r"reads the images alone, got cond\.label"):
+    with pytest.raises(ValueError, match=r"reads cond\.spatial alone, got cond\.label"):
         drawing.shapes_of(model, None, Condition(jnp.zeros(3, jnp.int32), spatial=images()))
 
 
@@ -278,6 +278,6 @@ def test_a_residual_network_starts_at_its_source():
     made, _ = jax.jit(
         lambda x: model.init_with_output(jax.random.key(0), None, Condition(spatial=x))
     )(image)
-    np.testing.assert_allclose(made, as_symmetric(image), atol=1e-6)
+    np.testing.assert_allclose(made, to_symmetric(image), atol=1e-6)
     with pytest.raises(ValueError, match=r"corrects images of 3 channels, got 1"):
         model.init(jax.random.key(0), None, Condition(spatial=image[..., :1]))
