@@ -14,6 +14,7 @@ condition.
 """
 
 import dataclasses
+import functools
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
@@ -178,59 +179,64 @@ def train_step(
     a, b = as_symmetric(batch["a"]), as_symmetric(batch["b"])
     numbers = example_numbers(a, axis_name)
 
-    def both(params: tuple[Params, Params]) -> tuple[Array, Any]:
-        return generators_loss(
-            params,
-            state,
-            a,
-            b,
-            loss=loss,
-            cycle_weight=cycle_weight,
-            identity_weight=identity_weight,
-        )
-
+    own_loss = functools.partial(
+        generators_loss,
+        state=state,
+        a=a,
+        b=b,
+        loss=loss,
+        cycle_weight=cycle_weight,
+        identity_weight=identity_weight,
+    )
     params = state.forward.generator.params, state.backward.generator.params
-    grads, (made, kept, metrics) = jax.grad(both, has_aux=True)(per_device(params, axis_name))
+    grads, (made, kept, metrics) = jax.grad(own_loss, has_aux=True)(per_device(params, axis_name))
     grads, kept, metrics = mean_over_devices((grads, kept, metrics), axis_name)
 
-    def played(i: int, name: Direction, real: FloatImages, pool: ImagePool) -> tuple[Any, ...]:
-        """A game's new records and pool, and what is measured of it."""
-        players: Players = getattr(state, name)
-        generator = players.generator.apply_gradients(grads[i], model_state=kept[i])
-        shown, pool = image_pool.query(
-            pool, example_keys(keys[name], numbers), made[i], axis_name=axis_name
-        )
-
-        def own_loss(params: Params) -> tuple[Array, tuple[Any, Metrics]]:
-            return gan.discriminator_loss(
-                params,
-                players.discriminator,
-                gan.real_and_generated({"image": real}, None, shown, weight=0.5),
-                loss=loss,
-                axis_name=axis_name,
-            )
-
-        slope, _, (model_state, found) = mean_gradients(
-            own_loss, players.discriminator.params, axis_name
+    players, pools = [], []
+    games = (
+        ("forward", state.forward, b, state.made_b),
+        ("backward", state.backward, a, state.made_a),
+    )
+    for i, (name, game, real, pool) in enumerate(games):
+        own_keys = example_keys(keys[name], numbers)
+        shown, pool = image_pool.query(pool, own_keys, made[i], axis_name=axis_name)
+        discriminator, found = discriminator_update(
+            game.discriminator, real, shown, loss=loss, axis_name=axis_name
         )
         found["generator/gradient"] = optax.tree.norm(grads[i])
-        found["discriminator/gradient"] = optax.tree.norm(slope)
         found |= measures.of_batch(real, made[i], axis_name)
-        discriminator = players.discriminator.apply_gradients(slope, model_state=model_state)
-        metrics.update({f"{name}/{metric}": value for metric, value in found.items()})
-        return Players(generator=generator, discriminator=discriminator), pool
-
-    forward, made_b = played(0, "forward", b, state.made_b)
-    backward, made_a = played(1, "backward", a, state.made_a)
+        metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
+        generator = game.generator.apply_gradients(grads[i], model_state=kept[i])
+        players.append(Players(generator=generator, discriminator=discriminator))
+        pools.append(pool)
     state = dataclasses.replace(
         state,
         step=state.step + 1,
-        forward=forward,
-        backward=backward,
-        made_b=made_b,
-        made_a=made_a,
+        forward=players[0],
+        backward=players[1],
+        made_b=pools[0],
+        made_a=pools[1],
     )
     return state, metrics
+
+
+def discriminator_update(
+    discriminator: NetworkState,
+    real: FloatImages,
+    shown: FloatImages,
+    *,
+    loss: AdversarialLoss,
+    axis_name: str | None = None,
+) -> tuple[NetworkState, Metrics]:
+    """One update on real images and those out of the buffer, whose loss is halved."""
+
+    def own_loss(params: Params) -> tuple[Array, tuple[Any, Metrics]]:
+        pair = gan.real_and_generated({"image": real}, None, shown, weight=0.5)
+        return gan.discriminator_loss(params, discriminator, pair, loss=loss, axis_name=axis_name)
+
+    grads, _, (model_state, metrics) = mean_gradients(own_loss, discriminator.params, axis_name)
+    metrics["discriminator/gradient"] = optax.tree.norm(grads)
+    return discriminator.apply_gradients(grads, model_state=model_state), metrics
 
 
 @evaluation_step
