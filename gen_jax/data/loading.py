@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from gen_jax.data import splits, tfds
 from gen_jax.data.dataset import Dataset
 from gen_jax.data.errors import DataError, UnknownSet
-from gen_jax.data.pictures import emoji
-from gen_jax.data.pictures.digits import SmallDigits
+from gen_jax.data.pictures import digits, emoji
 from gen_jax.data.pictures.faces import MiniFaces
 from gen_jax.data.pictures.folder import ImageFolder
 from gen_jax.data.pictures.npz import NpzFile
@@ -30,7 +29,6 @@ from gen_jax.data.translation.sides import (
     sides_of_splits,
 )
 
-DIGITS = tuple("0123456789")
 FOLDERS = ("folder", "pairs", "halves", "domains")  # kinds that take one
 SHIPPED = pathlib.Path(__file__).parent / "shipped"
 
@@ -207,13 +205,13 @@ def _pictures_source(
 ) -> splits.Source[Dataset]:
     kind, _, rest = spec.partition(":")
     if spec == "mnist-subset":
-        return NpzFile(spec, SHIPPED / "mnist_subset.npz", options, class_names=DIGITS)
+        return NpzFile(spec, SHIPPED / "mnist_subset.npz", options, class_names=digits.CLASSES)
     if spec in emoji.SPECS:
         return emoji.Emoji(spec, data_dir, options)
     if spec == MiniFaces.name:
         return MiniFaces(options)
     if spec == SmallDigits.name:
-        return SmallDigits(options)
+        return digits.SmallDigits(options)
     if spec == "photos" or (kind == "photos" and rest):
         return Photos(spec, options)
     if kind == "tfds" and rest:

@@ -1,4 +1,4 @@
-"""Small digits out of scikit-learn, of other hands than MNIST's."""
+"""Small digits out of scikit-learn, by other writers than MNIST's."""
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -9,9 +9,10 @@ from gen_jax.data.errors import DataError
 from gen_jax.data.pictures.picture import ImageOptions
 from gen_jax.data.pictures.plain import open_plain
 
+CLASSES = tuple("0123456789")
 N_TEST = 297
 FACTOR = 2.5  # from 8 to the 20 pixels that MNIST's digits span
-MARGIN = 2  # so far the empty frame of an enlarged digit may leave the image
+MARGIN = 2  # pixels by which an enlarged digit's empty frame may leave the image
 
 
 class SmallDigits:
@@ -21,9 +22,9 @@ class SmallDigits:
     laid with the centre of their ink in the middle, as MNIST's digits are: white on black, 20
     pixels high. Their strokes stay wider and softer.
 
-    ``test`` are the last 297. Those who wrote them follow one another (the nearest of half of the
-    digits lies within 85 places), so that these are for the most part of other hands than the
-    first 1,500, which are ``train``.
+    ``test`` are the last 297. The digits are sorted by writer (half of them have their nearest
+    within 85 places), so most of these are by other writers than the first 1,500, which are
+    ``train``.
 
     They come with the scikit-learn package, so nothing is fetched; ``DataError`` says how to
     install it.
@@ -55,7 +56,7 @@ class SmallDigits:
             ("+".join(splits),),
             [np.stack([_enlarged(image) for image in images])],
             labels,
-            tuple("0123456789"),
+            CLASSES,
             self._options,
             # Pillow may resize otherwise from one release to the next.
             origin=digest(images, labels, FACTOR),

@@ -37,8 +37,8 @@ class Emoji:
     ``emoji:64:DRAWING``, of 64×64, are read from a file (see ``large_files``) that
     ``gen_jax.data.shipped.make_emoji`` writes.
 
-    The splits, about 80, 10 and 10 % of each category, are the source's own and no matter of a
-    seed. They keep near twins together, in both drawings and sizes: what differs only by who is
+    The splits, about 80, 10 and 10 % of each category, are fixed: no seed changes
+    them. They keep near twins together, in both drawings and sizes: what differs only by who is
     shown, by colour, size or side, what is of one family (couples and families, clock faces,
     keycaps, ...), and what is drawn almost alike or as a mirror image (flags of one design, most
     smileys), with all that such links chain together. ``shipped/emoji_groups.py`` has the rules.
