@@ -210,7 +210,7 @@ def _pictures_source(
         return emoji.Emoji(spec, data_dir, options)
     if spec == MiniFaces.name:
         return MiniFaces(options)
-    if spec == SmallDigits.name:
+    if spec == digits.SmallDigits.name:
         return digits.SmallDigits(options)
     if spec == "photos" or (kind == "photos" and rest):
         return Photos(spec, options)
@@ -225,7 +225,7 @@ def _pictures_source(
         "mnist-subset": ("mnist-subset",),
         "emoji[:64][:noto|:twemoji]": tuple(emoji.SPECS),
         MiniFaces.name: (MiniFaces.name,),
-        SmallDigits.name: (SmallDigits.name,),
+        digits.SmallDigits.name: (SmallDigits.name,),
         "photos[:SIZE]": ("photos",),
     }
     raise _unknown_set(spec, names, kinds, data_dir)
