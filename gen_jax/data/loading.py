@@ -225,7 +225,7 @@ def _pictures_source(
         "mnist-subset": ("mnist-subset",),
         "emoji[:64][:noto|:twemoji]": tuple(emoji.SPECS),
         MiniFaces.name: (MiniFaces.name,),
-        digits.SmallDigits.name: (SmallDigits.name,),
+        digits.SmallDigits.name: (digits.SmallDigits.name,),
         "photos[:SIZE]": ("photos",),
     }
     raise _unknown_set(spec, names, kinds, data_dir)
