@@ -46,10 +46,6 @@ def pair(kind, shape=SHAPE, *, generator=None, discriminator=None, **both):
     return g, DISCRIMINATORS[kind](**both, **(discriminator or {}))
 
 
-def start(model, x, label=None):
-    return model.init(jax.random.key(0), x, as_condition(label))
-
-
 @functools.partial(jax.jit, static_argnames=("model", "train"))
 def run(model, variables, x, label=None, *, train=True):
     """The output, and what training leaves in the collections."""
@@ -71,7 +67,7 @@ def game(kind, **options):
     if label is not None:
         options |= {"n_classes": 3}
     for model, x in zip(pair(kind, **options), (latents(), images()), strict=True):
-        yield model, drawn(model, x, label), x, label
+        yield model, drawn(model, x, as_condition(label)), x, label
 
 
 def shapes_of(model, x, label=None):
