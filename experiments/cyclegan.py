@@ -3,6 +3,9 @@
 python -m experiments.cyclegan
 python -m experiments.cyclegan --pair digits
 python -m experiments.cyclegan paper --dataset domains:PATH --image-size 256
+
+Emoji, against the true drawings: L1 40.6 and 39.8 of 255 levels, where the source itself has 43.1
+(two x86 cores, shared, 961 s). Digits: 81.4 % and 81.5 % keep their class (687 s).
 """
 
 import dataclasses
