@@ -23,7 +23,7 @@ from experiments.translation.setup import Translator, translation_setup
 from experiments.translation.tasks import TASKS, TaskName, by_task
 from experiments.translation.ways import Way
 from gen_jax import data
-from gen_jax.adversarial import UNetGenerator, losses, pix2pix
+from gen_jax.adversarial import PatchDiscriminator, UNetGenerator, losses, pix2pix
 from gen_jax.adversarial.gan import Augment
 from gen_jax.adversarial.patch_discriminator import ReceptiveField
 from gen_jax.adversarial.translation_networks import unet_depth
@@ -168,7 +168,9 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         init=functools.partial(
             pix2pix.init,
             generator,
-            config.discriminator(norm=config.norm),
+            config.discriminator(norm=config.norm)
+            if config.loss != "none"
+            else PatchDiscriminator(1, receptive_field=1),  # for images of any size
             tx,
             tx,
             ema_decay=config.ema_decay,

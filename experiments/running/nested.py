@@ -16,13 +16,13 @@ from gen_jax import training
 
 def within(config: ImageConfig, preset: Any, **choices: Any) -> Any:
     """A preset of another experiment, on the data and with the seed of the study's ``config``, and
-    with ``choices``."""
+    with ``choices``; what does not apply is as it is by default."""
     shared = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(ImageConfig)
         if field.name != "run_dir"
     }
-    return dataclasses.replace(preset, **shared | choices)
+    return training.without_idle(dataclasses.replace(preset, **shared | choices))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -318,7 +318,7 @@ def test_only_transposed_convolutions_start_with_checkerboards():
 
     def measure(upsample):
         model = ConvGenerator(8, image_shape=(16, 16, 1), latent_dim=16, upsample=upsample)
-        variables = jax.jit(functools.partial(start, model))(z)
+        variables = jax.jit(model.init)(jax.random.key(0), z)
         return float(checkerboard(run(model, variables, z)[0]))
 
     measured = {how: measure(how) for how in ("deconv", "resize", "shuffle")}

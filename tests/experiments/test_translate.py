@@ -194,7 +194,7 @@ def test_what_a_model_reads_may_be_made_of_the_picture_and_be_larger(given, tmp_
     def colour(state, keys, images):
         return images.repeat(3, -1)
 
-    given(Translation(colour, 1, 3, least=1, stochastic=False, prepare=enlarge))
+    given(Translation(colour, 1, 3, least=1, stochastic=False, prepare=enlarge, picture_channels=3))
     rgba = noise(5, 7, 4)
     rgba[..., 3] = 255
     run(save(tmp_path / "a.png", rgba), tmp_path / "out")

@@ -97,7 +97,7 @@ def test_a_pix2pix_is_trained_measured_and_shown(style):
     films = sorted((style / "samples").glob("step_*.png"))
     assert len(films) == 2
     with Image.open(films[0]) as sheet:
-        assert sheet.size == (6 * 33 + 1, 6 * 33 + 1)  # two strips of three in a row
+        assert sheet.size == (205, 213)  # six rows of two strips of three, framed
 
 
 @pytest.mark.smoke
@@ -130,7 +130,7 @@ def test_a_cyclegan_of_digits_is_measured_by_what_it_keeps(digits):
     assert metrics["test/forward/identity/label_kept"] > 0.9  # of MNIST's own digits
     assert metrics["reference"] == "2000 and 297 images of digits, test"
     with Image.open(next((digits / "samples").glob("step_*.png"))) as sheet:
-        assert sheet.size == (6 * 29 + 1, 6 * 29 + 1)  # there, and back
+        assert sheet.size == (181, 189)  # six rows of two strips of three, framed
 
 
 @pytest.mark.smoke
