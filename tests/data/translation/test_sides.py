@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from gen_jax import data
-from gen_jax.data import loading
 from gen_jax.data.pictures import encoded
 
 # What each layout calls the folder of a split of a side.
@@ -212,55 +211,6 @@ def test_a_folder_that_is_not_there(tmp_path):
         data.load_pairs(f"halves:{tmp_path / 'gone'}", "train")
 
 
-@pytest.mark.parametrize("limit", [2**30, 1], ids=["decoded", "streamed"])
-def test_halves_are_cut_before_they_are_resized(picture, encode, write_folder, limit):
-    left, right = ([picture(i + start, 8, 6) for i in range(4)] for start in (0, 100))
-    files = {f"train/{i}.png": np.hstack([left[i], right[i]]) for i in range(4)}
-    folder = write_folder({name: encode(image) for name, image in files.items()})
-    options = {"validation_fraction": 0.0, "memory_limit": limit}
-    for reverse in (False, True):
-        pairs = data.load_pairs(f"halves:{folder}", "train", reverse=reverse, **options)
-        examples = pairs.take(np.arange(4))
-        source, made = ("image", "spatial") if reverse else ("spatial", "image")
-        np.testing.assert_array_equal(examples[source], np.stack(left))
-        np.testing.assert_array_equal(examples[made], np.stack(right))
-    small = data.load_pairs(f"halves:{folder}", "train", image_size=(4, 3), **options)
-    alone = write_folder({f"alone/{i}.png": encode(left[i]) for i in range(4)}) / "alone"
-    expected = data.load(f"folder:{alone}", "train", image_size=(4, 3), **options)
-    rows = np.arange(4)
-    np.testing.assert_array_equal(small.take(rows)["spatial"], expected.take(rows)["image"])
-    assert small.image_shape == (4, 3, 3)
-
-
-def test_halves_of_a_jpeg_do_not_blend_at_the_cut(encode, write_folder):
-    wide = np.zeros((128, 272, 3), np.uint8)
-    wide[:, 136:] = 255
-    folder = write_folder({f"{i}.jpg": encode(wide, "JPEG") for i in range(3)})
-    pairs = data.load_pairs(f"halves:{folder}", "train", image_size=8)
-    examples = pairs.take(np.arange(1))
-    assert examples["spatial"].max() == 0
-    assert examples["image"].min() == 255
-
-
-def test_halves_of_an_odd_width_or_damaged(picture, encode, write_folder):
-    files = {f"{i}.png": encode(picture(i, 4, 8)) for i in range(5)}
-    files["2.png"] = encode(picture(2, 4, 7))
-    files["3.png"] = b"no picture"
-    spec = f"halves:{write_folder(files)}"
-    with pytest.raises(
-        data.DataError,
-        match=r"^cannot read the image \S+/2\.png: it is 7 pixels wide, and two halves need an "
-        "even width$",
-    ):
-        data.load_pairs(spec, "train")
-    pairs = data.load_pairs(spec, "train", skip_bad_images=True, validation_fraction=0.0)
-    assert (len(pairs), pairs.skipped) == (3, 2)
-    examples = pairs.take(np.arange(3))
-    for row, number in enumerate((0, 1, 4)):
-        whole = np.hstack([examples["spatial"][row], examples["image"][row]])
-        np.testing.assert_array_equal(whole, picture(number, 4, 8))
-
-
 def test_later_opens_do_not_decode_and_the_sides_are_kept_apart(
     write_sides, picture, encode, write_folder, numbers, monkeypatch
 ):
@@ -355,62 +305,6 @@ def test_too_few_examples_of_one_side_say_which(write_sides):
         data.DataError, match=r"^domains:\S+ B has too few examples to hold any out, 2:"
     ):
         data.load_domains(f"domains:{folder}", "train")
-
-
-@pytest.fixture
-def drawings(monkeypatch, picture):
-    """Stands in for the sets that are shipped: ten of each, B's the negatives of A's."""
-    opened = loading._pictures_source
-
-    class Drawn:
-        ignored = ()
-
-        def __init__(self, name, splits, negative):
-            self.name, self.splits, self.negative = name, splits, negative
-
-        def open(self, *splits):
-            images = np.stack([picture(i) for i in range(10)])
-            images = 255 - images if self.negative else images
-            return data.ArrayDataset(self.name, "+".join(splits), images, np.arange(10) % 2)
-
-    sets = {
-        **{f"emoji{size}:noto": (("train",), False) for size in ("", ":64")},
-        **{f"emoji{size}:twemoji": (("train",), True) for size in ("", ":64")},
-        "mnist-subset": (("train", "test"), False),
-        "digits-8x8": (("train",), True),
-    }
-
-    def open_source(spec, *arguments):
-        return Drawn(spec, *sets[spec]) if spec in sets else opened(spec, *arguments)
-
-    monkeypatch.setattr(loading, "_pictures_source", open_source)
-
-
-@pytest.mark.usefixtures("drawings")
-@pytest.mark.parametrize("spec", ["emoji", "emoji:64"])
-def test_emoji_are_pairs_of_drawings_row_by_row(spec):
-    seen = 0
-    for split in SPLITS:
-        pairs, domains = data.load_pairs(spec, split), data.load_domains(spec, split)
-        assert pairs.name == domains.name == spec
-        assert domains.aligned
-        rows = np.arange(len(pairs))
-        examples, sides = pairs.take(rows), domains.take(rows)
-        np.testing.assert_array_equal(examples["image"], 255 - examples["spatial"])
-        np.testing.assert_array_equal(sides["a"], examples["spatial"])
-        np.testing.assert_array_equal(sides["b"], examples["image"])
-        seen += len(pairs)
-    assert seen == 10
-
-
-@pytest.mark.usefixtures("drawings")
-def test_digits_of_two_hands_keep_their_labels():
-    found = {split: data.load_domains("digits", split) for split in SPLITS}
-    assert [domains.side_lengths for domains in found.values()] == [(9, 8), (1, 1), (10, 1)]
-    for domains in found.values():
-        assert not domains.aligned
-        for side in (domains.a, domains.b):
-            assert side.take(np.arange(1))["label"] == side.labels[0]
 
 
 @pytest.mark.parametrize(
