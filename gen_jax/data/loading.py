@@ -91,14 +91,16 @@ def load_pairs(
     """Opens one split of a set of pairs: images "image", each made from its "spatial".
 
     ``spec`` is ``emoji`` or ``emoji:SIZE`` (each emoji as drawn for Twemoji, made from Noto's),
-    ``mazes:KIND:CELLS`` or ``mazes:KIND:CELLS:N`` (shortest paths, made from mazes of a kind
-    ``perfect``, ``loops`` or ``rooms``, all drawn here by ``seed``: see ``Mazes``), ``pairs:PATH`` (a folder with two sides, A and B, whose files have the same names but for the
+    ``mazes:KIND:CELLS`` or ``mazes:KIND:CELLS:N`` (shortest paths, made from mazes of the kind
+    ``perfect``, ``loops`` or ``rooms``, all of them drawn here by ``seed``: see ``Mazes``),
+    ``pairs:PATH`` (a folder with two sides, A and B, whose files have the same names but for the
     endings: see ``sides_of_folder``) or ``halves:PATH`` (a folder, see ``ImageFolder``, of files
     that hold A on the left and B on the right; they are cut in two before they are resized). B is
     made from A, or with ``reverse`` A from B; labels are those of what is made.
 
     The other arguments are those of ``load``; what is held out of ``train`` are whole pairs.
-    ``skip_bad_images`` applies to ``halves:PATH`` alone.
+    ``skip_bad_images`` applies to ``halves:PATH`` alone. Mazes take a ``seed`` and a
+    ``memory_limit``, and none of the others.
 
     Raises ``DataError``, in one line, for any problem with the data set or the arguments.
     """

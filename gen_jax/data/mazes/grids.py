@@ -1,7 +1,6 @@
 """Mazes as the pixels of a grid, and as the images that show them."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -46,14 +45,15 @@ class Grids:
                 f"{spatial.dtype} {list(spatial.shape)}"
             )
         walls, *ends = np.moveaxis(spatial >= _DRAWN, -1, 0)
-        places = []
         for noun, channel in zip(("start", "goal"), ends, strict=True):
             counts = channel.sum((1, 2))
-            refuse(counts != 1, lambda i, n=noun, c=counts: f"has {c[i]} {n}s; it needs one")
-            refuse((channel & walls).any((1, 2)), lambda _, n=noun: f"has its {n} in a wall")
-            places.append(np.argwhere(channel)[:, 1:])
-        start, goal = places
-        refuse((start == goal).all(1), lambda _: "has its start and its goal in one pixel")
+            if at := first(counts != 1):
+                raise DataError(f"maze {at[0]} has {counts[at]} {noun}s; it needs one")
+            if at := first(channel & walls):
+                raise DataError(f"maze {at[0]} has its {noun} in a wall, at ({at[1]}, {at[2]})")
+        start, goal = (np.argwhere(channel)[:, 1:] for channel in ends)
+        if at := first((start == goal).all(1)):
+            raise DataError(f"maze {at[0]} has its start and its goal in one pixel")
         return cls(walls, start, goal)
 
 
@@ -82,8 +82,7 @@ def dotted(
     return dots
 
 
-def refuse(wrong: Bool[np.ndarray, " n"], why: Callable[[int], str]) -> None:
-    """Raises ``DataError`` for the first maze that is wrong; ``why`` says of its number what is."""
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise DataError(f"maze {first} {why(first)}")
+def first(wrong: Bool[np.ndarray, "..."]) -> tuple[int, ...] | None:
+    """Where the first True is, by row and column, None where there is none."""
+    found = np.argwhere(wrong)
+    return tuple(found[0].tolist()) if len(found) else None

@@ -2,12 +2,12 @@
 
 - ``perfect``: one path leads from each cell to each other. It is the minimum spanning tree of walls
   with random weights (Kruskal's algorithm). All spanning trees occur, but not equally often (Tapp
-  2024, arXiv 2401.17947, has bounds); Wilson's algorithm would draw each with one probability, in a
-  loop for each maze.
+  2024, arXiv 2401.17947): of 8 cells a side, paths have 22.4 steps on average and 31 % of the cells
+  are dead ends, where trees drawn uniformly (Wilson, Aldous and Broder) have 23.7 steps and 30 %.
 - ``loops``: a perfect maze without a fifth of its remaining walls, so that several paths lead to
   most cells, often several shortest ones.
 - ``rooms``: obstacles of one pixel each at random places, after the grid-world of value iteration
-  networks (Tamar et al. 2016), whose obstacles are larger, and whose agent also steps diagonally.
+  networks (Tamar et al. 2016). In its code obstacles may be larger, and steps diagonal.
   Between a tenth and four tenths of a room's pixels are obstacles, as its own draw says.
 """
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from gen_jax.data.errors import DataError
-from gen_jax.data.mazes.grids import Grids, dotted, drawn, refuse
+from gen_jax.data.mazes.grids import Grids, dotted, drawn, first
 from gen_jax.data.mazes.routes import descent, distances
 
 Spatial = UInt8[np.ndarray, "n height width 3"]
@@ -33,8 +33,8 @@ class Plans:
     """The shortest walks from start to goal that pass all way-points, in whatever order.
 
     ``length`` counts their steps. A walk that is not ``simple`` visits a pixel twice, as where a
-    way-point lies in a dead end: no drawn path is as short in that order of pixels, and perhaps
-    none passes the way-points at all; ``path`` then shows the pixels of the walk.
+    way-point lies in a dead end. No drawn path follows it, so that its length is a lower bound of
+    what a path needs; ``path`` shows its pixels.
     """
 
     path: Paths
@@ -73,7 +73,7 @@ class Verdicts:
 
     @property
     def optimal(self) -> Bool[np.ndarray, " n"]:
-        """Valid, past all way-points and nothing forbidden, and as short as can be: which of
+        """Valid, through all way-points, past what is forbidden, and as short as can be: which of
         several shortest paths it is does not matter."""
         return self.valid & self.passes & self.avoids & (self.excess == 0.0)
 
@@ -90,23 +90,19 @@ def check(
     """
     grids = Grids.read(spatial)
     drawing = drawn(paths, grids)
+    asked, barred = _points(grids, way_points), _points(grids, forbidden)
     ends = dotted(np.stack([grids.start, grids.goal], 1), drawing.shape)
     free = ~grids.walls & (drawing | ends)
     steps = distances(free, grids.start)
     length = _at(steps, grids.goal)
-    on_path = np.where(ends, _neighbours(drawing) == 1, _neighbours(drawing) == 2)
-    valid = (on_path & free & (steps >= 0) | ~drawing).all((1, 2)) & (drawing | ~ends).all((1, 2))
-    asked, barred = (
-        np.zeros_like(drawing) if points is None else dotted(points, drawing.shape)
-        for points in _within(grids, way_points, forbidden)
-    )
+    on_path = free & (steps >= 0) & (_neighbours(drawing) == np.where(ends, 1, 2))
     return Verdicts(
-        valid=valid,
+        valid=_everywhere((drawing | ~ends) & (on_path | ~drawing)),
         reaches=length >= 0,
-        passes=(drawing | ~asked).all((1, 2)),
-        avoids=~(drawing & barred).any((1, 2)),
+        passes=_everywhere(drawing | ~dotted(asked, drawing.shape)),
+        avoids=_everywhere(~(drawing & dotted(barred, drawing.shape))),
         length=np.where(length >= 0, length, np.nan),
-        optimal_length=shortest(spatial, way_points, forbidden).length,
+        optimal_length=_shortest(grids, asked, barred).length,
     )
 
 
@@ -123,32 +119,35 @@ def shortest(
     outside of the image, for more than 6 way-points, and for images that are no mazes.
     """
     grids = Grids.read(spatial)
-    through, avoiding = _within(grids, through, avoiding)
-    walls = grids.walls
-    if avoiding is not None:
-        walls = walls | dotted(avoiding, walls.shape)
-    stops = np.zeros((len(grids), 0, 2), np.int64) if through is None else through
+    return _shortest(grids, _points(grids, through), _points(grids, avoiding))
+
+
+def _shortest(grids: Grids, stops: Points, barred: Points) -> Plans:
+    walls = grids.walls | dotted(barred, grids.walls.shape)
     _check_stops(grids, stops, walls)
     origins = np.concatenate([stops, grids.start[:, None]], 1)
     targets = np.concatenate([stops, grids.goal[:, None]], 1)
-    fields = [distances(~walls, target) for target in np.moveaxis(targets, 1, 0)]
+    fields = np.stack([distances(~walls, target) for target in np.moveaxis(targets, 1, 0)])
     legs = np.stack(  # [n, origins, targets]
         [[_at(field, origin) for field in fields] for origin in np.moveaxis(origins, 1, 0)]
     ).transpose(2, 0, 1)
-    far = legs[:, :, -1] < 0  # from the goal
-    past = "" if avoiding is None else " that avoids what is forbidden"
-    refuse(far[:, -1], lambda i: f"has no path from {_place(grids.start[i])} to "
-           f"{_place(grids.goal[i])}{past}")  # fmt: skip
-    refuse(far.any(1), lambda i: f"has no path to the way-point {_place(origins[i][far[i]][0])}"
-           f"{past}")  # fmt: skip
+    if at := first(legs[:, ::-1, -1] < 0):  # the start before the way-points
+        number, origin = at[0], origins[at[0], -1 - at[1]]
+        past = " past what is forbidden" if barred.size else ""
+        raise DataError(
+            f"maze {number} has no path from {_place(origin)} to its goal, "
+            f"{_place(grids.goal[number])}{past}"
+        )
     orders = _orders(legs)
-    path = np.zeros_like(walls)
+    path, rows = np.zeros_like(walls), np.arange(len(grids))
     for a, b in itertools.pairwise(orders.T):
-        field = np.stack(fields)[b, np.arange(len(grids))]
-        path |= descent(field, origins[np.arange(len(grids)), a])
+        path |= descent(fields[b, rows], origins[rows, a])
     length = _lengths(legs, orders)
-    simple = path.sum((1, 2)) == length + 1
-    return Plans(path[..., None].astype(np.uint8) * 255, length, simple)
+    return Plans(
+        path=path[..., None].astype(np.uint8) * 255,
+        length=length,
+        simple=path.sum((1, 2)) == length + 1,
+    )
 
 
 def picture(
@@ -178,41 +177,37 @@ def picture(
     return pictures
 
 
-def _within(grids: Grids, *given: Points | None) -> list[Points | None]:
-    """Points of each maze. Raises ``DataError`` unless they are [n, k, 2] and in the image."""
-    for points in given:
-        if points is None:
-            continue
-        if points.ndim != 3 or points.shape[::2] != (len(grids), 2) or points.dtype.kind not in "iu":
-            raise DataError(
-                f"points of {len(grids)} mazes are integers [{len(grids)}, k, 2] (rows and "
-                f"columns), got {points.dtype} {list(points.shape)}"
-            )
-        outside = ((points < 0) | (points >= grids.walls.shape[1:])).any(-1)
-        height, width = grids.walls.shape[1:]
-        refuse(outside.any(1), lambda i, points=points, outside=outside: "has no pixel "
-               f"{_place(points[i][outside[i]][0])}; it is {height}×{width}")  # fmt: skip
-    return list(given)
+def _points(grids: Grids, points: Points | None) -> Points:
+    """None for each maze where none are given.
+
+    Raises ``DataError`` unless they are integers [n, k, 2], and in the image.
+    """
+    if points is None:
+        return np.zeros((len(grids), 0, 2), np.int64)
+    n, height, width = grids.walls.shape
+    if points.ndim != 3 or points.shape[::2] != (n, 2) or points.dtype.kind not in "iu":
+        raise DataError(
+            f"points of {n} mazes are integers [{n}, k, 2], rows and columns, got {points.dtype} "
+            f"{list(points.shape)}"
+        )
+    outside = (points < 0) | (points >= (height, width))
+    if at := first(outside[..., 0] | outside[..., 1]):
+        raise DataError(f"maze {at[0]} is {height}×{width} and has no pixel {_place(points[at])}")
+    return points
 
 
 def _check_stops(grids: Grids, stops: Points, walls: Masks) -> None:
-    """Raises ``DataError`` for start, goal or way-points where no path may lead."""
+    """Raises ``DataError`` for way-points, a start or a goal where no path may lead."""
     if stops.shape[1] > MOST_WAY_POINTS:
-        raise DataError(
-            f"a path has at most {MOST_WAY_POINTS} way-points, got {stops.shape[1]}"
-        )
-    ends = np.stack([grids.start, grids.goal], 1)
-    for noun, points in (("way-point", stops), ("end", ends)):
-        rows = np.arange(len(points))[:, None]
-        in_wall = grids.walls[rows, points[..., 0], points[..., 1]]
-        barred = walls[rows, points[..., 0], points[..., 1]]
-        for wrong, why in ((in_wall, "in a wall"), (barred, "among what is forbidden")):
-            refuse(
-                wrong.any(1),
-                lambda i, noun=noun, points=points, wrong=wrong, why=why: (
-                    f"has the {noun} {_place(points[i][wrong[i]][0])} {why}"
-                ),
-            )
+        raise DataError(f"a path has at most {MOST_WAY_POINTS} way-points, got {stops.shape[1]}")
+    for noun, points in (
+        ("way-point", stops),
+        ("start", grids.start[:, None]),
+        ("goal", grids.goal[:, None]),
+    ):
+        for where, why in ((grids.walls, "lies in a wall"), (walls, "is forbidden")):
+            if at := first(where[np.arange(len(points))[:, None], points[..., 0], points[..., 1]]):
+                raise DataError(f"maze {at[0]}: the {noun} {_place(points[at])} {why}")
 
 
 def _orders(legs: Int[np.ndarray, "n stops stops"]) -> Int[np.ndarray, "n stops+1"]:
@@ -222,17 +217,19 @@ def _orders(legs: Int[np.ndarray, "n stops stops"]) -> Int[np.ndarray, "n stops+
     """
     end = legs.shape[1] - 1
     orders = np.array([(end, *order, end) for order in itertools.permutations(range(end))])
-    every = np.broadcast_to(orders[:, None], (len(orders), len(legs), end + 2))
-    return orders[np.stack([_lengths(legs, order) for order in every]).argmin(0)]
+    every = np.stack([_lengths(legs, order[None]) for order in orders])
+    return orders[every.argmin(0)]
 
 
 def _lengths(
-    legs: Int[np.ndarray, "n stops stops"], orders: Int[np.ndarray, "n stops+1"]
+    legs: Int[np.ndarray, "n stops stops"], orders: Int[np.ndarray, "#n stops+1"]
 ) -> Int[np.ndarray, " n"]:
     rows = np.arange(len(legs))
-    return sum(
-        (legs[rows, a, b] for a, b in itertools.pairwise(orders.T)), np.zeros(len(legs), np.int64)
-    )
+    return np.stack([legs[rows, a, b] for a, b in itertools.pairwise(orders.T)]).sum(0)
+
+
+def _everywhere(masks: Masks) -> Bool[np.ndarray, " n"]:
+    return np.logical_and.reduce(masks, (1, 2))
 
 
 def _neighbours(masks: Masks) -> Int[np.ndarray, "n height width"]:

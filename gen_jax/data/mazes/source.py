@@ -109,4 +109,3 @@ def shortest_paths(grids: Grids) -> UInt8[np.ndarray, "n height width 1"]:
     """The images of the paths: see ``Mazes``."""
     field = distances(~grids.walls, grids.goal)
     return descent(field, grids.start)[..., None].astype(np.uint8) * 255
-
