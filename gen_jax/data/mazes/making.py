@@ -7,8 +7,8 @@
 - ``loops``: a perfect maze without a fifth of its remaining walls, so that several paths lead to
   most cells, often several shortest ones.
 - ``rooms``: obstacles of one pixel each at random places, after the grid-world of value iteration
-  networks (Tamar et al. 2016). In its code obstacles may be larger, and steps diagonal.
-  Between a tenth and four tenths of a room's pixels are obstacles, as its own draw says.
+  networks (Tamar et al. 2016), without its diagonal steps. A pixel is an obstacle with a
+  probability that is drawn for each room, between 0.1 and 0.4.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ Uniform = Float[np.ndarray, "n 2 inner inner"]
 
 SMALLEST = 3  # of 2 cells a side there are four perfect mazes, of which no splits can be made
 LOOPS = 0.2  # of a perfect maze's remaining walls
-OBSTACLES = (0.1, 0.4)  # of a room's pixels; from 0.41 on, large rooms fall apart
+OBSTACLES = (0.1, 0.4)  # the least and greatest probability; from 0.41 on, large rooms fall apart
 SPLITS = ("train", "validation", "test")
 TENTHS = ("test", "validation")  # each holds one in ten of all mazes, "train" the others
 _MAZES = 6  # separates this use of a seed from the others
@@ -49,12 +49,13 @@ def make(
 ) -> Grids:
     """Draws the mazes ``first``, ``first`` + 1, ... of a split, [n, S, S] with S = 2 ``cells`` + 1.
 
-    Start and goal are two cells (in rooms, free pixels) at least ``cells`` steps apart: the start
-    is any of them, the goal any that is far enough. What has no such goal is drawn again.
+    Start and goal are two cells (in rooms, free pixels) at least ``cells`` steps apart, a step
+    being one pixel: the start is any of them, the goal any that can be reached and is far enough. A
+    maze without such a goal is drawn again.
 
-    A maze belongs to a split by a hash of its walls. Of two splits no two mazes have the same
-    walls, whatever the seeds and numbers. Within a split mazes are independent draws, so that the
-    smallest recur.
+    A hash of a maze's walls says which split it belongs to, so that mazes of two splits never have
+    the same walls, whatever the seeds and numbers. Within a split mazes are independent draws, and
+    the smallest recur.
 
     Raises ``DataError`` for fewer than 3 cells, an unknown kind or split, and a wrong seed.
     """

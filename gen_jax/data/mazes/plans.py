@@ -32,14 +32,14 @@ RIGHT, WRONG, MISSING = (30, 110, 200), (255, 140, 0), (175, 205, 240)
 class Plans:
     """The shortest walks from start to goal that pass all way-points, in whatever order.
 
-    ``length`` counts their steps. A walk that is not ``simple`` visits a pixel twice, as where a
-    way-point lies in a dead end. No drawn path follows it, so that its length is a lower bound of
-    what a path needs; ``path`` shows its pixels.
+    ``path`` shows a walk's pixels, ``length`` counts its steps. A walk is ``drawable`` where its
+    picture is a valid path: see ``Verdicts``. Others visit a pixel twice, as where a way-point lies
+    in a dead end, or run beside themselves, and their length is a lower bound of what a path needs.
     """
 
     path: Paths
     length: Int[np.ndarray, " n"]
-    simple: Bool[np.ndarray, " n"]
+    drawable: Bool[np.ndarray, " n"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,13 +91,9 @@ def check(
     grids = Grids.read(spatial)
     drawing = drawn(paths, grids)
     asked, barred = _points(grids, way_points), _points(grids, forbidden)
-    ends = dotted(np.stack([grids.start, grids.goal], 1), drawing.shape)
-    free = ~grids.walls & (drawing | ends)
-    steps = distances(free, grids.start)
-    length = _at(steps, grids.goal)
-    on_path = free & (steps >= 0) & (_neighbours(drawing) == np.where(ends, 1, 2))
+    length = _at(_reached(grids, drawing), grids.goal)
     return Verdicts(
-        valid=_everywhere((drawing | ~ends) & (on_path | ~drawing)),
+        valid=_are_paths(grids, drawing),
         reaches=length >= 0,
         passes=_everywhere(drawing | ~dotted(asked, drawing.shape)),
         avoids=_everywhere(~(drawing & dotted(barred, drawing.shape))),
@@ -142,12 +138,8 @@ def _shortest(grids: Grids, stops: Points, barred: Points) -> Plans:
     path, rows = np.zeros_like(walls), np.arange(len(grids))
     for a, b in itertools.pairwise(orders.T):
         path |= descent(fields[b, rows], origins[rows, a])
-    length = _lengths(legs, orders)
-    return Plans(
-        path=path[..., None].astype(np.uint8) * 255,
-        length=length,
-        simple=path.sum((1, 2)) == length + 1,
-    )
+    images = path[..., None].astype(np.uint8) * 255
+    return Plans(images, _lengths(legs, orders), _are_paths(grids, path))
 
 
 def picture(
@@ -226,6 +218,22 @@ def _lengths(
 ) -> Int[np.ndarray, " n"]:
     rows = np.arange(len(legs))
     return np.stack([legs[rows, a, b] for a, b in itertools.pairwise(orders.T)]).sum(0)
+
+
+def _reached(grids: Grids, drawing: Masks) -> Int[np.ndarray, "n height width"]:
+    """Steps from the start on what is drawn and free, or an end; -1 where none lead."""
+    return distances(~grids.walls & (drawing | _ends(grids)), grids.start)
+
+
+def _are_paths(grids: Grids, drawing: Masks) -> Bool[np.ndarray, " n"]:
+    """Whether nothing but a path is drawn: see ``Verdicts``."""
+    ends = _ends(grids)
+    joined = _neighbours(drawing) == np.where(ends, 1, 2)
+    return _everywhere(np.where(drawing, joined & (_reached(grids, drawing) >= 0), ~ends))
+
+
+def _ends(grids: Grids) -> Masks:
+    return dotted(np.stack([grids.start, grids.goal], 1), grids.walls.shape)
 
 
 def _everywhere(masks: Masks) -> Bool[np.ndarray, " n"]:

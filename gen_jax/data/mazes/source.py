@@ -34,7 +34,8 @@ class Mazes:
     to test. An example is a pure function of the seed, the kind, CELLS, the split and its number: a
     larger N adds examples. No two splits share a maze, of one seed or of several.
 
-    The pairs are made at once, and kept in memory. Raises ``DataError`` for a name that cannot be,
+    All pairs of a split are made when it is opened, and kept in memory: 20,000 mazes of 8 cells a
+    side take three seconds of a CPU core and 23 MB. Raises ``DataError`` for a name that cannot be,
     for options that mazes do not have, and for more than the options' ``memory_limit``.
     """
 

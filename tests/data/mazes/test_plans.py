@@ -142,23 +142,32 @@ def test_shortest_walks_pass_their_way_points_in_the_best_order(kind):
         pixels = found.path[i, ..., 0] > 0
         assert not (pixels & walls).any()
         assert pixels[tuple(points.T)].all()
-        assert found.simple[i] == (pixels.sum() == found.length[i] + 1)
+        assert pixels.sum() <= found.length[i] + 1
     verdicts = plans.check(grids.spatial, found.path, through)
     assert verdicts.passes.all()
     assert verdicts.reaches.all()
-    np.testing.assert_array_equal(verdicts.optimal, found.simple)
+    np.testing.assert_array_equal(verdicts.optimal, found.drawable)
 
 
 def test_a_way_point_in_a_dead_end_is_walked_to_and_back():
     spatial = maze("#####\n#S.G#\n##.##\n##.##\n#####")
     found = plans.shortest(spatial, np.array([[(3, 2)]]))
-    assert (found.length, found.simple) == (6, False)
+    assert (found.length, found.drawable) == (6, False)
     assert found.path.sum() == 5 * 255
     verdicts = plans.check(spatial, found.path, np.array([[(3, 2)]]))
     assert (verdicts.valid, verdicts.passes, verdicts.optimal) == (False, True, False)
     on_it = np.array([[(1, 1), (1, 2), (1, 3), (1, 2)]])  # ends, and one twice
     assert plans.shortest(spatial, on_it).length == 2
-    assert plans.shortest(spatial, on_it).simple
+    assert plans.shortest(spatial, on_it).drawable
+
+
+def test_a_walk_beside_itself_is_no_path_that_can_be_drawn():
+    spatial = maze("######\n#S..G#\n##..##\n##..##\n######")
+    found = plans.shortest(spatial, np.array([[(3, 2), (3, 3)]]))
+    assert found.length == 7  # down and up again, each pixel once
+    assert found.path.sum() == 8 * 255
+    assert not found.drawable
+    assert plans.shortest(spatial).drawable
 
 
 def test_what_is_forbidden_is_avoided():
