@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from gen_jax.data import splits, tfds
 from gen_jax.data.dataset import Dataset
 from gen_jax.data.errors import DataError, UnknownSet
+from gen_jax.data.mazes.making import KINDS
+from gen_jax.data.mazes.source import Mazes
 from gen_jax.data.pictures import digits, emoji
 from gen_jax.data.pictures.faces import MiniFaces
 from gen_jax.data.pictures.folder import ImageFolder
@@ -89,19 +91,22 @@ def load_pairs(
     """Opens one split of a set of pairs: images "image", each made from its "spatial".
 
     ``spec`` is ``emoji`` or ``emoji:SIZE`` (each emoji as drawn for Twemoji, made from Noto's),
+    ``mazes:KIND:CELLS`` or ``mazes:KIND:CELLS:N`` (shortest paths, made from mazes of the kind
+    ``perfect``, ``loops`` or ``rooms``, all of them drawn here by ``seed``: see ``Mazes``),
     ``pairs:PATH`` (a folder with two sides, A and B, whose files have the same names but for the
     endings: see ``sides_of_folder``) or ``halves:PATH`` (a folder, see ``ImageFolder``, of files
     that hold A on the left and B on the right; they are cut in two before they are resized). B is
     made from A, or with ``reverse`` A from B; labels are those of what is made.
 
     The other arguments are those of ``load``; what is held out of ``train`` are whole pairs.
-    ``skip_bad_images`` applies to ``halves:PATH`` alone.
+    ``skip_bad_images`` applies to ``halves:PATH`` alone. Mazes take a ``seed`` and a
+    ``memory_limit``, and none of the others.
 
     Raises ``DataError``, in one line, for any problem with the data set or the arguments.
     """
     options = _image_options(image_size, channels, skip_bad_images, memory_limit)
     with _unreadable(spec):
-        source = _pairs_source(spec, _folder(data_dir), options, reverse)
+        source = _pairs_source(spec, _folder(data_dir), options, reverse, seed)
         return splits.open_split(source, split, validation_fraction=validation_fraction, seed=seed)
 
 
@@ -232,17 +237,20 @@ def _pictures_source(
 
 
 def _pairs_source(
-    spec: str, data_dir: pathlib.Path | None, options: ImageOptions, reverse: bool
+    spec: str, data_dir: pathlib.Path | None, options: ImageOptions, reverse: bool, seed: int
 ) -> splits.Source[Paired]:
     kind, _, rest = spec.partition(":")
     if _is_emoji(spec):
         return PairSource(spec, *_drawings(spec, data_dir, options), reverse=reverse)
+    if kind == "mazes":
+        return Mazes(spec, options, seed, reverse=reverse)
     if kind == "pairs" and rest:
         return pairs_of_folder(spec, _path(rest), options, reverse=reverse)
     if kind == "halves" and rest:
         return halves_of_folder(spec, _path(rest), options, reverse=reverse)
     kinds = {"pairs": "PATH", "halves": "PATH"}
-    names = {"emoji[:64]": ("emoji", "emoji:64")}
+    mazes = tuple(f"mazes:{maze}:8" for maze in KINDS)
+    names = {"emoji[:64]": ("emoji", "emoji:64"), "mazes:KIND:CELLS[:N]": mazes}
     raise _unknown_set(spec, names, kinds, data_dir, noun="set of pairs")
 
 

@@ -310,7 +310,11 @@ def test_too_few_examples_of_one_side_say_which(write_sides):
 @pytest.mark.parametrize(
     ("load", "noun", "choices"),
     [
-        (data.load_pairs, "set of pairs", r"emoji\S*, pairs:PATH or halves:PATH"),
+        (
+            data.load_pairs,
+            "set of pairs",
+            r"emoji\S*, mazes:KIND:CELLS\[:N\], pairs:PATH or halves:PATH",
+        ),
         (data.load_domains, "set of two domains", r"emoji\S*, digits, domains:PATH or tfds:NAME"),
     ],
 )

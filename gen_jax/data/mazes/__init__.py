@@ -1,0 +1,1 @@
+"""Mazes, the shortest paths through them, and what is right and wrong with drawn ones."""
