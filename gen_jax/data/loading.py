@@ -1,4 +1,4 @@
-"""From the name of a set of pictures, pairs, domains, captioned pictures or sounds to its examples."""
+"""From the name of a set, of pictures, pairs, domains, captions or sounds, to its examples."""
 
 import contextlib
 import os

@@ -19,7 +19,7 @@ PAPERS = {"white": (255, 255, 255), "yellow": (255, 255, 130), "cyan": (130, 255
 Gray = UInt8[np.ndarray, "n height width"]
 Coloured = UInt8[np.ndarray, "n height width 3"]
 Colours = Int[np.ndarray, " n"]  # a number of INKS or of PAPERS
-_CHUNK = 1024  # images in float at once
+_CHUNK = 128  # images at once, whose intermediate arrays stay in the processor's cache
 
 
 def paint(gray: Gray, ink: Colours, paper: Colours) -> Coloured:

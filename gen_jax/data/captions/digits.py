@@ -7,7 +7,7 @@ from jaxtyping import Int, UInt8
 
 from gen_jax.data.captions.captioned import Captioned
 from gen_jax.data.captions.colours import INKS, PAPERS, paint, read
-from gen_jax.data.captions.sentences import ATTRIBUTES, say, sentence
+from gen_jax.data.captions.sentences import say, sentence
 from gen_jax.data.captions.strokes import Strokes, measure
 from gen_jax.data.dataset import Dataset
 from gen_jax.data.digests import digest
@@ -17,12 +17,27 @@ from gen_jax.data.splits import Source
 
 NAME = "captioned-digits"
 CAPTIONS = 5  # of an image
-DIGIT, THICKNESS, SLANT, WIDTH, INK, PAPER = range(len(ATTRIBUTES))
 
-# Terciles over the training digits of mnist-subset, but for the slant: left is to be left.
+# Of thickness and width, terciles over the training digits of mnist-subset.
 THICKNESS_BORDERS = (2.25, 2.75)  # pixels
-SLANT_BORDERS = (-5.0, 10.0)  # degrees: handwriting leans to the right, these digits by 7
-WIDTH_BORDERS = np.zeros((10, 2))  # of the height, for each digit
+SLANT_BORDERS = (-2.0, 13.0)  # degrees
+# A seven written upright measures as leaning to the left: its bar is there. So much of the slant is
+# the form's own: the median over its training digits, less that over the symmetric 0, 1 and 8.
+FORM_SLANT = np.array([0.0, 0.0, -5.0, -7.0, -8.0, 2.0, -9.0, -10.0, 0.0, -11.0])
+WIDTH_BORDERS = np.array(  # of the height, for each digit
+    [
+        [0.77, 0.93],
+        [0.2, 0.25],
+        [0.79, 0.97],
+        [0.66, 0.79],
+        [0.67, 0.82],
+        [0.73, 0.87],
+        [0.61, 0.75],
+        [0.67, 0.8],
+        [0.59, 0.7],
+        [0.58, 0.69],
+    ]
+)
 
 # These separate what is drawn here from other uses of a seed.
 _COLOURS = 7
@@ -33,14 +48,15 @@ _NUMBERS = {"train": 0, "test": 1, "held-out": 2}
 def judge(
     strokes: Strokes, digits: Int[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """The thickness, slant and width, as ``ATTRIBUTES`` counts them, of measured digits.
+    """The thickness, slant and width, as ``sentences.ATTRIBUTES`` counts them, of measured digits.
 
-    A digit is narrow or wide, in proportion to its height, as digits of its kind go.
+    A digit is narrow or wide, in proportion to its height, as digits of its form go, and its form's
+    own slant is none of the writing's.
     """
     wide = strokes.width / np.maximum(strokes.height, 1e-9)
     return (
         np.searchsorted(THICKNESS_BORDERS, strokes.thickness),
-        np.searchsorted(SLANT_BORDERS, strokes.slant),
+        np.searchsorted(SLANT_BORDERS, strokes.slant - FORM_SLANT[digits]),
         (wide[:, None] > WIDTH_BORDERS[digits]).sum(1),
     )
 
@@ -48,7 +64,8 @@ def judge(
 def attributes_of(
     images: UInt8[np.ndarray, "n 28 28 3"], digits: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, "n 6"]:
-    """What is true of images of these digits, painted or generated: see ``ATTRIBUTES``."""
+    """What is true of images of these digits, painted or generated, as ``sentences.ATTRIBUTES``
+    counts it."""
     gray, ink, paper = read(images)
     return np.stack([digits, *judge(measure(gray), digits), ink, paper], 1).astype(np.int32)
 
@@ -58,8 +75,8 @@ def held_out_ink(
 ) -> Int[np.ndarray, " n"]:
     """The one ink in which no digit of this slant is ever trained on.
 
-    Each digit has another one for each of its slants, and each slant has every ink for some digit:
-    all pairs of a digit, a slant and an ink are trained on, but not all three together.
+    It is another one for each of a digit's slants, and for each of six digits of a slant: every
+    digit is trained on in every ink, and so is every slant, but not all three together.
     """
     return (digits + 2 * slants) % len(INKS)
 
@@ -69,7 +86,7 @@ class CaptionedDigits:
 
     A digit's thickness, slant and width are measured (``strokes.measure``, ``judge``), its ink and
     paper are drawn by the seed and its number; ``attributes`` are these, in the order of
-    ``ATTRIBUTES``. Captions say a random part of them in random words (``sentences``).
+    ``sentences.ATTRIBUTES``. Captions say a random part of them in random words (``sentences``).
 
     ``train`` and ``test`` never show a digit in its ``held_out_ink``; ``held-out`` are the test
     digits in no other. Images are 28×28 in RGB.

@@ -109,8 +109,8 @@ def _captions_of(
     """
     found = [path / file for file in FILES if (path / file).is_file()]
     if len(found) != 1:
-        have = "both" if found else "neither"
-        raise DataError(f"{name}: {path} has {have} {FILES[0]} and {FILES[1]}; it needs one")
+        have = "both {} and {}" if found else "neither {} nor {}"
+        raise DataError(f"{name}: {path} has {have.format(*FILES)}; it needs one of them")
     (file,) = found
     captions: dict[Key, list[tuple[str, int]]] = {key: [] for key in keys.values()}
     strangers: dict[str, None] = {}
@@ -130,11 +130,14 @@ def _captions_of(
             f"{name}: {len(strangers)} of the pictures in {file.name} are not in the folder: "
             f"{_some([*strangers])}"
         )
-    pictures = {key: picture for picture, key in reversed(keys.items())}
-    if without := [pictures[key] for key, those in captions.items() if not those]:
+    without: dict[Key, str] = {}
+    for picture, key in keys.items():
+        if not captions[key]:
+            without.setdefault(key, picture)  # with its ending
+    if without:
         raise DataError(
             f"{name}: {len(without)} of {len(captions)} pictures have no caption in {file.name}: "
-            f"{_some(without)}"
+            f"{_some([*without.values()])}"
         )
     return captions
 

@@ -1,7 +1,7 @@
 """Sentences about coloured digits: a grammar whose every sentence has a known meaning."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt64
@@ -17,6 +17,7 @@ ATTRIBUTES = {  # and their values, 0, 1, ...
     "paper": tuple(PAPERS),
 }
 _SAID = (15, 8, 8, 6, 12, 8)  # how often, in sixteenths
+Option = TypeVar("Option")
 _SAYING_BITS = 4 * len(_SAID)  # the upper ones of a word; the others choose the wording
 
 
@@ -29,7 +30,7 @@ class Wording(NamedTuple):
 
 THICKNESS = (
     Wording(("thin", "thinly drawn"), ("in thin strokes", "with a thin stroke")),
-    Wording(("medium-weight",), ("in strokes of medium weight", "of medium weight")),
+    Wording(("medium-weight",), ("in strokes of medium weight", "with a medium stroke")),
     Wording(("thick", "bold"), ("in thick strokes", "with a thick stroke")),
 )
 SLANT = (
@@ -65,12 +66,16 @@ def sentence(meaning: Sequence[int], word: int) -> str:
     """
     choose = _Choices(word % 2 ** (64 - _SAYING_BITS))
     digit, thickness, slant, width, ink, paper = meaning
-    before, behind = [], []
-    for wordings, value in ((WIDTH, width), (THICKNESS, thickness), (SLANT, slant)):
+    before, close, behind = [], [], []
+    for wordings, value, place in (
+        (WIDTH, width, close),
+        (THICKNESS, thickness, behind),
+        (SLANT, slant, behind),
+    ):
         if value >= 0:
             wording = wordings[value]
             text = choose.one(wording.before + wording.behind)
-            (before if text in wording.before else behind).append(text)
+            (before if text in wording.before else place).append(text)
     before = choose.order(before)
     before += choose.one((["handwritten"], [], [], []))
     if ink >= 0:
@@ -89,7 +94,7 @@ def sentence(meaning: Sequence[int], word: int) -> str:
     else:
         name = choose.one((ATTRIBUTES["digit"][digit],) * 2 + (str(digit),))
         noun = choose.one(("", "", "digit ", "number ")) + name
-    words = " ".join([*before, noun, *choose.order(behind), *end])
+    words = " ".join([*before, noun, *close, *choose.order(behind), *end])
     return f"{start}{_article(words)} {words}"
 
 
@@ -99,7 +104,7 @@ class _Choices:
     def __init__(self, word: int):
         self._word = word
 
-    def one(self, options):
+    def one(self, options: Sequence[Option]) -> Option:
         self._word, number = divmod(self._word, len(options))
         return options[number]
 

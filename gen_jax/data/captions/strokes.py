@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+_CHUNK = 128  # images at once, whose intermediate arrays stay in the processor's cache
 Measure = Float[np.ndarray, " n"]
 
 
@@ -16,7 +17,7 @@ class Strokes(NamedTuple):
     """Float64 [n] each; all are 0 for an image without ink.
 
     ``thickness`` is that of the stroke, in pixels: twice the ink's area over its perimeter, which
-    holds for strokes far longer than thick. ``slant`` is in degrees from the vertical, above 0 for
+    holds for strokes far longer than thick, and from 2 pixels on (one of 1.5 measures as 1.7). ``slant`` is in degrees from the vertical, above 0 for
     what leans to the right: that of the shear which, undone, leaves rows and columns of ink
     uncorrelated. ``height`` is the number of rows with ink, ``width`` the number of columns with
     ink once that shear is undone; faint rows and columns count by the share of their darkest ink.
@@ -30,6 +31,11 @@ class Strokes(NamedTuple):
 
 def measure(gray: UInt8[np.ndarray, "n height width"]) -> Strokes:
     """Measures one character an image, light on dark."""
+    parts = [_measure(gray[i : i + _CHUNK]) for i in range(0, max(len(gray), 1), _CHUNK)]
+    return Strokes(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _measure(gray: UInt8[np.ndarray, "n height width"]) -> Strokes:
     ink = gray.astype(np.float64) / 255.0
     area = ink.sum((1, 2))
     some = np.maximum(area, 1e-9)
