@@ -17,10 +17,11 @@ class Strokes(NamedTuple):
     """Float64 [n] each; all are 0 for an image without ink.
 
     ``thickness`` is that of the stroke, in pixels: twice the ink's area over its perimeter, which
-    holds for strokes far longer than thick, and from 2 pixels on (one of 1.5 measures as 1.7). ``slant`` is in degrees from the vertical, above 0 for
-    what leans to the right: that of the shear which, undone, leaves rows and columns of ink
-    uncorrelated. ``height`` is the number of rows with ink, ``width`` the number of columns with
-    ink once that shear is undone; faint rows and columns count by the share of their darkest ink.
+    holds for strokes far longer than thick, and from 2 pixels on (one of 1.5 measures as 1.7).
+    ``slant`` is in degrees from the vertical, above 0 for what leans to the right: that of the
+    shear which, undone, leaves rows and columns of ink uncorrelated. ``height`` is the number of
+    rows with ink, ``width`` the number of columns with ink once that shear is undone; faint rows
+    and columns count by the share of their darkest ink.
     """
 
     thickness: Measure

@@ -39,8 +39,9 @@ def load(spec, split="train", **options):
     return data.load_captions(spec, split, validation_fraction=0.0, length=20, **options)
 
 
-def test_captions_belong_to_their_pictures(write, picture):
-    dataset = load(write())
+@pytest.mark.parametrize("memory_limit", [2**30, 1])  # decoded once, or on demand
+def test_captions_belong_to_their_pictures(write, picture, memory_limit):
+    dataset = load(write(), memory_limit=memory_limit)
     assert (dataset.name.startswith("captions:"), dataset.class_names) == (True, ("a", "b"))
     assert dataset.texts == tuple(map(tuple, CAPTIONS.values()))
     examples = dataset.take(np.arange(4))
