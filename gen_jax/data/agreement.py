@@ -11,10 +11,11 @@ def check_splits(
 ) -> None:
     """Raises ``DataError`` unless what is learned from ``train`` can be measured on the others.
 
-    All must be of one kind and shape, and made from images of one shape where they are made from
-    any; where ``classes`` matter, all or none have labels, of the same classes, and each class that
-    has examples in the others has some in ``train``. Classes are not counted where ``labels`` are
-    unknown (a streamed set).
+    All must be of one kind and shape, made from images of one shape where they are made from any,
+    and with captions of as many letters and attributes, and vectors of one length, where they have
+    captions; where ``classes`` matter, all or none have labels, of the same classes, and each class
+    that has examples in the others has some in ``train``. Classes are not counted where ``labels``
+    are unknown (a streamed set).
     """
     for part in (validation, test):
         _check_shapes(train, part)
@@ -34,6 +35,16 @@ def _check_shapes(train: AnyDataset, part: AnyDataset) -> None:
     _check_channels("images", train, ours.shape, part, theirs.shape)
     if ours.spatial is not None and theirs.spatial is not None:
         _check_channels("source images", train, ours.spatial, part, theirs.spatial)
+    for noun, our, their in (
+        ("the letters of a caption", ours.text and ours.text[1], theirs.text and theirs.text[1]),
+        ("the attributes that captions speak of", ours.attributes, theirs.attributes),
+        ("the lengths of captions' vectors", ours.vector, theirs.vector),
+    ):
+        if our != their:
+            raise DataError(
+                f"{noun} differ: {their} in {called(part)}, {our} in {called(train)}; give both "
+                "the same"
+            )
 
 
 def _check_channels(

@@ -267,6 +267,12 @@ def called(dataset: Labelled) -> str:
     return f"the {dataset.split} split of {dataset.name}"
 
 
+def check_plain(dataset: Dataset) -> None:
+    """Raises ``DataError`` unless the examples are single images, without captions or sources."""
+    if (noun := dataset.example_spec.noun) != "images":
+        raise DataError(f"{called(dataset)} holds {noun}; single images are needed")
+
+
 def spread(size: int, n: int) -> Int[np.ndarray, " n"]:
     """``n`` of ``range(size)`` at even distances, or all: of a set sorted by class, each class."""
     n = min(size, n)

@@ -1,16 +1,21 @@
-"""From the name of a set of pictures, of pairs or domains of them, or of sounds to its examples."""
+"""From the name of a set, of pictures, pairs, domains, captions or sounds, to its examples."""
 
 import contextlib
-import difflib
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
-from gen_jax.data import splits, tfds
+from gen_jax.data import splits
+from gen_jax.data.captions.captioned import Captioned
+from gen_jax.data.captions.digits import CaptionedDigits
+from gen_jax.data.captions.emoji import CaptionedEmoji
+from gen_jax.data.captions.folder import CaptionedFolder
+from gen_jax.data.captions.letters import LENGTH
 from gen_jax.data.dataset import Dataset
-from gen_jax.data.errors import DataError, UnknownSet
+from gen_jax.data.errors import DataError
 from gen_jax.data.mazes.making import KINDS
 from gen_jax.data.mazes.source import Mazes
+from gen_jax.data.permutation import check_seed
 from gen_jax.data.pictures import digits, emoji
 from gen_jax.data.pictures.faces import MiniFaces
 from gen_jax.data.pictures.folder import ImageFolder
@@ -30,8 +35,8 @@ from gen_jax.data.translation.sides import (
     sides_of_folder,
     sides_of_splits,
 )
+from gen_jax.data.unknown import unknown_set
 
-FOLDERS = ("folder", "pairs", "halves", "domains")  # kinds that take one
 SHIPPED = pathlib.Path(__file__).parent / "shipped"
 
 
@@ -142,6 +147,40 @@ def load_domains(
     return TwoDomains(a, b, name=spec, aligned=_is_emoji(spec))
 
 
+def load_captions(
+    spec: str,
+    split: str,
+    *,
+    length: int = LENGTH,
+    embeddings: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    skip_bad_images: bool = False,
+    memory_limit: int = 4 * 2**30,
+) -> Captioned:
+    """Opens one split of a set of captioned images: see ``Captioned`` for what an example holds.
+
+    ``spec`` is ``captioned-digits`` (those of ``mnist-subset`` in colour, with five sentences each
+    and a split ``held-out`` of combinations that are never trained on: see ``CaptionedDigits``),
+    ``emoji`` or what else of emoji ``load`` takes (with their names: see ``CaptionedEmoji``) or
+    ``captions:PATH`` (a folder of pictures with a file of captions, and ``embeddings`` of these if
+    wanted: see ``CaptionedFolder``). Captions are cut at ``length`` letters.
+
+    The other arguments are those of ``load``; ``seed`` draws the colours and the sentences of
+    ``captioned-digits``, too, which are always 28×28 in RGB.
+
+    Raises ``DataError``, in one line, for any problem with the data set or the arguments.
+    """
+    options = _image_options(image_size, channels, skip_bad_images, memory_limit)
+    check_seed(seed)
+    with _unreadable(spec):
+        source = _captions_source(spec, _folder(data_dir), options, length, embeddings, seed)
+        return splits.open_split(source, split, validation_fraction=validation_fraction, seed=seed)
+
+
 def load_audio(
     spec: str,
     split: str,
@@ -233,7 +272,7 @@ def _pictures_source(
         digits.SmallDigits.name: (digits.SmallDigits.name,),
         "photos[:SIZE]": ("photos",),
     }
-    raise _unknown_set(spec, names, kinds, data_dir)
+    raise unknown_set(spec, names, kinds, data_dir)
 
 
 def _pairs_source(
@@ -251,7 +290,7 @@ def _pairs_source(
     kinds = {"pairs": "PATH", "halves": "PATH"}
     mazes = tuple(f"mazes:{maze}:8" for maze in KINDS)
     names = {"emoji[:64]": ("emoji", "emoji:64"), "mazes:KIND:CELLS[:N]": mazes}
-    raise _unknown_set(spec, names, kinds, data_dir, noun="set of pairs")
+    raise unknown_set(spec, names, kinds, data_dir, noun="set of pairs")
 
 
 def _domain_sources(
@@ -271,7 +310,38 @@ def _domain_sources(
         return sides_of_splits(PreparedSet(rest, data_dir, options))
     kinds = {"domains": "PATH", "tfds": "NAME"}
     names = {"emoji[:64]": ("emoji", "emoji:64"), "digits": ("digits",)}
-    raise _unknown_set(spec, names, kinds, data_dir, noun="set of two domains")
+    raise unknown_set(spec, names, kinds, data_dir, noun="set of two domains")
+
+
+def _captions_source(
+    spec: str,
+    data_dir: pathlib.Path | None,
+    options: ImageOptions,
+    length: int,
+    embeddings: str | os.PathLike[str] | None,
+    seed: int,
+) -> splits.Source[Captioned]:
+    kind, _, rest = spec.partition(":")
+    if kind == "captions" and rest:
+        return CaptionedFolder(spec, _path(rest), options, length, embeddings)
+    if embeddings is not None:
+        raise DataError(
+            f"{spec} has no file of captions that embeddings could belong to; with_embeddings adds "
+            "some to any captions"
+        )
+    if spec == CaptionedDigits.name:
+        if options.image_size not in (None, (28, 28)) or options.channels not in (None, 3):
+            raise DataError(f"{spec} are 28×28 in RGB: their strokes and colours are of that size")
+        digits_source = _pictures_source("mnist-subset", data_dir, ImageOptions())
+        return CaptionedDigits(digits_source, length, seed)
+    if spec in emoji.SPECS:
+        return CaptionedEmoji(_pictures_source(spec, data_dir, options), length)
+    names = {
+        CaptionedDigits.name: (CaptionedDigits.name,),
+        "emoji[:64][:noto|:twemoji]": tuple(emoji.SPECS),
+    }
+    noun = "set of captioned images"
+    raise unknown_set(spec, names, {"captions": "PATH"}, data_dir, noun=noun)
 
 
 def _is_emoji(spec: str) -> bool:
@@ -298,38 +368,9 @@ def _sounds_source(
         return PreparedAudio(rest, data_dir, options)
     if kind == "folder" and rest:
         return WavFolder(spec, _path(rest), options)
-    raise _unknown_set(
+    raise unknown_set(
         spec, {Strings.name: (Strings.name,)}, {"tfds": "NAME", "folder": "PATH"}, data_dir
     )
-
-
-def _unknown_set(
-    spec: str,
-    names: Mapping[str, Sequence[str]],
-    kinds: Mapping[str, str],
-    data_dir: pathlib.Path | None,
-    noun: str = "data set",
-) -> UnknownSet:
-    """What to say of a SPEC that is no name, nor ``KIND:`` and what that kind takes.
-
-    ``names`` are all of those that begin alike, by how they are written in short.
-    """
-    kind, _, rest = spec.partition(":")
-    tails = {name: name for alike in names.values() for name in alike}
-    if spec and _path(spec).exists():
-        fitting = FOLDERS if _path(spec).is_dir() else ("npz",)
-        near = [f"{kind}:{spec}" for kind in fitting if kind in kinds]
-    elif rest:
-        near = [f"{k}:{rest}" for k in difflib.get_close_matches(kind, kinds)]
-        near += difflib.get_close_matches(spec, tails, n=1, cutoff=0.7)
-    else:
-        prepared = tfds.prepared(data_dir or tfds.default_data_dir()) if "tfds" in kinds else []
-        tails |= {name: f"tfds:{name}" for name in prepared}
-        near = [tails[tail] for tail in difflib.get_close_matches(spec, tails, cutoff=0.5)]
-    hint = f" (did you mean {' or '.join(dict.fromkeys(near))}?)" if near else ""
-    choices = [*names, *(f"{k}:{what}" for k, what in kinds.items())]
-    listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
-    return UnknownSet(f"unknown {noun} {spec!r}{hint}; a {noun} is {listed}")
 
 
 def _folder(data_dir: str | os.PathLike[str] | None) -> pathlib.Path | None:

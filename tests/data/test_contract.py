@@ -8,18 +8,22 @@ from scipy.io import wavfile
 
 from gen_jax import data
 
-KINDS = ("array", "decoded", "streamed", "sounds", "mapped", "paired")
+KINDS = ("array", "decoded", "streamed", "sounds", "mapped", "paired", "captioned")
 
 
 @pytest.fixture(params=KINDS)
 def dataset(request, tmp_path, picture, encode, write_folder) -> data.AnyDataset:
     """Six examples of three classes, stored in each of the ways there are."""
-    if request.param in ("array", "mapped", "paired"):
+    if request.param in ("array", "mapped", "paired", "captioned"):
         images = np.stack([picture(i) for i in range(6)])
         labels = np.repeat(np.arange(3), 2)
         array = data.ArrayDataset("array", "train", images, labels, class_names=("a", "b", "c"))
         if request.param == "mapped":
             return data.Mapped(array, data.conditions.Noise())
+        if request.param == "captioned":
+            texts = [("a picture", str(i))[: 1 + i % 2] for i in range(6)]
+            meanings, vectors = np.arange(9)[:, None], np.eye(9, 4)
+            return data.Captioned(array, texts, meanings, labels[:, None], embeddings=vectors)
         source = data.ArrayDataset("gray", "train", 255 - images[..., :1])
         return array if request.param == "array" else data.Paired(array, source)
     if request.param == "sounds":
@@ -52,6 +56,8 @@ def test_a_spec_survives_json(dataset):
         data.ExampleSpec("audio", (5, 1), None),
         data.ExampleSpec("image", (4, 5, 3), None, spatial=(4, 5, 1)),
         data.ExampleSpec("domains", (4, 5, 3), None),
+        data.ExampleSpec("image", (4, 5, 3), None, text=(2, 7), attributes=3, vector=9),
+        data.ExampleSpec("image", (4, 5, 3), None, text=(2, 7), attributes=3),
     ]
     for spec in (dataset.example_spec, *others):
         text = json.dumps(spec.as_json())
@@ -59,16 +65,24 @@ def test_a_spec_survives_json(dataset):
         assert again == spec
         assert hash(again) == hash(spec)
         assert spec.as_json() == json.loads(text)
-    assert [other.n_classes for other in others] == [None] * 3
+    assert [other.n_classes for other in others] == [None] * 5
     keys = [{name: array.shape for name, array in other.blank(2).items()} for other in others]
     assert keys == [
         {"audio": (2, 5, 1)},
         {"image": (2, 4, 5, 3), "spatial": (2, 4, 5, 1)},
         {"a": (2, 4, 5, 3), "b": (2, 4, 5, 3)},
+        {
+            "image": (2, 4, 5, 3),
+            "tokens": (2, 2, 7),
+            "meaning": (2, 2, 3),
+            "attributes": (2, 3),
+            "vector": (2, 2, 9),
+        },
+        {"image": (2, 4, 5, 3), "tokens": (2, 2, 7), "meaning": (2, 2, 3), "attributes": (2, 3)},
     ]
 
 
-def test_a_spec_without_a_source_image_is_written_as_before_there_were_any():
+def test_a_spec_without_conditions_is_written_as_before_there_were_any():
     written = {"kind": "image", "shape": [4, 5, 3], "class_names": ["a", "b"]}
     spec = data.ExampleSpec("image", (4, 5, 3), ("a", "b"))
     assert spec.as_json() == written
@@ -102,12 +116,30 @@ def test_source_images_that_cannot_be(spatial):
 
 
 @pytest.mark.parametrize(
+    ("kind", "captions", "message"),
+    [
+        ("image", {"attributes": 2}, "attributes and vectors are those of captions"),
+        ("image", {"vector": 2}, "attributes and vectors are those of captions"),
+        ("domains", {"text": (1, 5), "attributes": 1}, "domains examples have no captions"),
+        ("image", {"text": (1, 0), "attributes": 1}, r"captions are \[number, letters\], of 1 or"),
+        ("image", {"text": (1,), "attributes": 1}, r"captions are \[number, letters\], of 1 or"),
+        ("image", {"text": (1, 5)}, "captions speak of 1 or more attributes, got None"),
+        ("image", {"text": (1, 5), "attributes": 1, "vector": 0}, "a caption's vector has a leng"),
+    ],
+)
+def test_captions_that_cannot_be(kind, captions, message):
+    with pytest.raises(data.DataError, match=f"^{message}"):
+        data.ExampleSpec(kind, (4, 5, 3), None, **captions)
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {},
         {"kind": "image", "shape": 3, "class_names": None},
         {"kind": "image"},
         {"kind": "image", "shape": [3, 4, 1], "class_names": None, "spatial": 3},
+        {"kind": "image", "shape": [3, 4, 1], "class_names": None, "text": 3},
     ],
 )
 def test_fields_of_no_spec_are_one_line(fields):
@@ -286,6 +318,27 @@ def test_source_images_go_together_too():
         data.check_splits(domains[0], domains[1], colours, classes=False)
     with pytest.raises(data.DataError, match=r"^images differ in channels: \[4, 5, 3\] in"):
         data.check_splits(*domains[:2], data.TwoDomains(colours, colours), classes=False)
+
+
+def test_captions_go_together_too():
+    train, validation, test = parts().values()
+
+    def captioned(part, *, length=9, attributes=1, vector=None):
+        values = np.zeros((3, attributes), int)
+        vectors = None if vector is None else np.zeros((3, vector))
+        texts = [["a"], ["b"], ["c"]]
+        return data.Captioned(part, texts, values, values, embeddings=vectors, length=length)
+
+    fitting = [captioned(part) for part in (train, validation)]
+    data.check_splits(*fitting, captioned(test), classes=True)
+    for other, message in (
+        (test, "the train split of pets holds captioned images, the test split of pets images$"),
+        (captioned(test, length=8), "the letters of a caption differ: 8 in the test split of"),
+        (captioned(test, attributes=2), "the attributes that captions speak of differ: 2 in the"),
+        (captioned(test, vector=5), "the lengths of captions' vectors differ: 5 in the test sp"),
+    ):
+        with pytest.raises(data.DataError, match=f"^{message}"):
+            data.check_splits(*fitting, other, classes=True)
 
 
 def test_splits_that_go_together():

@@ -111,6 +111,12 @@ def short_names(split: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(short.split(" ")) for short in _about()["short_names"][_rows_of(split)])
 
 
+def groups(split: str) -> Int[np.ndarray, " n"]:
+    """The number of each row's group of near twins, the same in every split: see ``names``, and
+    ``Emoji`` for what near twins are."""
+    return _about()["groups"][_rows_of(split)].astype(np.int32)
+
+
 def large_files(data_dir: pathlib.Path | None) -> list[pathlib.Path]:
     """Where the 64×64 drawings are looked for.
 

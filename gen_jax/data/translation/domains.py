@@ -6,12 +6,11 @@ from typing import Self
 import numpy as np
 from jaxtyping import Int
 
-from gen_jax.data.dataset import Dataset, called
+from gen_jax.data.dataset import Dataset, called, check_plain
 from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 from gen_jax.data.example import Examples, ExampleSpec
 from gen_jax.data.pictures import picture
-from gen_jax.data.translation.pairs import check_plain
 
 
 class TwoDomains:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from gen_jax.data.dataset import Dataset, called
+from gen_jax.data.dataset import Dataset, called, check_plain
 from gen_jax.data.digests import digest
 from gen_jax.data.errors import DataError
 from gen_jax.data.example import Examples, ExampleSpec
@@ -142,9 +142,3 @@ class PairSource:
     def open(self, *splits: str) -> Paired:
         target, source = self._target.open(*splits), self._source.open(*splits)
         return Paired(target, source, name=self.name)
-
-
-def check_plain(dataset: Dataset) -> None:
-    """Raises ``DataError`` unless the examples are images, and not made from others."""
-    if (noun := dataset.example_spec.noun) != "images":
-        raise DataError(f"{called(dataset)} holds {noun}; single images are needed")

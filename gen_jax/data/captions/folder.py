@@ -1,0 +1,204 @@
+"""A folder of pictures, with a file of their captions."""
+
+import csv
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from gen_jax.data.captions.captioned import Captioned
+from gen_jax.data.captions.groups import of_groups, tied
+from gen_jax.data.captions.letters import spelled
+from gen_jax.data.errors import DataError
+from gen_jax.data.pictures.folder import ImageFolder
+from gen_jax.data.pictures.picture import ImageOptions
+
+FILES = ("captions.jsonl", "captions.csv")
+NAMES = ("file_name", "file", "image")  # what the picture's column may be called
+TEXTS = ("text", "caption", "captions")
+_SHOWN = 3  # of the pictures or lines that a message is about
+Key = tuple[str, int]  # a picture: its split and its place there
+
+
+class CaptionedFolder:
+    """A source of the pictures of a folder (see ``ImageFolder``) with the captions of a file.
+
+    That is ``captions.jsonl``, an object a line, or ``captions.csv`` with a header, in the folder
+    itself. Each line has a picture, "file_name" (or "file", "image"): its path in the folder, with
+    its ending or without, as ``train/cats/1.png``; and its caption, "text" (or "caption",
+    "captions"), of which JSON may hold a list. A picture may have several lines.
+
+    The one attribute is the group of pictures that share a caption, and whatever is chained
+    together so: what is said of several pictures is wrong for none of them.
+
+    ``embeddings`` is an .npy file of floats [number of captions, D] in the order of the file of
+    captions, whatever the splits.
+
+    Raises ``DataError`` for a missing or damaged file, a caption that is empty or of no picture, a
+    picture without a caption, two that differ only in their ending, embeddings of another number,
+    and with ``skip_bad_images``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: pathlib.Path,
+        options: ImageOptions,
+        length: int,
+        embeddings: str | os.PathLike[str] | None = None,
+    ):
+        if options.skip_bad_images:
+            raise DataError(
+                f"{name}: skip_bad_images would leave captions without their picture; remove the "
+                "unreadable pictures and their captions"
+            )
+        self.name = name
+        self._pictures = ImageFolder(name, path, options)
+        self._length = length
+        self.splits = self._pictures.splits
+        self.ignored = self._pictures.ignored
+        self._captions = _captions_of(name, path, self._keys(path))
+        self._groups = dict(
+            zip(
+                self._captions,
+                tied([[text for text, _ in those] for those in self._captions.values()]).tolist(),
+                strict=True,
+            )
+        )
+        n = sum(len(those) for those in self._captions.values())
+        self._vectors = None if embeddings is None else _vectors(name, pathlib.Path(embeddings), n)
+
+    def open(self, *splits: str) -> Captioned:
+        keys = [key for key in self._captions if key[0] in splits]
+        keys.sort(key=lambda key: (splits.index(key[0]), key[1]))
+        own = [self._captions[key] for key in keys]
+        texts = [[text for text, _ in those] for those in own]
+        groups = np.array([self._groups[key] for key in keys], np.int32)
+        rows = [row for those in own for _, row in those]
+        return Captioned(
+            self._pictures.open(*splits),
+            texts,
+            *of_groups(texts, groups),
+            embeddings=None if self._vectors is None else self._vectors[rows],
+            length=self._length,
+            least_captions=max(map(len, self._captions.values())),
+            name=self.name,
+        )
+
+    def _keys(self, path: pathlib.Path) -> dict[str, Key]:
+        """Each picture by its path in the folder, with its ending and without."""
+        keys: dict[str, Key] = {}
+        for split in self.splits:
+            for place, file in enumerate(self._pictures.by_name(split).values()):
+                inside = file.relative_to(path.resolve())
+                keys[inside.as_posix()] = (split, place)
+                keys.setdefault(inside.with_suffix("").as_posix(), (split, place))
+        return keys
+
+
+def _captions_of(
+    name: str, path: pathlib.Path, keys: Mapping[str, Key]
+) -> dict[Key, list[tuple[str, int]]]:
+    """The captions of each picture, each with its number in the file, in the pictures' order.
+
+    Raises ``DataError`` for captions and pictures without their counterpart.
+    """
+    found = [path / file for file in FILES if (path / file).is_file()]
+    if len(found) != 1:
+        have = "both {} and {}" if found else "neither {} nor {}"
+        raise DataError(f"{name}: {path} has {have.format(*FILES)}; it needs one of them")
+    (file,) = found
+    captions: dict[Key, list[tuple[str, int]]] = {key: [] for key in keys.values()}
+    strangers: dict[str, None] = {}
+    number = 0
+    for where, picture, texts in _read(name, file):
+        key = keys.get(pathlib.PurePosixPath(picture).as_posix())
+        for text in texts:
+            if not spelled(text):
+                raise DataError(f"{where}: the caption of {picture} is empty, {text!r}")
+            if key is not None:
+                captions[key].append((text, number))
+            number += 1
+        if key is None:
+            strangers[picture] = None
+    if strangers:
+        raise DataError(
+            f"{name}: {len(strangers)} of the pictures in {file.name} are not in the folder: "
+            f"{_some([*strangers])}"
+        )
+    without: dict[Key, str] = {}
+    for picture, key in keys.items():
+        if not captions[key]:
+            without.setdefault(key, picture)  # with its ending
+    if without:
+        raise DataError(
+            f"{name}: {len(without)} of {len(captions)} pictures have no caption in {file.name}: "
+            f"{_some([*without.values()])}"
+        )
+    return captions
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _read(name: str, file: pathlib.Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Of each line where it is, its picture and its captions."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            if file.suffix == ".csv":
+                table = csv.DictReader(lines, strict=True)
+                for fields in table:
+                    yield _picture_and_texts(
+                        f"{name}: line {table.line_num} of {file.name}", fields
+                    )
+                return
+            for number, line in enumerate(lines, start=1):
+                where = f"{name}: line {number} of {file.name}"
+                if line.strip():
+                    yield _picture_and_texts(where, _parsed(where, line))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{name}: {file.name} cannot be read: {error}") from error
+
+
+def _parsed(where: str, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where} is no JSON: {error.msg}") from error
+
+
+def _picture_and_texts(where: str, fields: Any) -> tuple[str, str, list[str]]:
+    if isinstance(fields, dict):
+        picture = next((fields[key] for key in NAMES if key in fields), None)
+        texts = next((fields[key] for key in TEXTS if key in fields), None)
+        texts = [texts] if isinstance(texts, str) else texts
+        if (
+            isinstance(picture, str)
+            and isinstance(texts, list)
+            and texts
+            and all(isinstance(text, str) for text in texts)
+        ):
+            return where, picture, texts
+    raise DataError(
+        f"{where} has no picture and caption; it needs {NAMES[0]} (or {', '.join(NAMES[1:])}) and "
+        f"{TEXTS[0]} (or {', '.join(TEXTS[1:])}), as in "
+        '{"file_name": "1.png", "text": "a cat"}'
+    )
+
+
+def _vectors(name: str, file: pathlib.Path, n: int) -> Float[np.ndarray, "n size"]:
+    try:
+        vectors = np.load(file.expanduser(), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{name}: the embeddings {file} cannot be read: {error}") from error
+    if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or len(vectors) != n:
+        shape = list(getattr(vectors, "shape", ["several arrays"]))
+        raise DataError(
+            f"{name}: the embeddings in {file} are [{n}, D], one for each caption, got {shape}"
+        )
+    return vectors

@@ -1,0 +1,197 @@
+"""Pictures in a folder, with a file of captions."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from gen_jax import data
+from gen_jax.data.captions import letters
+
+CAPTIONS = {
+    "a/1.png": ["a cat", "a small cat"],
+    "a/2.png": ["a dog"],
+    "b/3.png": ["a bird", "a dog", "a thing"],
+    "b/4.png": ["a tree"],
+}
+
+
+def lines(captions) -> bytes:
+    """One line for each caption, as JSON."""
+    pairs = [(file, text) for file, texts in captions.items() for text in texts]
+    return b"\n".join(json.dumps({"file_name": f, "text": t}).encode() for f, t in pairs)
+
+
+@pytest.fixture
+def write(write_folder, encode, picture):
+    """Writes pictures and a file of captions; returns the SPEC."""
+
+    def write(captions=CAPTIONS, pictures=tuple(CAPTIONS), name="captions.jsonl", content=None):
+        files = {file: encode(picture(number)) for number, file in enumerate(pictures)}
+        content = lines(captions) if content is None else content
+        return f"captions:{write_folder({**files, name: content})}"
+
+    return write
+
+
+def load(spec, split="train", **options):
+    return data.load_captions(spec, split, validation_fraction=0.0, length=20, **options)
+
+
+@pytest.mark.parametrize("memory_limit", [2**30, 1])  # decoded once, or on demand
+def test_captions_belong_to_their_pictures(write, picture, memory_limit):
+    dataset = load(write(), memory_limit=memory_limit)
+    assert (dataset.name.startswith("captions:"), dataset.class_names) == (True, ("a", "b"))
+    assert dataset.texts == tuple(map(tuple, CAPTIONS.values()))
+    examples = dataset.take(np.arange(4))
+    for number in range(4):
+        np.testing.assert_array_equal(examples["image"][number], picture(number))
+    assert examples["label"].tolist() == [0, 0, 1, 1]
+    assert letters.decode(examples["tokens"][1]) == ["a dog"] * 3
+    # What is said of two pictures ties them together.
+    assert examples["attributes"].tolist() == [[0], [1], [1], [2]]
+    assert examples["meaning"][..., 0].tolist() == [[0] * 3, [1] * 3, [1] * 3, [2] * 3]
+
+
+def test_the_file_may_have_another_form(write):
+    expected = load(write()).digest
+    listed = [{"image": f"./{file[:-4]}", "captions": texts} for file, texts in CAPTIONS.items()]
+    content = "\n\n".join(map(json.dumps, reversed(listed))).encode()
+    assert load(write(content=content)).digest == expected
+
+
+def test_csv_is_read_as_well(write):
+    rows = [f'{file},"{text}, or so",x' for file, texts in CAPTIONS.items() for text in texts]
+    content = "\r\n".join(["\ufefffile,caption,more", *rows]).encode()
+    dataset = load(write(name="captions.csv", content=content))
+    assert dataset.texts[0] == ("a cat, or so", "a small cat, or so")
+
+
+def test_splits_are_those_of_the_folder(write):
+    pictures = ("train/1.png", "train/2.png", "test/1.png")
+    captions = {"test/1.png": ["c", "d"], "train/2.png": ["b"], "train/1.png": ["a"]}
+    spec = write(captions, pictures)
+    train, test = load(spec), load(spec, "test")
+    assert (train.texts, test.texts) == ((("a",), ("b",)), (("c", "d"),))
+    assert train.example_spec == test.example_spec  # as many captions in each
+    data.check_splits(train, train, test, classes=False)
+    held_out = data.load_captions(spec, "validation")
+    assert len(held_out) == 1
+
+
+def test_embeddings_are_in_the_order_of_the_file(write, tmp_path):
+    captions = dict(reversed(CAPTIONS.items()))
+    spec = write(captions)
+    numbers = {text: n for n, text in enumerate(t for those in captions.values() for t in those)}
+    np.save(tmp_path / "vectors.npy", np.arange(7)[:, None] * np.ones((1, 5), np.float16))
+    dataset = load(spec, embeddings=tmp_path / "vectors.npy")
+    examples = dataset.take(np.arange(4))
+    assert examples["vector"].shape == (4, 3, 5)
+    assert examples["vector"].dtype == np.float32
+    assert examples["vector"][0, :2, 0].tolist() == [numbers["a cat"], numbers["a small cat"]]
+    assert examples["vector"][3, :, 0].tolist() == [numbers["a tree"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (np.zeros((6, 5)), r"are \[7, D\], one for each caption, got \[6, 5\]$"),
+        (np.zeros(7), r"are \[7, D\], one for each caption, got \[7\]$"),
+        (np.full((7, 2), np.inf), "must be finite floats$"),
+        (None, "cannot be read: "),
+    ],
+)
+def test_embeddings_that_do_not_fit(write, tmp_path, vectors, message):
+    if vectors is not None:
+        np.save(tmp_path / "vectors.npy", vectors)
+    with pytest.raises(data.DataError, match=message) as caught:
+        load(write(), embeddings=tmp_path / "vectors.npy")
+    assert "\n" not in str(caught.value)
+
+
+def test_embeddings_need_a_file_of_captions():
+    with pytest.raises(data.DataError, match=r"^emoji has no file of captions that embeddings"):
+        data.load_captions("emoji", "train", embeddings="x.npy")
+
+
+@pytest.mark.parametrize(
+    ("captions", "message"),
+    [
+        (
+            {**CAPTIONS, "x.png": ["?"], "y.png": ["?", "!"]},
+            "2 of the pictures in captions.jsonl are not in the folder: x.png, y.png",
+        ),
+        (
+            {"a/2.png": ["a dog"]},
+            "3 of 4 pictures have no caption in captions.jsonl: a/1.png, b/3.png, b/4.png",
+        ),
+        (
+            {**CAPTIONS, "a/2.png": [" "]},
+            "line 3 of captions.jsonl: the caption of a/2.png is empty, ' '",
+        ),
+    ],
+)
+def test_captions_and_pictures_without_each_other(write, captions, message):
+    with pytest.raises(data.DataError, match=f"^captions:.*: {re.escape(message)}$"):
+        load(write(captions))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"file_name": "a/1.png"', "line 1 of captions.jsonl is no JSON: "),
+        (b'\n{"file_name": "a/1.png"}', "line 2 of captions.jsonl has no picture and caption; it"),
+        (b'{"file_name": "a/1.png", "text": 3}', "line 1 of captions.jsonl has no picture and"),
+        (b'{"file_name": "a/1.png", "text": []}', "line 1 of captions.jsonl has no picture and"),
+        (b"[]", "line 1 of captions.jsonl has no picture and"),
+        (b"\xff\xfe", "captions.jsonl cannot be read: "),
+    ],
+)
+def test_a_file_that_holds_something_else(write, content, message):
+    with pytest.raises(data.DataError, match=f"^captions:.*: {message}") as caught:
+        load(write(content=content))
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_will_not_do(write, write_folder, encode, picture):
+    with pytest.raises(data.DataError, match=r"has neither captions.jsonl nor captions.csv; it n"):
+        load(write(name="other.txt"))
+    spec = write()
+    write_folder({"captions.csv": b""})
+    with pytest.raises(data.DataError, match=r"has both captions.jsonl and captions.csv; it needs"):
+        load(spec)
+    with pytest.raises(data.DataError, match="skip_bad_images would leave captions without their"):
+        load(spec, skip_bad_images=True)
+    write_folder({"a/1.jpg": encode(picture(0))})
+    with pytest.raises(data.DataError, match="have the same name but for the ending; remove one"):
+        load(spec)
+
+
+def test_long_captions_and_strange_letters_are_said_once(write):
+    captions = {**CAPTIONS, "a/1.png": ["é" * 30, "ü" * 25]}
+    with pytest.warns(UserWarning, match="letters") as caught:
+        load(write(captions))
+    assert [str(warning.message)[:28] for warning in caught] == [
+        "letters outside the alphabet",
+        "2 of 7 texts have more than ",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "near"),
+    [
+        ("captioned_digits", "captioned-digits"),
+        ("emojis", "emoji"),
+        ("caption:birds", "captions:birds"),
+    ],
+)
+def test_an_unknown_set_and_its_near_names(spec, near):
+    with pytest.raises(
+        data.DataError,
+        match=rf"^unknown set of captioned images '{spec}' \(did you mean .*{near}.*\?\); a set of "
+        r"captioned images is captioned-digits, emoji\[:64\]\[:noto\|:twemoji\] or captions:PATH$",
+    ):
+        data.load_captions(spec, "train")
+    with pytest.raises(data.DataError, match=r"^unknown set of captioned images ''; a set of"):
+        data.load_captions("", "train")
