@@ -120,13 +120,14 @@ PRESETS = {
     ),
     "default": by_task(
         Config,
-        steps=8000,
+        steps=4000,
         batch_size=16,
         features=32,
-        depth=4,  # of 32 pixels: the innermost map has 2×2, and costs little
         discriminator_features=16,
         receptive_field=34,
+        learning_rate=6e-4,
         decay_epochs="run",
+        distance_weight=300.0,
         enlarge=1.125,
         noise=False,  # a translation's mean is nearer to the truth than any draw
         ema_decay=0.998,
