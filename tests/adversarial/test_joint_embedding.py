@@ -15,7 +15,9 @@ from gen_jax.adversarial import joint_embedding
 from gen_jax.adversarial.joint_embedding import ImageEncoder, JointEmbedding, hinge
 from gen_jax.nn.text import CharCNNRNN
 
-KEY = jax.random.key(0)
+
+def init(model, batch, tx, **options):
+    return joint_embedding.init(model, tx, jax.random.key(0), batch, **options)
 
 
 # Networks whose vectors are read off: a text's from a table, an image's from its pixels.
@@ -44,8 +46,7 @@ SAID = {"attributes": np.array([[0], [1], [1]]), "meaning": np.array([[[0]], [[1
 
 
 def stub(batch, rows=TEXTS, tx=None):
-    model = JointEmbedding(Table(rows), Pixels())
-    return joint_embedding.init(model, tx or optax.sgd(0.1), KEY, batch)
+    return init(JointEmbedding(Table(rows), Pixels()), batch, tx or optax.sgd(0.1))
 
 
 def test_hinge_by_hand():
@@ -157,7 +158,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def state(batch):
-    return joint_embedding.init(MODEL, optax.adam(0.01), KEY, batch, ema_decay=0.5)
+    return init(MODEL, batch, optax.adam(0.01), ema_decay=0.5)
 
 
 def test_the_loss_falls_on_one_batch_in_one_trace(state, batch):
@@ -209,7 +210,7 @@ def test_all_texts_of_an_image_are_embedded_at_once(state, batch):
 
 
 def test_half_precision_gives_float32(state, batch):
-    half = joint_embedding.JointEmbedding(
+    half = JointEmbedding(
         MODEL.text.clone(dtype=jnp.bfloat16), MODEL.image.clone(dtype=jnp.bfloat16)
     )
     inputs = batch["image"], batch["tokens"][:, 0]
@@ -256,13 +257,13 @@ def test_steps_and_queries_lower_for_every_platform(state, batch):
 def test_a_batch_that_lacks_something_is_refused(batch, change, message):
     batch = {name: value for name, value in (batch | change).items() if value is not None}
     with pytest.raises(ValueError, match=message):
-        joint_embedding.init(MODEL, optax.sgd(0.1), KEY, batch)
+        init(MODEL, batch, optax.sgd(0.1))
 
 
 def test_networks_that_do_not_fit_are_refused(batch):
+    wide = JointEmbedding(MODEL.text, ImageEncoder(3, 5))
     with pytest.raises(ValueError, match=r"vectors of the same size, got \(5,\) and \(4,\)"):
-        wide = JointEmbedding(MODEL.text, ImageEncoder(3, 5))
-        joint_embedding.init(wide, optax.sgd(0.1), KEY, batch)
+        init(wide, batch, optax.sgd(0.1))
 
     class Normed(nn.Module):
         @nn.compact
@@ -270,4 +271,4 @@ def test_networks_that_do_not_fit_are_refused(batch):
             return nn.Dense(4)(nn.BatchNorm(use_running_average=True)(x.mean((1, 2))))
 
     with pytest.raises(ValueError, match=r"parameters alone, its networks have \['batch_stats'\]"):
-        joint_embedding.init(JointEmbedding(MODEL.text, Normed()), optax.sgd(0.1), KEY, batch)
+        init(JointEmbedding(MODEL.text, Normed()), batch, optax.sgd(0.1))
