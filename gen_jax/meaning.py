@@ -2,26 +2,20 @@
 
 An image has ``attributes``, small whole numbers: what is true of it. A caption's ``meaning`` are
 what it says of the same attributes, -1 where it says nothing. Another image's caption may well be
-true of this one, so that drawing it as a wrong one would teach a falsehood.
+true of this one, so that showing it as a wrong one would teach a falsehood.
 """
 
-from typing import Any
-
+import numpy as np
 from jaxtyping import Bool, Int
+
+from gen_jax.typing import Array
 
 
 def wrong(
-    meaning: Int[Any, "captions attributes"], attributes: Int[Any, "images attributes"]
-) -> Bool[Any, "captions images"]:
-    """Whether each caption says of each image what is not true of it.
+    meaning: Int[Array | np.ndarray, "*#dims a"], attributes: Int[Array | np.ndarray, "*#dims a"]
+) -> Bool[Array | np.ndarray, "*dims"] | np.bool:
+    """Whether a caption says of an image what is not true of it.
 
-    Takes arrays of NumPy or JAX, and returns one of the same kind. Raises ``ValueError`` for other
-    shapes, as where the attributes differ in number.
+    ``meaning`` [..., A] and ``attributes`` [..., A] broadcast; the result has their leading axes.
     """
-    if meaning.ndim != 2 or attributes.ndim != 2 or meaning.shape[1] != attributes.shape[1]:
-        raise ValueError(
-            "meanings [captions, A] and attributes [images, A] need the same A, got "
-            f"{list(meaning.shape)} and {list(attributes.shape)}"
-        )
-    said, true = meaning[:, None, :], attributes[None, :, :]
-    return ((said >= 0) & (said != true)).any(-1)
+    return ((meaning >= 0) & (meaning != attributes)).any(-1)

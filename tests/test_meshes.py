@@ -17,11 +17,20 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gen_jax import adversarial, autoregressive, latent, training
-from gen_jax.adversarial import augmentation, began, cyclegan, gan, losses, pix2pix
+from gen_jax.adversarial import (
+    augmentation,
+    began,
+    cyclegan,
+    gan,
+    joint_embedding,
+    losses,
+    pix2pix,
+)
 from gen_jax.densities import Categorical, LogisticMixture, MuLaw
 from gen_jax.images import as_symmetric
 from gen_jax.latent import autoencoder
 from gen_jax.meshes import mean_gradients, mean_over_devices
+from gen_jax.nn.text import CharCNNRNN
 
 AXIS = "data"
 SHAPE = (5, 6, 1)
@@ -237,6 +246,29 @@ def of_cyclegan():
     return Case(init, cyclegan.train_step, alone(cyclegan.eval_step), batch)
 
 
+TEXT = CharCNNRNN((4, 3, 4), (2, 1, 1), hidden=3, embedding=4, vocabulary=9)
+
+
+def texts(k=2):
+    random = np.random.default_rng(4)
+    return random.integers(1, TEXT.vocabulary, (8, k, TEXT.least_length + 18), np.uint8)
+
+
+def of_joint_embedding():
+    random = np.random.default_rng(5)
+    said = {
+        "meaning": random.integers(-1, 3, (8, 2, 2)).astype(np.int32),
+        "attributes": random.integers(0, 3, (8, 2)).astype(np.int32),
+    }
+    batch = {"image": images(), "tokens": texts(), **said}
+
+    def init():
+        model = joint_embedding.JointEmbedding(TEXT, joint_embedding.ImageEncoder(2, 4))
+        return joint_embedding.init(model, SGD, KEY, batch, ema_decay=0.9)
+
+    return Case(init, joint_embedding.train_step, joint_embedding.eval_step, batch)
+
+
 def alone(evaluate):
     """An evaluation that draws nothing, and so asks of no axis."""
     return lambda state, batch, axis_name=None: evaluate(state, batch)
@@ -295,6 +327,7 @@ CASES = {
     "pix2pix-batch-norm": of_pix2pix("batch"),
     "pix2pix-regression": of_pix2pix("batch", network=RESNET, loss=None),
     "cyclegan": of_cyclegan(),
+    "joint-embedding": of_joint_embedding(),
 }
 
 
@@ -357,7 +390,16 @@ def test_a_step_that_is_not_told_of_an_axis_refuses_it():
 @pytest.mark.parametrize("mesh", MESHES)
 @pytest.mark.parametrize(
     "name",
-    ["iwae", "autoencoder", *NETWORKS, "gan-r1-classes", "began", "pix2pix", "cyclegan"],
+    [
+        "iwae",
+        "autoencoder",
+        *NETWORKS,
+        "gan-r1-classes",
+        "began",
+        "pix2pix",
+        "cyclegan",
+        "joint-embedding",
+    ],
 )
 def test_an_evaluation_over_devices_is_that_of_one(name, mesh):
     case = CASES[name]
@@ -408,6 +450,15 @@ def translate_cyclegan(state, inputs, axis_name=None, *, direction):
     return cyclegan.translate(state, inputs["source"], direction)
 
 
+def embed_text(state, inputs, axis_name=None):
+    """To three places: in the last bits devices may differ."""
+    return joint_embedding.embed_text(state, inputs["tokens"]).round(3)
+
+
+def embed_image(state, inputs, axis_name=None):
+    return joint_embedding.embed_image(state, inputs["image"]).round(3)
+
+
 SAMPLERS = {
     "vae": sample_vae,
     "conv-vae": sample_vae,
@@ -421,11 +472,15 @@ SAMPLERS = {
     "pix2pix-regression": translate_pix2pix,
     "cyclegan, forward": functools.partial(translate_cyclegan, direction="forward"),
     "cyclegan, backward": functools.partial(translate_cyclegan, direction="backward"),
+    "joint-embedding, text": embed_text,
+    "joint-embedding, image": embed_image,
 }
 INPUTS = {
     "numbers": np.arange(40, 48, dtype=np.int32),
     "label": LABELS,
     "source": images(LARGE, seed=3),
+    "image": images(seed=3),
+    "tokens": texts(),
 }
 
 

@@ -1,6 +1,16 @@
 """Adversarial models: a generator and a discriminator that play against one another."""
 
-from gen_jax.adversarial import began, cyclegan, gan, losses, networks, pix2pix, queries
+from gen_jax.adversarial import (
+    began,
+    cyclegan,
+    gan,
+    joint_embedding,
+    losses,
+    networks,
+    pix2pix,
+    queries,
+)
+from gen_jax.adversarial.joint_embedding import ImageEncoder, JointEmbedding
 from gen_jax.adversarial.networks import (
     ConvDiscriminator,
     ConvGenerator,
@@ -18,6 +28,8 @@ __all__ = [
     "ConvGenerator",
     "DenseDiscriminator",
     "DenseGenerator",
+    "ImageEncoder",
+    "JointEmbedding",
     "PatchDiscriminator",
     "ResNetGenerator",
     "ResidualDiscriminator",
@@ -29,6 +41,7 @@ __all__ = [
     "gan",
     "generate",
     "interpolation",
+    "joint_embedding",
     "latents",
     "losses",
     "networks",

@@ -29,7 +29,13 @@ from gen_jax.evaluation.parzen import Parzen, parzen_log_likelihood
 from gen_jax.evaluation.pitch import find_pitch
 from gen_jax.evaluation.provenance import Provenance, Score, difference
 from gen_jax.evaluation.resize import resize
-from gen_jax.evaluation.retrieval import Retrieval, label_kept, retrieval
+from gen_jax.evaluation.retrieval import (
+    Retrieval,
+    label_kept,
+    r_precision,
+    retrieval,
+    text_precision,
+)
 from gen_jax.evaluation.weights import WeightsError
 
 __all__ = [
@@ -71,7 +77,9 @@ __all__ = [
     "parzen_log_likelihood",
     "precision_recall",
     "purity",
+    "r_precision",
     "resize",
     "retrieval",
     "ring_modes",
+    "text_precision",
 ]

@@ -38,7 +38,7 @@ def test_both_drawings_have_the_names(split):
 def test_what_a_twin_or_namesake_is_called_is_not_wrong(train):
     examples = train.take(np.arange(len(train)))
     meaning, attributes = examples["meaning"][:, 0], examples["attributes"]
-    falsehood = wrong(meaning, attributes)
+    falsehood = wrong(meaning[:, None], attributes[None])
     groups = np.tile(emoji.groups("train"), 2)
     assert not falsehood[groups[:, None] == groups].any()
     sharing: dict[str, list[int]] = {}
