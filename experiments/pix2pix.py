@@ -120,7 +120,7 @@ PRESETS = {
     ),
     "default": by_task(
         Config,
-        steps=4000,
+        steps=3000,
         batch_size=16,
         features=32,
         discriminator_features=16,
