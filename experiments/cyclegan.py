@@ -123,6 +123,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         ways=(way("a", "b", "forward"), way("b", "a", "backward")),
         baselines={"identity": identity},
         least=generator.least_side,
+        watch=cyclegan.eval_step,
     )
     return translation_setup(config, spec, translator)
 

@@ -16,8 +16,8 @@ from experiments.translation import pictures
 from experiments.translation.models import TranslationConfig
 from experiments.translation.scores import Scorer, as_metrics
 from experiments.translation.tasks import Baseline
-from experiments.translation.ways import Way
-from gen_jax import data
+from experiments.translation.ways import CHUNK, Way
+from gen_jax import data, evaluation, training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Translator:
     ``init`` is a function of a key and a batch. ``least`` is the least side of an image that it
     translates, ``stochastic`` says that one source has several translations, ``prepare`` and
     ``picture_channels`` are those of ``Translation``, and ``baselines`` are what it is measured
-    beside.
+    beside. ``watch`` is a step of evaluation whose means are watched along the way as well.
     """
 
     init: Callable[..., Any]
@@ -38,6 +38,7 @@ class Translator:
     stochastic: bool = False
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
     picture_channels: int | None = None
+    watch: evaluation.EvalStep | None = None
 
 
 def translation_setup(
@@ -48,14 +49,18 @@ def translation_setup(
     ways = translator.ways
     judge = Judge.of(spec.shape, config.inception)
     scorer = Scorer(judge, translator.baselines, seed=config.seed)
+    watch = translator.watch and training.compile_eval(translator.watch)
 
     def validate(state: Any, splits: Splits) -> Mapping[str, float]:
         watched = data.part(splits.validation, config.watched)
-        return {
+        metrics = {
             f"{way.prefix}{name}": value
             for way in ways
             for name, value in scorer.quick(way, state, watch_key, watched).items()
         }
+        if watch is None:
+            return metrics
+        return metrics | evaluation.average(watch, state, data.evaluation_batches(watched, CHUNK))
 
     def film(state: Any, splits: Splits) -> np.ndarray:
         return pictures.film(ways, state, watch_key, splits.validation)

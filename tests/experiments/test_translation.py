@@ -128,6 +128,7 @@ def test_a_cyclegan_of_digits_is_measured_by_what_it_keeps(digits):
         assert names <= set(metrics)
         assert f"test/{way}/psnr" not in metrics
     assert metrics["test/forward/identity/label_kept"] > 0.9  # of MNIST's own digits
+    assert {"validation/a/cycle", "validation/b/cycle"} <= logged(digits)
     assert metrics["reference"] == "2000 and 297 images of digits, test"
     with Image.open(next((digits / "samples").glob("step_*.png"))) as sheet:
         assert sheet.size == (181, 189)  # six rows of two strips of three, framed
