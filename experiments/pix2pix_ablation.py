@@ -32,6 +32,7 @@ from gen_jax import data, images, reporting
 from gen_jax.adversarial.patch_discriminator import ReceptiveField
 
 ROWS = 8  # sources of the picture
+DISTANCE_WEIGHT = 100.0  # the paper's
 MEASURES = "l1", "psnr", "ssim", "ab_error", "colourfulness", "fid", "kid", "seconds"
 
 
@@ -82,7 +83,7 @@ PRESETS = {
         depth=2,
         evaluations=1,
     ),
-    "default": by_task(Config, depth=4),
+    "default": by_task(Config),
     "paper": by_task(
         Config,
         dataset="emoji:64",
@@ -164,6 +165,7 @@ def nested(job: Job, variant: Variant) -> Nested:
         config,
         pix2pix.PRESETS[job.run.preset].presets[config.task],
         **variant.choices,
+        distance_weight=DISTANCE_WEIGHT,
         reverse=config.reverse,
         steps=config.steps,
         epochs=None,
