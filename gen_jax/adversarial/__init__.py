@@ -1,6 +1,16 @@
 """Adversarial models: a generator and a discriminator that play against one another."""
 
-from gen_jax.adversarial import began, cyclegan, gan, losses, networks, pix2pix, queries
+from gen_jax.adversarial import (
+    began,
+    cyclegan,
+    gan,
+    losses,
+    networks,
+    pix2pix,
+    queries,
+    style,
+    text_to_image,
+)
 from gen_jax.adversarial.networks import (
     ConvDiscriminator,
     ConvGenerator,
@@ -11,6 +21,8 @@ from gen_jax.adversarial.networks import (
 )
 from gen_jax.adversarial.patch_discriminator import PatchDiscriminator
 from gen_jax.adversarial.queries import arithmetic, generate, interpolation, latents, sample
+from gen_jax.adversarial.style import StyleEncoder
+from gen_jax.adversarial.text_networks import TextDiscriminator, TextGenerator
 from gen_jax.adversarial.translation_networks import ResNetGenerator, UNetGenerator
 
 __all__ = [
@@ -22,6 +34,9 @@ __all__ = [
     "ResNetGenerator",
     "ResidualDiscriminator",
     "ResidualGenerator",
+    "StyleEncoder",
+    "TextDiscriminator",
+    "TextGenerator",
     "UNetGenerator",
     "arithmetic",
     "began",
@@ -35,4 +50,6 @@ __all__ = [
     "pix2pix",
     "queries",
     "sample",
+    "style",
+    "text_to_image",
 ]
