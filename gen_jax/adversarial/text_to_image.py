@@ -129,9 +129,8 @@ def _reading(
     """
 
     def change(keys: PRNGKeys, batch: Batch) -> Batch:
-        change_keys, caption_keys, wrong_keys = jax.vmap(
-            lambda key: jax.random.split(key, 3), out_axes=1
-        )(keys)
+        split = jax.vmap(lambda key: tuple(jax.random.split(key, 3)))
+        change_keys, caption_keys, wrong_keys = split(keys)
         if augment is not None:
             batch = augment(change_keys, batch)
         read = {"image": batch["image"]}
