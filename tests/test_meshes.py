@@ -266,13 +266,13 @@ def of_text_to_image(**options):
 
 
 def of_style():
-    batch = CASES["text-to-image"].batch
+    game = of_text_to_image()
 
     def init():
         encoder = adversarial.StyleEncoder(2, latent_dim=3, norm="layer")
-        return style.init(encoder, SGD, KEY, CASES["text-to-image"].init(), batch)
+        return style.init(encoder, SGD, jax.random.key(1), game.init(), game.batch)
 
-    return Case(init, style.train_step, alone(style.encode), batch)
+    return Case(init, style.train_step, alone(style.eval_step), game.batch)
 
 
 def alone(evaluate):
@@ -334,9 +334,9 @@ CASES = {
     "pix2pix-regression": of_pix2pix("batch", network=RESNET, loss=None),
     "cyclegan": of_cyclegan(),
     "text-to-image": of_text_to_image(interpolated=1.0, beta=0.3),
-    "text-to-image-shared": of_text_to_image(loss=losses.hinge, d_steps=2),
+    "text-to-image-updates": of_text_to_image(loss=losses.hinge, d_steps=2),
+    "style": of_style(),
 }
-CASES["style"] = of_style()
 
 
 # Training
@@ -407,6 +407,7 @@ def test_a_step_that_is_not_told_of_an_axis_refuses_it():
         "pix2pix",
         "cyclegan",
         "text-to-image",
+        "style",
     ],
 )
 def test_an_evaluation_over_devices_is_that_of_one(name, mesh):

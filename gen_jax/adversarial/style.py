@@ -20,10 +20,11 @@ from jax.typing import DTypeLike
 from gen_jax.adversarial.gan import GANState
 from gen_jax.adversarial.inputs import Latents, Vectors
 from gen_jax.adversarial.networks import FloatImages, conv_maps
+from gen_jax.adversarial.pix2pix import l1
 from gen_jax.adversarial.players import Prior, draw_noise, play
 from gen_jax.adversarial.text_to_image import captions, draw_captions
 from gen_jax.images import as_symmetric, from_symmetric
-from gen_jax.meshes import automatic, batch_spec, mean_gradients, training_step
+from gen_jax.meshes import automatic, batch_spec, evaluation_step, mean_gradients, training_step
 from gen_jax.nn.blocks import Norm
 from gen_jax.nn.condition import Condition
 from gen_jax.nn.precision import last_dtype
@@ -125,9 +126,20 @@ def train_step(
     return state.apply_gradients(grads, model_state=model_state), metrics
 
 
+@evaluation_step
+def eval_step(state: StyleState, batch: Batch) -> Metrics:
+    """Each image's ``l1``, of 255 levels, to what its own style gives under its first caption."""
+    made = as_symmetric(transfer(state, batch["image"], captions(batch)[:, 0]))
+    return {"l1": 127.5 * l1(made, as_symmetric(batch["image"]))}
+
+
 def encode(state: StyleState, images: Images) -> Latents:
     """The style of each image, uint8 [B, H, W, C]: the latent that S finds."""
-    return state.model.apply(state.eval_variables, as_symmetric(images), train=False)
+
+    def found(state: StyleState, images: Images) -> Latents:
+        return state.model.apply(state.eval_variables, as_symmetric(images), train=False)
+
+    return automatic(found, batch_spec(images), state, images)
 
 
 def transfer(state: StyleState, images: Images, vectors: Vectors) -> Images:

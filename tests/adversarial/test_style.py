@@ -105,6 +105,9 @@ def test_a_style_is_what_the_encoder_finds_under_a_new_text(trained, batch):
     assert found.shape == (N, *SHAPE)
     assert found.dtype == jnp.uint8
     assert np.abs(np.asarray(found, int) - np.asarray(x, int)).max() <= 1
+    own = np.asarray(style.transfer(state, batch["image"], batch["vector"][:, 0]), np.float64)
+    expected = np.abs(own - np.asarray(batch["image"])).mean((1, 2, 3))
+    np.testing.assert_allclose(style.eval_step(state, batch)["l1"], expected, rtol=1e-4)
 
 
 def test_latents_must_be_those_of_the_generator(trained, batch):
@@ -134,6 +137,7 @@ def test_the_step_and_transfers_lower_for_every_platform(trained, batch):
     state = make(trained, batch, norm="batch")
     for function, *args in (
         (style.train_step, state, batch),
+        (style.eval_step, state, batch),
         (style.transfer, state, batch["image"], batch["vector"][:, 0]),
     ):
         exported = export.export(jax.jit(function), platforms=platforms)(*args)

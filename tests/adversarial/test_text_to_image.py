@@ -27,7 +27,7 @@ def networks(norm="none", **fields):
 
 @pytest.fixture(scope="module")
 def batch():
-    """Of two classes, of which two captions tell and a third says nothing: it is never wrong."""
+    """Images of two attributes, and captions that say the first, both, and nothing at all."""
     random = np.random.default_rng(0)
     attributes = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], np.int32)
     said = np.array([[1, 0], [1, 1], [0, 0]], bool)
@@ -189,18 +189,14 @@ def test_wrong_captions_never_describe_their_image_and_each_is_as_likely(batch):
 
 
 def test_an_image_for_which_no_caption_is_wrong_does_not_count(batch):
-    """Its own caption stands there: of one image alone nothing else is shown."""
+    """It is shown under its own instead, and neither the loss nor the metric knows of it."""
     attributes = jnp.asarray([[0, 0]] * 5 + [[1, 0]], jnp.int32)
-    alike = {
-        **batch,
-        "attributes": attributes,
-        "meaning": jnp.broadcast_to(attributes[:, None], (N, K, 2)),
-    }
-    drawn, counts = map(np.asarray, wrong_captions(alike, jax.random.key(1), 20))
+    said = {"attributes": attributes, "meaning": jnp.repeat(attributes[:, None], K, axis=1)}
+    drawn, counts = map(np.asarray, wrong_captions(batch | said, jax.random.key(1), 20))
     assert (counts == 1.0).all()
     assert (drawn[:, :5] == 5).all()
     assert (drawn[:, 5] < 5).all()
-    same = {name: jnp.zeros_like(alike[name]) for name in ("attributes", "meaning")}
+    same = {name: jnp.zeros_like(value) for name, value in said.items()}
     drawn, counts = map(np.asarray, wrong_captions(batch | same, jax.random.key(1), 20))
     assert (counts == 0.0).all()
     assert (drawn == np.arange(N)).all()
