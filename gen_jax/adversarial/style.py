@@ -1,6 +1,6 @@
 """A style encoder, which inverts a text's generator (Reed et al. 2016, 1605.05396, section 4.4).
 
-    L_style = E_{t, z}|z - S(G(z, φ(t)))|^2                                  (equation 6)
+    L_style = E_{t, z}|z - S(G(z, φ(t)))|^2
 
 A caption says what is in an image; its latent holds the rest, pose and background, say. S reads it
 from images, having learned on those of a trained generator, where the latent is known. The style

@@ -7,7 +7,7 @@ that are wrong for them. With s its probability that an image is real and descri
     L_D = log s_r + (log(1 - s_w) + log(1 - s_f)) / 2
 
 is what it maximizes: s_r real image, right text; s_w real image, wrong text; s_f generated image,
-right text. *Manifold interpolation* (GAN-INT, equation 5) judges the generator alone, beneath
+right text. *Manifold interpolation* (GAN-INT, equation 5) judges the generator alone, under
 captions between two of the batch:
 
     E[log(1 - D(G(z, β t_1 + (1 - β) t_2)))]
@@ -258,7 +258,7 @@ def between_texts(
     size: int = 9,
     path: Path = linear,
 ) -> Films:
-    """Images along ``path`` from each text to another, the latents held (section 5.5)."""
+    """Images along ``path`` from each text to another, with the latents held."""
     z = jnp.repeat(latents[:, None], size, axis=1)
     return films(state, z, Condition(vector=walk(start, end, size=size, path=path)))
 
@@ -272,5 +272,5 @@ def between_latents(
     size: int = 9,
     path: Path = spherical,
 ) -> Films:
-    """Images along ``path`` from each latent to another, the text held (section 5.5)."""
+    """Images along ``path`` from each latent to another, with the text held."""
     return queries.interpolation(state, start, end, size=size, path=path, cond=vectors)

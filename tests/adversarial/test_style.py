@@ -46,7 +46,7 @@ def make(trained, batch, *, rate=1e-2, norm="none", features=4):
 
 
 def test_the_step_by_hand(trained, batch):
-    """Equation 6: the squared distance of a latent and what S finds in the image made of it."""
+    """Section 4.4: the squared distance of a latent and what S finds in the image made of it."""
     state = make(trained, batch)
     after, metrics = STEP(state, batch)
 
