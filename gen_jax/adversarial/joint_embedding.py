@@ -28,6 +28,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
+from gen_jax.adversarial.captions import draw_captions
 from gen_jax.adversarial.networks import LEAK, FloatImages, map_sizes
 from gen_jax.images import as_symmetric
 from gen_jax.meaning import wrong
@@ -185,7 +186,7 @@ def _terms(
     said = (text["meaning"], batch["attributes"]) if "meaning" in text else None
     mine = _Pairs(v, t, numbers, counts, said)
     every = mine
-    if axis_name is not None:
+    if axis_name is not None:  # each device's scores have gradients in the others' embeddings
         every = jax.tree.map(lambda x: lax.all_gather(x, axis_name, tiled=True), mine)
     return _compared(mine, _once(every), margin)
 
@@ -193,10 +194,8 @@ def _terms(
 def _drawn(batch: Batch, keys: PRNGKeys) -> dict[str, Array]:
     """The ``tokens`` [B, L], and the ``meaning`` [B, A] where it is known, of one of each image's
     texts, drawn uniformly by the image's key."""
-    n = batch["tokens"].shape[1]
-    place = jax.vmap(lambda key: jax.random.randint(key, (), 0, n))(keys)[:, None, None]
     names = [name for name in ("tokens", "meaning") if name in batch]
-    return {name: jnp.take_along_axis(batch[name], place, axis=1)[:, 0] for name in names}
+    return dict(zip(names, draw_captions(keys, *(batch[n] for n in names)), strict=True))
 
 
 def _once(pairs: _Pairs) -> _Pairs:

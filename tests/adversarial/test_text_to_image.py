@@ -9,7 +9,14 @@ import pytest
 from jax import export
 
 from gen_jax import training
-from gen_jax.adversarial import TextDiscriminator, TextGenerator, gan, losses, text_to_image
+from gen_jax.adversarial import (
+    TextDiscriminator,
+    TextGenerator,
+    captions,
+    gan,
+    losses,
+    text_to_image,
+)
 from gen_jax.adversarial.augmentation import jitter
 from gen_jax.adversarial.players import draw_noise, play
 from gen_jax.images import as_symmetric
@@ -171,7 +178,7 @@ def wrong_captions(batch, key, n):
     def draw(key):
         keys = jax.random.split(key, N)
         meaning = batch["meaning"][:, 0]
-        found, counts = text_to_image.wrong_captions(keys, numbers, meaning, batch["attributes"])
+        found, counts = captions.wrong_captions(keys, numbers, meaning, batch["attributes"])
         return found[:, 0].astype(jnp.int32), counts
 
     return jax.lax.map(draw, jax.random.split(key, n))
@@ -224,7 +231,7 @@ def test_only_images_that_count_are_in_a_weighted_loss_and_its_metric(batch):
 def test_each_caption_of_an_image_is_drawn_as_often(batch):
     numbers = jnp.broadcast_to(jnp.arange(K)[:, None], (2000, K, 1))
     keys = jax.random.split(jax.random.key(0), 2000)
-    (drawn,) = jax.jit(text_to_image.draw_captions)(keys, numbers)
+    (drawn,) = jax.jit(captions.draw_captions)(keys, numbers)
     _, times = np.unique(np.asarray(drawn), return_counts=True)
     assert (np.abs(times - 2000 / K) < 5 * np.sqrt(2000 / K)).all()
 
