@@ -75,6 +75,8 @@ class Config(TranslationConfig):
     """Pixels a side of the patches that the discriminator judges."""
     discriminator_features: int | None = with_loss(None)
     """Maps of the discriminator's first layer; default as many as the generator's."""
+    discriminator_rate: float | None = with_loss(None)
+    """Learning rate of the discriminator; default the generator's."""
     enlarge: float = where(
         286 / 256,
         lambda config: TASKS[config.task].scales,
@@ -89,6 +91,10 @@ class Config(TranslationConfig):
     def __post_init__(self):
         super().__post_init__()
         require_at_least(1, self, "depth")
+        if self.discriminator_rate is not None and not self.discriminator_rate > 0.0:
+            raise UsageError(
+                f"--discriminator-rate must be positive, got {self.discriminator_rate}"
+            )
         if not 0.0 < self.distance_weight < math.inf:
             raise UsageError(f"--distance-weight must be positive, got {self.distance_weight}")
         if self.loss == "none" and self.distance == "none":
@@ -126,8 +132,9 @@ PRESETS = {
         discriminator_features=16,
         receptive_field=34,
         learning_rate=1e-3,
+        discriminator_rate=1e-4,  # one that learns as fast as G soon knows every image
         decay_epochs="run",
-        distance_weight=1000.0,  # a default is judged by how near it comes
+        distance_weight=300.0,
         enlarge=1.125,
         noise=False,  # a translation's mean is nearer to the truth than any draw
         ema_decay=0.998,
@@ -158,7 +165,6 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         axis_name=config.axis_name,
         dtype=config.compute_dtype,
     )
-    tx = config.adam(n_examples)
     distance = {"l1": pix2pix.l1, "l2": pix2pix.l2, "none": None}[config.distance]
     task = TASKS[config.task]
 
@@ -172,8 +178,8 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
             config.discriminator(norm=config.norm)
             if config.loss != "none"
             else PatchDiscriminator(1, receptive_field=1),  # for images of any size
-            tx,
-            tx,
+            config.adam(n_examples),
+            config.adam(n_examples, config.discriminator_rate),
             ema_decay=config.ema_decay,
         ),
         train_step=functools.partial(

@@ -75,9 +75,13 @@ class TranslationConfig(ImageRunConfig):
         begin = min(round(self.constant_share * span), span - 1)  # it is zero at ``span``
         return optax.linear_schedule(self.learning_rate, 0.0, span - begin, begin)
 
-    def adam(self, n_examples: int) -> optax.GradientTransformation:
-        """Adam with the papers' beta1 of 0.5."""
-        return optax.adam(self.rate(n_examples), b1=0.5)
+    def adam(
+        self, n_examples: int, learning_rate: float | None = None
+    ) -> optax.GradientTransformation:
+        """Adam with the papers' beta1 of 0.5; ``learning_rate`` takes the place of the config's."""
+        peak = self.learning_rate if learning_rate is None else learning_rate
+        rate = dataclasses.replace(self, learning_rate=peak).rate(n_examples)
+        return optax.adam(rate, b1=0.5)
 
     def discriminator(self, **options: Any) -> nn.Module:
         """One that judges patches."""

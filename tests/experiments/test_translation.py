@@ -282,6 +282,8 @@ def test_a_damaged_picture_is_left_out_where_nothing_needs_it(tmp_path):
         (pix2pix, ["--distance", "none", "--distance-weight", "3"], "--distance-weight applies"),
         (pix2pix, ["--distance-weight", "-3"], "--distance-weight must be positive, got -3"),
         (pix2pix, ["--distance-weight", "nan"], "--distance-weight must be positive, got nan"),
+        (pix2pix, ["--discriminator-rate", "0"], "--discriminator-rate must be positive, got 0"),
+        (pix2pix, ["--loss", "none", "--discriminator-rate", "1"], "--discriminator-rate applies"),
         (pix2pix, ["--dropout", "0", "--noise"], "--noise applies only to a generator with --drop"),
         (pix2pix, ["--dropout", "1"], r"--dropout must lie in \[0, 1\), got 1"),
         (pix2pix, ["--constant-share", "0.3"], "--constant-share applies only to a schedule"),

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -142,6 +143,16 @@ def test_a_schedule_in_epochs_is_that_of_the_batch_size():
     assert float(rate(10)) == pytest.approx(2e-4)
     assert float(rate(15)) == pytest.approx(1e-4)
     assert float(rate(20)) == 0.0
+
+
+def test_the_discriminator_may_have_a_rate_of_its_own():
+    options = ["smoke", "--discriminator-rate", "1e-5"]
+    config = parse(pix2pix.PRESETS, options, prog="x", description=None).config
+    x = jnp.ones(3)
+    for rate, expected in ((None, 2e-4), (config.discriminator_rate, 1e-5)):
+        tx = config.adam(100, rate)
+        updates, _ = tx.update(x, tx.init(x), x)
+        np.testing.assert_allclose(updates, -expected, rtol=1e-4)  # Adam's first step
 
 
 @pytest.mark.parametrize("command", [pix2pix, cyclegan])
