@@ -167,16 +167,16 @@ def _sees(
 ]:
     """What the outputs' gradients reach, of the input and of a spatial condition."""
     n, random = len(SCALES), np.random.default_rng(0)
-    cond = _repeated(cond, n)
+    given = _repeated(cond, n)
 
     def noise(shape: tuple[int, ...]) -> np.ndarray:
         return np.stack([scale * random.normal(size=shape) for scale in SCALES]).astype(np.float32)
 
     def network(x: Array, spatial: Array | None) -> Array:
-        given = cond if spatial is None else dataclasses.replace(cond, spatial=spatial)
-        return model.apply({"params": params}, x, given)
+        cond = given if spatial is None else given.replace(spatial=spatial)
+        return model.apply({"params": params}, x, cond)
 
-    x, spatial = noise(shape), None if cond is None else cond.spatial
+    x, spatial = noise(shape), None if cond is None else given.spatial
     if spatial is not None:
         spatial = as_float(spatial) + noise(spatial.shape[1:])
     _, *by_unit, n_outputs = jax.eval_shape(network, x, spatial).shape
