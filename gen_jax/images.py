@@ -35,6 +35,15 @@ def to_float(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
     return _levels(image) / 255.0
 
 
+def as_float(image: Array) -> Float[Array, "..."]:
+    """Maps levels 0..255 to floats in [0, 1], and leaves floats as they are.
+
+    Raises ``ValueError`` for any other dtype.
+    """
+    require_uint8_or_float(image)
+    return to_float(image) if image.dtype == jnp.uint8 else image
+
+
 def to_uint8(image: Float[Array, "..."]) -> UInt8[Array, "..."]:
     """Maps floats in [0, 1] to the nearest of the levels 0..255; what lies outside is clipped."""
     return jnp.round(jnp.clip(image, 0.0, 1.0) * 255.0).astype(jnp.uint8)

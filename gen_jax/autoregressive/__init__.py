@@ -15,6 +15,7 @@ from gen_jax.autoregressive.pixelrnn import DiagonalBiLSTM, RowLSTM
 from gen_jax.autoregressive.sampling import Evidence, Sampled, sample, sample_counted
 from gen_jax.autoregressive.wavenet import WaveNet
 from gen_jax.nn.condition import Condition
+from gen_jax.nn.encoders import IteratedEncoder, ResidualEncoder, UNetEncoder
 
 __all__ = [
     "CausalityError",
@@ -23,11 +24,14 @@ __all__ = [
     "DiagonalBiLSTM",
     "Evidence",
     "GatedPixelCNN",
+    "IteratedEncoder",
     "Network",
     "PixelCNN",
     "PixelCNNPlusPlus",
+    "ResidualEncoder",
     "RowLSTM",
     "Sampled",
+    "UNetEncoder",
     "WaveNet",
     "check_causality",
     "check_normalized",

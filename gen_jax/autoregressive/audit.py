@@ -19,6 +19,7 @@ from jaxtyping import Bool, UInt8
 
 from gen_jax.autoregressive.network import Network
 from gen_jax.autoregressive.objective import log_prob
+from gen_jax.images import as_float
 from gen_jax.nn.condition import Condition, as_condition
 from gen_jax.typing import Array, Params
 
@@ -41,9 +42,14 @@ class CausalityError(ValueError):
 @dataclasses.dataclass(frozen=True, eq=False)
 class CausalityReport:
     """``sees`` [*space, units, *space, channels]: on which inputs each output unit depends, as its
-    gradients have it."""
+    gradients have it.
+
+    ``condition_sees`` [*space, units, *condition's space, its channels] says the same of a spatial
+    condition; None where there was none.
+    """
 
     sees: Bool[np.ndarray, "*output_then_input"]
+    condition_sees: Bool[np.ndarray, "*output_then_condition"] | None = None
 
     def receptive_field(self, position: Position | None = None) -> UInt8[np.ndarray, "*space 1"]:
         """A picture of the pixels that the units at ``position`` see: 255 seen, 0 not, and 128
@@ -74,6 +80,27 @@ class CausalityReport:
         return bool((earlier.reshape(self._space) & ~is_read)[box].any())
 
     @property
+    def condition_reach(self) -> str:
+        """In a sentence: how much of the spatial condition the outputs see."""
+        if self.condition_sees is None:
+            return "no spatial condition was given"
+        n = len(self._space)
+        seen = self.condition_sees.any(axis=-1)  # [*space, units, *condition's space]
+        size = seen.shape[n + 1 :]
+        what, total = "pixels" if n == 2 else "samples", int(np.prod(size))
+        counts = seen.reshape(-1, total).sum(axis=1)
+        if counts.min() == total:
+            return f"every output sees all {total} {what} of the condition"
+        few, most = int(counts.min()), int(counts.max())
+        number = str(most) if few == most else f"{few} to {most}"
+        sentence = f"an output sees {number} of the {total} {what} of the condition"
+        if size != self._space or most == 0:
+            return sentence
+        places = np.argwhere(seen)
+        distance = np.abs(places[:, :n] - places[:, n + 1 :]).max()
+        return f"{sentence}, none further away than {distance} {what}"
+
+    @property
     def _space(self) -> tuple[int, ...]:
         return self.sees.shape[: self.sees.ndim // 2 - 1]
 
@@ -95,7 +122,9 @@ def check_causality(
     ``shape`` is an image's, (*space, C); ``cond`` what ``log_prob`` takes, for one example. Both
     checks are without a tolerance, at a few random inputs. They run on the CPU: the fast
     convolutions of other devices may add what a tap does not read, and take it off again. They take
-    as many backward and forward passes as the image has units.
+    as many backward and forward passes as the image has units. A spatial condition is watched too:
+    the gradients are taken at random conditions around the one given, and the report says how far
+    it is seen.
 
     What is found holds for ``params``: a parameter of zero hides what it would connect, and some
     networks start with such (PixelCNN++'s ``same_pixel``). Draw all of them at random for an audit.
@@ -106,7 +135,7 @@ def check_causality(
     shape, cpu = tuple(shape), jax.local_devices(backend="cpu")[0]
     with jax.default_device(cpu):
         params, condition = jax.device_put((params, as_condition(cond)), cpu)
-        sees = _sees(model, params, shape, condition)
+        sees, condition_sees = _sees(model, params, shape, condition)
         leaks = sees & ~_before(sees.shape)
         if leaks.any():
             n = sees.ndim // 2 - 1
@@ -118,7 +147,7 @@ def check_causality(
         last = int(np.flatnonzero(changes[:, output])[-1])  # with those behind it alone all stays
         by_unit = sees.shape[: sees.ndim // 2]
         _raise_leak(*(_place(_index(unit, by_unit), "unit") for unit in (output, last)))
-    return CausalityReport(sees)
+    return CausalityReport(sees, condition_sees)
 
 
 def _raise_leak(output: str, seen: str) -> NoReturn:
@@ -133,33 +162,44 @@ def _index(number: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _sees(
     model: Any, params: Params, shape: tuple[int, ...], cond: Condition | None
-) -> Bool[np.ndarray, "*output_then_input"]:
+) -> tuple[Bool[np.ndarray, "*output_then_input"], Bool[np.ndarray, "*output_then_condition"] | None]:
+    """What the outputs' gradients reach, of the input and of a spatial condition."""
     n, random = len(SCALES), np.random.default_rng(0)
     cond = _repeated(cond, n)
-    x = np.stack([scale * random.normal(size=shape) for scale in SCALES]).astype(np.float32)
 
-    def network(x: Array) -> Array:
-        return model.apply({"params": params}, x, cond)
+    def noise(shape: tuple[int, ...]) -> np.ndarray:
+        return np.stack([scale * random.normal(size=shape) for scale in SCALES]).astype(np.float32)
 
-    _, *by_unit, n_outputs = jax.eval_shape(network, x).shape
+    def network(x: Array, spatial: Array | None) -> Array:
+        given = cond if spatial is None else cond.replace(spatial=spatial)
+        return model.apply({"params": params}, x, given)
+
+    x, spatial = noise(shape), None if cond is None else cond.spatial
+    if spatial is not None:
+        spatial = as_float(spatial) + noise(spatial.shape[1:])
+    _, *by_unit, n_outputs = jax.eval_shape(network, x, spatial).shape
     total = int(np.prod(by_unit))
     chunk = _units_at_once(total, shape)
     # One gradient for all outputs of a unit, weighted at random: no dependence cancels.
     weights = random.normal(size=(n, *(1,) * len(by_unit), n_outputs)).astype(np.float32)
 
-    def some(units: Array) -> Array:
-        _, pull = jax.vjp(network, x)
+    def some(units: Array) -> Any:
+        _, pull = jax.vjp(network, x, spatial)
 
-        def one(unit: Array) -> Array:
+        def one(unit: Array) -> Any:
             here = jax.nn.one_hot(unit, total).reshape(1, *by_unit, 1)
-            (gradient,) = pull(here * weights)
-            return (gradient != 0.0).any(axis=0)
+            return jax.tree.map(lambda gradient: (gradient != 0.0).any(axis=0), pull(here * weights))
 
         return jax.vmap(one)(units)
 
     chunks = -(-total // chunk)
-    sees = lax.map(some, jnp.arange(chunks * chunk).reshape(chunks, chunk))
-    return np.asarray(sees).reshape(-1, *shape)[:total].reshape(*by_unit, *shape)
+    found = lax.map(some, jnp.arange(chunks * chunk).reshape(chunks, chunk))
+
+    def of_units(seen: Array) -> np.ndarray:
+        seen = np.asarray(seen)
+        return seen.reshape(-1, *seen.shape[2:])[:total].reshape(*by_unit, *seen.shape[2:])
+
+    return jax.tree.map(of_units, found)
 
 
 def _changes(

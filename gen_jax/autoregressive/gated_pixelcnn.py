@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from gen_jax.autoregressive.network import Draw, Tree
+from gen_jax.autoregressive.network import Draw, Tree, embedded
 from gen_jax.densities import Bernoulli, Sequential
 from gen_jax.nn.causal import (
     PixelProduct,
@@ -35,6 +35,7 @@ class GatedPixelCNN(nn.Module):
     """``layers`` gated layers of ``features`` maps, the first with kernels of ``first_kernel``.
 
     Each adds a 1×1 skip to ``skip_features`` maps, which the head reads: ReLU, 1×1, ReLU, 1×1.
+    ``condition`` encodes a spatial condition (``network.Network``).
     """
 
     likelihood: Sequential = Bernoulli()
@@ -44,12 +45,15 @@ class GatedPixelCNN(nn.Module):
     kernel: int = 3
     first_kernel: int = 7
     n_classes: int | None = None
+    condition: nn.Module | None = None
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
         for name in ("kernel", "first_kernel"):
             check_kernel(name, getattr(self, name))
-        self.embedding = ConditionEmbedding(self.features, self.n_classes, dtype=self.dtype)
+        self.embedding = ConditionEmbedding(
+            self.features, self.n_classes, encoder=self.condition, dtype=self.dtype
+        )
 
     def embed(self, cond: Condition) -> Float[Array, "batch height width features"]:
         return self.embedding(cond)
@@ -58,13 +62,13 @@ class GatedPixelCNN(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch height width channels"],
-        cond: Condition | None = None,
+        cond: Condition | Array | None = None,
         dropout: PRNGKeys | None = None,
     ) -> Float[Array, "batch height width units n_outputs"]:
         del dropout  # there is none
         f, s, groups = self.features, self.skip_features, self.likelihood.units(x.shape[-1])
         n_outputs = groups * self.likelihood.unit_outputs(x.shape[-1])
-        cond_features = None if cond is None else self.embed(cond)
+        cond_features = embedded(self, cond, x.shape)
         vertical = horizontal = 2.0 * x - 1.0  # so that no pixel looks like the padding
         skip = 0.0
         for i in range(self.layers):
@@ -153,10 +157,9 @@ class GatedPixelCNN(nn.Module):
             if layer > 0:
                 vertical = jnp.concatenate([above, vertical], axis=1)
                 kept.append(vertical[:, 1:])
-            found = conv_row(vertical, conv_layer["kernel"]) + conv_layer["bias"].reshape(1, 1, -1)
-            if cond is not None:
-                cond_bias = cond.astype(self.dtype) @ weights["condition"][layer]
-                found = found + jnp.broadcast_to(cond_bias, found.shape)
+            beside = None if cond is None else (cond.astype(self.dtype), weights["condition"][layer])
+            found = conv_row(vertical, conv_layer["kernel"], beside)
+            found = found + conv_layer["bias"].reshape(1, 1, -1)
             gates.append(found)
             vertical = gate(found)[:, None]
         links = jnp.einsum("lbwc,lcd->wlbd", jnp.stack(gates), weights["link"])

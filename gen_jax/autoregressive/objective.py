@@ -15,7 +15,7 @@ from jaxtyping import Float
 from gen_jax.autoregressive.network import Network, read_condition
 from gen_jax.densities import bits_per_dim
 from gen_jax.meshes import evaluation_step, mean_gradients, training_step
-from gen_jax.nn.condition import Condition, as_condition, batch_condition
+from gen_jax.nn.condition import Condition, batch_condition
 from gen_jax.state import TrainState, example_keys, example_numbers, numbers_or_places
 from gen_jax.typing import (
     Array,
@@ -47,7 +47,7 @@ def init(
     params_key, observe_key, state_key = jax.random.split(key, 3)
     module = _module(model)
     x = model.likelihood.as_input(observe(model, observe_key, example))
-    params = module.init(params_key, x, as_condition(cond))["params"]
+    params = module.init(params_key, x, read_condition(model, cond, x.shape))["params"]
     return TrainState.create(model=module, tx=tx, params=params, key=state_key, ema_decay=ema_decay)
 
 
@@ -128,6 +128,7 @@ def train_step(
     value = observe(model, keys["observe"], data, numbers=numbers)
     dropout = example_keys(keys["dropout"], numbers)
     cond = batch_condition(batch, labels=model.n_classes is not None)
+    cond = read_condition(model, cond, data.shape)
 
     def loss(params: Params) -> tuple[Array, None]:
         log_p = value_log_prob(model, params, value, cond=cond, dropout=dropout)
@@ -149,6 +150,7 @@ def eval_step(state: TrainState, batch: Batch, *, axis_name: str | None = None) 
     key = state.evaluation_keys("observe")["observe"]
     value = observe(state.model, key, data, numbers=numbers)
     cond = batch_condition(batch, labels=state.model.n_classes is not None)
+    cond = read_condition(state.model, cond, data.shape)
     nll = -_total(value_log_prob(state.model, state.eval_params, value, cond=cond))
     return {"nll": nll, "bits_per_dim": _bits(nll, data)}
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from gen_jax.autoregressive.network import Draw, Tree
+from gen_jax.autoregressive.network import Draw, Tree, embedded
 from gen_jax.densities import Bernoulli, Sequential
 from gen_jax.nn.causal import Kind, PixelProduct, causal_mask, check_kernel, conv_row, group_bounds
 from gen_jax.nn.condition import Condition, ConditionEmbedding
@@ -30,7 +30,8 @@ class PixelCNN(nn.Module):
 
     A block narrows to ``features`` maps, where it convolves, and widens again, each after a ReLU.
     Two 1×1 layers of ``head_features`` maps read the last (32 for MNIST, 1024 for CIFAR-10). A
-    condition adds a bias wherever a kernel is wider than a pixel.
+    condition adds a bias wherever a kernel is wider than a pixel; ``condition`` encodes a spatial one
+    (``network.Network``).
     """
 
     likelihood: Sequential = Bernoulli()
@@ -40,6 +41,7 @@ class PixelCNN(nn.Module):
     kernel: int = 3
     first_kernel: int = 7
     n_classes: int | None = None
+    condition: nn.Module | None = None
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
@@ -47,7 +49,9 @@ class PixelCNN(nn.Module):
             check_kernel(name, getattr(self, name))
         if self.layers < 1:
             raise ValueError(f"layers must be 1 or more, got {self.layers}")
-        self.embedding = ConditionEmbedding(self.features, self.n_classes, dtype=self.dtype)
+        self.embedding = ConditionEmbedding(
+            self.features, self.n_classes, encoder=self.condition, dtype=self.dtype
+        )
 
     def embed(self, cond: Condition) -> Float[Array, "batch height width features"]:
         return self.embedding(cond)
@@ -56,12 +60,12 @@ class PixelCNN(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch height width channels"],
-        cond: Condition | None = None,
+        cond: Condition | Array | None = None,
         dropout: PRNGKeys | None = None,
     ) -> Float[Array, "batch height width units n_outputs"]:
         del dropout  # there is none
         f, groups = self.features, self.likelihood.units(x.shape[-1])
-        cond_features = None if cond is None else self.embed(cond)
+        cond_features = embedded(self, cond, x.shape)
 
         def masked(layer: int, features: int, x: Array) -> Array:
             reach = self._reach(layer)

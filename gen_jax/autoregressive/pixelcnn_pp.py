@@ -21,7 +21,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from gen_jax.autoregressive.network import Draw, Tree
+from gen_jax.autoregressive.network import Draw, Tree, embedded
 from gen_jax.autoregressive.pixelcnn_pp_steps import (
     Affine,
     Level,
@@ -126,7 +126,8 @@ class PixelCNNPlusPlus(nn.Module):
     """``stages`` stages of ``blocks`` blocks of ``features`` maps, and their mirror image.
 
     Sides may be of any length: half of an odd one is rounded up, and its double cropped. Give
-    ``init`` a real batch: it sets the scales (``NormalizedConv``).
+    ``init`` a real batch: it sets the scales (``NormalizedConv``). ``condition`` encodes a spatial
+    condition (``network.Network``).
 
     Where the channels of a pixel are units of their own (``Bernoulli``, ``Categorical``), the
     network still sees whole pixels, those before alone, and a channel's raw outputs depend
@@ -139,10 +140,13 @@ class PixelCNNPlusPlus(nn.Module):
     features: int = 160
     dropout_rate: float = 0.5
     n_classes: int | None = None
+    condition: nn.Module | None = None
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        self.embedding = ConditionEmbedding(self.features, self.n_classes, dtype=self.dtype)
+        self.embedding = ConditionEmbedding(
+            self.features, self.n_classes, encoder=self.condition, dtype=self.dtype
+        )
 
     def embed(self, cond: Condition) -> Float[Array, "batch height width features"]:
         return self.embedding(cond)
@@ -151,13 +155,13 @@ class PixelCNNPlusPlus(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch height width channels"],
-        cond: Condition | None = None,
+        cond: Condition | Array | None = None,
         dropout: PRNGKeys | None = None,
     ) -> Float[Array, "batch height width units n_outputs"]:
         channels = x.shape[-1]
         units, n_outputs = self.likelihood.units(channels), self.likelihood.unit_outputs(channels)
         pixels = 2.0 * x - 1.0
-        ul = self._features(pixels, None if cond is None else self.embed(cond), dropout)
+        ul = self._features(pixels, embedded(self, cond, x.shape), dropout)
         dtype = last_dtype(self.dtype)
         outputs = self._conv("outputs", features=units * n_outputs, dtype=dtype)(nn.elu(ul))
         if units > 1:

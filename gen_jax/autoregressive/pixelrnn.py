@@ -18,7 +18,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from gen_jax.autoregressive.network import Draw, Tree
+from gen_jax.autoregressive.network import Draw, Tree, embedded
 from gen_jax.densities import Bernoulli, Sequential
 from gen_jax.meshes import vary_like
 from gen_jax.nn.causal import (
@@ -52,13 +52,16 @@ class _PixelRNN(nn.Module):
     head_features: int = 32
     first_kernel: int = 7
     n_classes: int | None = None
+    condition: nn.Module | None = None
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
         check_kernel("first_kernel", self.first_kernel)
         if self.layers < 1:
             raise ValueError(f"layers must be 1 or more, got {self.layers}")
-        self.embedding = ConditionEmbedding(self.features, self.n_classes, dtype=self.dtype)
+        self.embedding = ConditionEmbedding(
+            self.features, self.n_classes, encoder=self.condition, dtype=self.dtype
+        )
 
     def embed(self, cond: Condition) -> Float[Array, "batch height width features"]:
         return self.embedding(cond)
@@ -67,13 +70,15 @@ class _PixelRNN(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch height width channels"],
-        cond: Condition | None = None,
+        cond: Condition | Array | None = None,
         dropout: PRNGKeys | None = None,
     ) -> Float[Array, "batch height width units n_outputs"]:
         del dropout  # there is none
         groups, reach = self.likelihood.units(x.shape[-1]), self.first_kernel // 2
         n_outputs = groups * self.likelihood.unit_outputs(x.shape[-1])
-        cond_features = None if cond is None else jnp.moveaxis(self.embed(cond), 0, 2)
+        cond_features = embedded(self, cond, x.shape)
+        if cond_features is not None:
+            cond_features = jnp.moveaxis(cond_features, 0, 2)  # [H, W, B, c]
         # The kernel's rows below the middle, all masked, are left out.
         size, padding = (reach + 1, 2 * reach + 1), ((reach, 0), (reach, reach))
         maps, mask = 2 * self.features, causal_mask("A", groups, here=-1 - reach)
@@ -229,7 +234,8 @@ class RowLSTM(_PixelRNN):
     """``layers`` Row LSTMs of ``features`` states (h), which see a triangle above the pixel.
 
     The head has two 1×1 layers of ``head_features`` maps (32 for MNIST, 1024 for CIFAR-10). A
-    condition adds a bias to the gates of every layer.
+    condition adds a bias to the gates of every layer; ``condition`` encodes a spatial one
+    (``network.Network``).
     """
 
     @nn.nowrap

@@ -34,7 +34,7 @@ from jax.core import Tracer
 from jax.sharding import PartitionSpec
 from jaxtyping import Bool, Float, Int
 
-from gen_jax.autoregressive.network import Network, read_condition
+from gen_jax.autoregressive.network import Network, embedded, read_condition
 from gen_jax.densities.sequential import Given, Sequential
 from gen_jax.meshes import automatic, batch_spec, vary_like
 from gen_jax.nn.condition import Condition
@@ -145,7 +145,7 @@ class Task:
     params: Params
     key: PRNGKey
     numbers: Numbers
-    cond: Condition | None
+    cond: Condition | Array | None
     given: Given | None  # [B, pixels, units, n_values]
     temperature: float | Array
 
@@ -156,6 +156,12 @@ class Task:
     @property
     def pixels(self) -> int:
         return int(np.prod(self.shape[1:-1]))
+
+    def embedded(self) -> "Task":
+        """The same with its condition embedded: no encoder runs within a sampler's loop."""
+        network: Any = self.model
+        cond = network.apply({"params": self.params}, self.cond, self.shape, method=embedded)
+        return self.replace(cond=cond)  # pyright: ignore
 
     def start(self) -> Array:
         """Values [B, pixels, units, n_values] before anything is drawn: zero, or what is given."""
@@ -270,7 +276,7 @@ def _stored_dtype(likelihood: Sequential) -> jnp.dtype:
 
 def naive(task: Task, *, stop: int | None = None) -> tuple[Array, Array]:
     """Draws unit after unit, by one pass of the network each; ``stop`` ends it early."""
-
+    task = task.embedded()
     noise = task.noise()
 
     def step(n: Array, value: Array) -> Array:
@@ -289,6 +295,7 @@ def naive(task: Task, *, stop: int | None = None) -> tuple[Array, Array]:
 
 def jacobi(task: Task) -> tuple[Array, Array]:
     """Redraws all units at once until a pass changes nothing."""
+    task = task.embedded()
     noise = task.noise()
 
     def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -306,13 +313,12 @@ def jacobi(task: Task) -> tuple[Array, Array]:
 
 def cached(task: Task) -> tuple[Array, Array]:
     """Scans the network's row and pixel steps."""
+    task = task.embedded()
     model, (batch_size, *space, channels) = task.model, task.shape
     height, width = (1, *space)[-2:]
-    network: Any = model
     weights = model.weights(task.params)
-    cond_features = None
-    if task.cond is not None:
-        cond_features = network.apply({"params": task.params}, task.cond, method="embed")
+    cond_features: Any = task.cond
+    if cond_features is not None:
         cond_features = cond_features.reshape(batch_size, *(1, *cond_features.shape[1:-1])[-2:], -1)
         cond_features = jnp.broadcast_to(
             cond_features, (batch_size, height, *cond_features.shape[2:])

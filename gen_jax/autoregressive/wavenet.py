@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from gen_jax.autoregressive.network import Draw, Tree
+from gen_jax.autoregressive.network import Draw, Tree, embedded
 from gen_jax.densities import Categorical, MuLaw, Sequential
 from gen_jax.nn.causal import gate
 from gen_jax.nn.condition import Condition, ConditionEmbedding
@@ -27,7 +27,8 @@ class WaveNet(nn.Module):
 
     Each adds a 1×1 skip to ``skip_features`` channels, which the head reads: ReLU, 1×1, ReLU, 1×1.
     A sample must be one unit: several channels need a joint likelihood, such as
-    ``LogisticMixture``. Conditions are global (label, vector) or local (``spatial``, [B, T, C]).
+    ``LogisticMixture``. Conditions are global (label, vector) or local (``spatial``, [B, T, C]);
+    ``condition`` encodes a local one (``network.Network``).
     """
 
     likelihood: Sequential = Categorical(256, MuLaw())
@@ -37,10 +38,13 @@ class WaveNet(nn.Module):
     skip_features: int = 64
     first_kernel: int = 2
     n_classes: int | None = None
+    condition: nn.Module | None = None
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        self.embedding = ConditionEmbedding(self.features, self.n_classes, 3, dtype=self.dtype)
+        self.embedding = ConditionEmbedding(
+            self.features, self.n_classes, 3, encoder=self.condition, dtype=self.dtype
+        )
 
     @property
     def dilations(self) -> tuple[int, ...]:
@@ -59,7 +63,7 @@ class WaveNet(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch time channels"],
-        cond: Condition | None = None,
+        cond: Condition | Array | None = None,
         dropout: PRNGKeys | None = None,
     ) -> Float[Array, "batch time units n_outputs"]:
         del dropout  # there is none
@@ -69,7 +73,7 @@ class WaveNet(nn.Module):
                 f"WaveNet draws a sample as one unit; {channels} channels need a joint "
                 "likelihood, such as LogisticMixture"
             )
-        cond_features = None if cond is None else self.embed(cond)
+        cond_features = embedded(self, cond, x.shape)
         h = self._conv("first", f, k, (k, -1))(2.0 * x - 1.0)
         skip = 0.0
         for i, dilation in enumerate(self.dilations):

@@ -145,14 +145,25 @@ def gate(x: Float[Array, "*dims two_c"]) -> Float[Array, "*dims c"]:
 
 
 def conv_row(
-    x: Float[Array, "batch rows width c_in"], kernel: Float[Array, "rows taps c_in c_out"]
+    x: Float[Array, "batch rows width c_in"],
+    kernel: Float[Array, "rows taps c_in c_out"],
+    beside: tuple[Float[Array, "batch width_or_1 c"], Float[Array, "c c_out"]] | None = None,
 ) -> Float[Array, "batch width c_out"]:
     """The one row that a convolution of odd width makes of as many rows as its kernel is high.
 
     As one matrix product over patches: a CPU's convolution of so few rows takes twice the time.
+    ``beside``, features of the pixels and the kernel that multiplies them, is added to it.
     """
     rows, taps, c_in, c_out = kernel.shape
     width = x.shape[2]
     x = jnp.pad(x, ((0, 0), (0, 0), (taps // 2, taps // 2), (0, 0)))
     patches = [x[:, i, j : j + width] for i in range(rows) for j in range(taps)]
-    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(rows * taps * c_in, c_out)
+    kernel = kernel.reshape(rows * taps * c_in, c_out)
+    if beside is None:
+        return jnp.concatenate(patches, axis=-1) @ kernel
+    features, its_kernel = beside
+    if features.shape[1] == width:  # in the same product
+        patches, kernel = [*patches, features], jnp.concatenate([kernel, its_kernel])
+        return jnp.concatenate(patches, axis=-1) @ kernel
+    found = jnp.concatenate(patches, axis=-1) @ kernel
+    return found + jnp.broadcast_to(features @ its_kernel, found.shape)

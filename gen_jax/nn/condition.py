@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
-from gen_jax.images import require_uint8_or_float, to_float
+from gen_jax.images import as_float
 from gen_jax.typing import Array, Batch
 
 
@@ -62,11 +62,16 @@ def as_condition(cond: Any) -> Condition | None:
 
 class ConditionEmbedding(nn.Module):
     """The sum of a linear map of each part of a condition: [B, 1, 1, features], or [B, *space,
-    features] where the condition is spatial. ``ndim`` is that of the model's images."""
+    features] where the condition is spatial. ``ndim`` is that of the model's images.
+
+    An ``encoder``, called with the spatial part as floats, takes the place of its linear map. Beside
+    other parts it must give ``features`` features; alone, any number.
+    """
 
     features: int
     n_classes: int | None = None
     ndim: int = 4
+    encoder: nn.Module | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -81,14 +86,19 @@ class ConditionEmbedding(nn.Module):
             parts.append(nn.Dense(self.features, dtype=self.dtype, name="vector")(cond.vector))
         parts = [p.reshape(p.shape[0], *(1,) * (self.ndim - 2), -1) for p in parts]
         if cond.spatial is not None:
-            image = cond.spatial
-            require_uint8_or_float(image)
-            image = to_float(image) if image.dtype == jnp.uint8 else image
-            parts.append(nn.Dense(self.features, dtype=self.dtype, name="spatial")(image))
+            read: Any = self.encoder
+            if read is None:
+                read = nn.Dense(self.features, dtype=self.dtype, name="spatial")
+            parts.append(read(as_float(cond.spatial)))
         if cond.tokens is not None:
             raise ValueError("this model takes no tokens: embed the text, and give it as a vector")
         if not parts:
             raise ValueError("the condition is empty: give a label, a vector or an image")
+        if len(parts) > 1 and parts[-1].shape[-1] != self.features:
+            raise ValueError(
+                f"beside a label or a vector, the condition's encoder must give {self.features} "
+                f"features, got {parts[-1].shape[-1]}"
+            )
         total = parts[0]
         for part in parts[1:]:
             total, part = jnp.broadcast_arrays(total, part)
