@@ -1,0 +1,276 @@
+"""Planning by generation: an autoregressive model draws the shortest path through a maze.
+
+python -m experiments.planning
+python -m experiments.planning --dataset mazes:loops:8
+python -m experiments.planning paper
+
+A Gated PixelCNN models p(path | maze), whose encoder reads the maze by one block applied again and
+again, as value iteration plans. Of several plans the likeliest is taken; way-points and forbidden
+pixels are evidence. Beside them: walks guided by the model's marginals, a pix2pix that draws a plan
+in one go, and the search that made the data.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import optax
+
+from experiments.mazes import pictures, rival, scores
+from experiments.mazes.planner import Planner
+from experiments.running.config import ImageRunConfig
+from experiments.running.experiment import Findings, Job, Splits
+from experiments.running.fitting import Setup, Training
+from experiments.running.options import UsageError, free, require_at_least, where
+from experiments.running.run import run
+from experiments.running.terminal import main, say
+from gen_jax import autoregressive, data, densities, evaluation, training
+from gen_jax.data.mazes import making, plans
+from gen_jax.state import TrainState
+from gen_jax.typing import PRNGKey
+
+EXAMPLES = 32  # that the parameters' shapes are taken from
+FILMED = 24  # validation mazes whose plans are watched
+
+
+def with_rival(default: Any) -> Any:
+    """A field that applies only where a rival is trained."""
+    return where(default, lambda config: config.rival != "none", "a --rival other than none")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(ImageRunConfig):
+    """Train and evaluate a model that draws plans."""
+
+    dataset: str = "mazes:perfect:8"
+    """mazes:KIND:CELLS[:N]: KIND perfect, loops or rooms, CELLS a side, N to train on."""
+    layers: int = 3
+    """Gated layers that draw the path."""
+    features: int = 16
+    """Maps of each."""
+    head_features: int = 32
+    """Maps between the last layer and the outputs."""
+    first_kernel: int = 3
+    encoder_features: int = 32
+    """Maps of the encoder that reads the maze."""
+    encoder_steps: int = 28
+    """How often its block is applied: what it finds travels --stride pixels each time."""
+    stride: int = 2
+    """Pixels of the maze to a place of the encoder's map; 2: a cell."""
+    clip_norm: float | None = 1.0
+    """Longer gradients are cut to this length; None: to none."""
+    plans: tuple[int, ...] = free((1, 4, 16))
+    """Take the likeliest of so many plans; each number is measured."""
+    mazes: int = free(200)
+    """Test mazes to draw plans for; half as many with way-points, and larger ones."""
+    larger: int = free(2)
+    """Also draw plans in mazes so many times as wide, with as many more steps; 1: do not."""
+    way_points: int = free(1)
+    """Way-points that plans are to pass; 0: do not measure it."""
+    watched: int = free(100)
+    """Validation mazes that plans are drawn for during training."""
+    chunk: int = free(100)
+    """Plans drawn at a time."""
+    rival: Literal["l1", "l1-gan", "none"] = free("l1")
+    """Also train a pix2pix that draws a plan in one go: by L1 alone, or with a discriminator."""
+    rival_steps: int = with_rival(1000)
+    rival_features: int = with_rival(16)
+
+    def __post_init__(self):
+        super().__post_init__()
+        names = ("layers", "features", "head_features", "encoder_features", "encoder_steps")
+        names += ("stride", "mazes", "larger", "watched", "chunk", "rival_steps", "rival_features")
+        require_at_least(1, self, *names)
+        require_at_least(0, self, "way_points")
+        if self.way_points > plans.MOST_WAY_POINTS:
+            raise UsageError(
+                f"--way-points must be at most {plans.MOST_WAY_POINTS}, got {self.way_points}"
+            )
+        if self.first_kernel < 3 or self.first_kernel % 2 == 0:
+            raise UsageError(f"--first-kernel must be odd and 3 or more, got {self.first_kernel}")
+        if self.clip_norm is not None and not self.clip_norm > 0.0:
+            raise UsageError(f"--clip-norm must be positive, got {self.clip_norm}")
+        ascending = sorted({*self.plans})
+        if not self.plans or list(self.plans) != ascending or ascending[0] < 1:
+            raise UsageError(
+                f"--plans must be ascending numbers of 1 or more, got {' '.join(map(str, self.plans))}"
+            )
+
+    def tx(self, n_examples: int) -> optax.GradientTransformation:
+        """The optimizer, for a training set of ``n_examples``."""
+        adam = optax.adam(self.rate(n_examples))
+        if self.clip_norm is None:
+            return adam
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), adam)
+
+
+PRESETS = {
+    "smoke": Config(
+        dataset="mazes:perfect:3:200",
+        steps=20,
+        batch_size=16,
+        layers=2,
+        features=8,
+        head_features=8,
+        encoder_features=8,
+        encoder_steps=4,
+        plans=(1, 2),
+        mazes=8,
+        watched=8,
+        chunk=16,
+        evaluations=2,
+        rival_steps=2,
+        rival_features=2,
+    ),
+    "default": Config(
+        steps=3000,
+        batch_size=32,
+        learning_rate=2e-3,
+        decay_epochs="run",
+        ema_decay=0.99,
+        steps_per_dispatch=10,
+        evaluations=6,
+    ),
+    "paper": Config(
+        dataset="mazes:perfect:16:100000",
+        steps=50_000,
+        batch_size=64,
+        layers=5,
+        features=32,
+        head_features=64,
+        encoder_features=64,
+        encoder_steps=80,
+        decay_epochs="run",
+        ema_decay=0.999,
+        rival_steps=20_000,
+        rival_features=64,
+    ),
+}
+
+
+def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
+    """Makes the model, its step, and what is measured and drawn of it."""
+    _check_way_points(config, spec)
+    model = autoregressive.GatedPixelCNN(
+        densities.Bernoulli("threshold"),
+        layers=config.layers,
+        features=config.features,
+        skip_features=config.head_features,
+        first_kernel=config.first_kernel,
+        condition=autoregressive.IteratedEncoder(
+            config.encoder_features,
+            steps=config.encoder_steps,
+            stride=config.stride,
+            dtype=config.compute_dtype,
+        ),
+        dtype=config.compute_dtype,
+    )
+    keys = jax.random.split(jax.random.key(config.seed), 5)
+    key_init, key_film, key_watch, key_test, key_pictures = keys
+    planner = Planner(config.chunk)
+    eval_step = training.compile_eval(autoregressive.eval_step)
+    scorer = scores.Scorer(
+        planner, config.plans, config.mazes, config.larger, config.way_points, config.seed
+    )
+
+    def init(train: data.AnyDataset) -> TrainState:
+        examples = data.some(train, EXAMPLES)
+        start = jax.jit(
+            lambda key, image, spatial: autoregressive.init(
+                model,
+                config.tx(n_examples),
+                key,
+                image,
+                cond=autoregressive.Condition(spatial=spatial),
+                ema_decay=config.ema_decay,
+            )
+        )
+        return start(jax.random.clone(key_init), examples["image"], examples["spatial"])
+
+    def likelihood(state: TrainState, mazes: data.AnyDataset) -> dict[str, float]:
+        return evaluation.average(eval_step, state, data.evaluation_batches(mazes, 100))
+
+    def validate(state: TrainState, splits: Splits) -> Mapping[str, float]:
+        watched = data.part(splits.validation, config.watched)
+        spatial = data.some(watched, config.watched)["spatial"]
+        drawn = planner(training.local_copy(state), key_watch, spatial, 1)
+        return likelihood(state, watched) | {
+            "valid": scores.judged(spatial, drawn.best(1))["valid"]
+        }
+
+    def film(state: TrainState, splits: Splits) -> np.ndarray:
+        spatial = data.some(splits.validation, FILMED)["spatial"]
+        drawn = planner(training.local_copy(state), key_film, spatial, 1)
+        return plans.picture(spatial, drawn.best(1))
+
+    def test(state: TrainState, mazes: data.AnyDataset) -> Mapping[str, float]:
+        found = {f"test/{name}": value for name, value in likelihood(state, mazes).items()}
+        local = training.local_copy(state)
+        return found | scores.as_metrics(scorer.groups(local, key_test, mazes))
+
+    def draw(key: PRNGKey, state: TrainState, n: int) -> np.ndarray:
+        own, rest = jax.random.split(key)
+        kind, cells = scores.kind_and_cells(config.dataset)
+        seed = int(jax.random.randint(own, (), 0, 2**31 - 1))
+        spatial = making.make(n, cells, kind, seed=seed, split="test").spatial
+        drawn = planner(state, rest, spatial, config.plans[-1])
+        return plans.picture(spatial, drawn.best(config.plans[-1]))
+
+    return Setup(
+        init=init,
+        train_step=autoregressive.train_step,
+        validate=validate,
+        film=film,
+        test=test,
+        pictures=lambda state, splits, run_dir: pictures.add_pictures(
+            run_dir, state, key_pictures, splits.test, scorer
+        ),
+        draw=draw,
+        best=("nll", "min"),
+        table=scores.add_table,
+    )
+
+
+def _check_way_points(config: Config, spec: data.ExampleSpec) -> None:
+    cells = (spec.shape[0] - 1) // 2
+    if config.way_points >= cells:
+        raise ValueError(
+            f"--way-points must be fewer than the {cells} cells of a maze's side, got "
+            f"{config.way_points}"
+        )
+
+
+def open_mazes(config: Config, split: str) -> data.Dataset:
+    """One part of the config's mazes. Raises ``UsageError`` for data that are none."""
+    if not config.dataset.startswith("mazes:"):
+        raise UsageError(f"plans lead through --dataset mazes:KIND:CELLS, got {config.dataset}")
+    return data.load_pairs(config.dataset, split, **config.opening)
+
+
+class Planning(Training):
+    """Training, and then that of the rival, in a folder of the run's own."""
+
+    def work(self, job: Job) -> Findings:
+        config = job.config
+        if config.rival == "none":
+            return super().work(job)
+        other = rival.nested(job)  # what its networks refuse comes before any training
+        findings = super().work(job)
+        if not config.quiet:
+            say(f"The rival, {other.name}:")
+        state = other.train().state
+        row = rival.scored(other, state, job.data.test, config.mazes)
+        metrics = {**findings.metrics, **scores.as_metrics({"": row})}
+        if job.run.writes:
+            scores.add_table(job.run.dir, metrics)
+            rival.add_plans(job.run.dir, other, state, job.data.test)
+        return dataclasses.replace(findings, metrics=metrics)
+
+
+EXPERIMENT = Planning("planning", __doc__, PRESETS, build=build, open=open_mazes)
+
+if __name__ == "__main__":
+    main(lambda: run(EXPERIMENT))
