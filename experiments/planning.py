@@ -12,7 +12,6 @@ in one go, and the search that made the data.
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -65,7 +64,7 @@ class Config(ImageRunConfig):
     plans: tuple[int, ...] = free((1, 4, 16))
     """Take the likeliest of so many plans; each number is measured."""
     mazes: int = free(200)
-    """Test mazes to draw plans for; half as many with way-points, and larger ones."""
+    """Test mazes to draw plans for; a quarter as many with way-points, and larger ones."""
     larger: int = free(2)
     """Also draw plans in mazes so many times as wide, with as many more steps; 1: do not."""
     way_points: int = free(1)
@@ -76,7 +75,7 @@ class Config(ImageRunConfig):
     """Plans drawn at a time."""
     rival: Literal["l1", "l1-gan", "none"] = free("l1")
     """Also train a pix2pix that draws a plan in one go: by L1 alone, or with a discriminator."""
-    rival_steps: int = with_rival(1000)
+    rival_steps: int = with_rival(600)
     rival_features: int = with_rival(16)
 
     def __post_init__(self):
@@ -95,9 +94,8 @@ class Config(ImageRunConfig):
             raise UsageError(f"--clip-norm must be positive, got {self.clip_norm}")
         ascending = sorted({*self.plans})
         if not self.plans or list(self.plans) != ascending or ascending[0] < 1:
-            raise UsageError(
-                f"--plans must be ascending numbers of 1 or more, got {' '.join(map(str, self.plans))}"
-            )
+            given = " ".join(map(str, self.plans))
+            raise UsageError(f"--plans must be ascending numbers of 1 or more, got {given}")
 
     def tx(self, n_examples: int) -> optax.GradientTransformation:
         """The optimizer, for a training set of ``n_examples``."""
@@ -126,7 +124,7 @@ PRESETS = {
         rival_features=2,
     ),
     "default": Config(
-        steps=3000,
+        steps=1500,
         batch_size=32,
         learning_rate=2e-3,
         decay_epochs="run",

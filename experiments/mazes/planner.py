@@ -1,4 +1,4 @@
-"""Plans through mazes, drawn by an autoregressive model: several of each maze, and the likeliest."""
+"""Plans through mazes, drawn by an autoregressive model, and the likeliest of several."""
 
 import dataclasses
 import functools

@@ -38,7 +38,7 @@ def nested(job: Job) -> Nested:
 def scored(rival: Nested, state: Any, test: data.AnyDataset, mazes: int) -> dict[str, Columns]:
     """The rival's row, of the mazes that the model's own plans are measured in."""
     spatial = data.some(test, mazes)["spatial"]
-    paths, seconds = timed(lambda mazes: plans_of(rival, state, mazes), spatial)
+    paths, seconds = timed(lambda mazes: plans_of(rival, state, mazes), spatial, mazes)
     return {rival.name.replace("-", " "): judged(spatial, paths) | {"seconds": seconds}}
 
 

@@ -1,4 +1,4 @@
-"""How good plans are: which are valid, which of those as short as can be, and how long one takes."""
+"""How good plans are: which are valid, which of those are shortest, and how long they take."""
 
 import dataclasses
 import time
@@ -87,10 +87,10 @@ def of_plans(
     return rows
 
 
-def timed(function: Callable[[Spatial], Any], spatial: Spatial) -> tuple[Any, float]:
-    """What a function makes of mazes, and the seconds a maze, without those of compiling: it is
-    called twice."""
-    function(spatial)
+def timed(function: Callable[[Spatial], Any], spatial: Spatial, warm: int) -> tuple[Any, float]:
+    """What a function makes of mazes, and the seconds a maze, without those of compiling: before,
+    it is called with the first ``warm``."""
+    function(spatial[:warm])
     begin = time.perf_counter()
     made = function(spatial)
     return made, (time.perf_counter() - begin) / len(spatial)
@@ -98,8 +98,8 @@ def timed(function: Callable[[Spatial], Any], spatial: Spatial) -> tuple[Any, fl
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-    """Measures a model's plans: for ``mazes`` of a data set's mazes (and half as many of the other
-    groups), by the best of ``counts``; in mazes ``larger`` times as wide; and with so many
+    """Measures a model's plans: for ``mazes`` of a data set's mazes (and a quarter as many of the
+    other groups), by the best of ``counts``; in mazes ``larger`` times as wide; and with so many
     ``way_points``. ``seed`` draws the larger mazes, and what is asked for."""
 
     planner: Planner
@@ -117,18 +117,18 @@ class Scorer:
         keys = jax.random.split(key, len(GROUPS))
         groups = {"": self._timed_rows(state, keys[0], spatial)}
         if self.larger > 1:
-            examples = data.some(self.larger_mazes(dataset), self._fewer)
-            state_there = with_more_steps(state, self.larger)
-            groups["larger"] = self._timed_rows(state_there, keys[1], examples["spatial"])
-        for (name, asked), own in zip(self.wishes(spatial[: self._fewer]).items(), keys[2:]):
+            larger = data.some(self.larger_mazes(dataset), self._fewer)["spatial"]
+            prepared = with_more_steps(state, self.larger)
+            groups["larger"] = self._timed_rows(prepared, keys[1], larger)
+        for i, (name, asked) in enumerate(self.wishes(spatial[: self._fewer]).items(), 2):
             mazes = spatial[asked.numbers]
-            drawn = self.planner(state, own, mazes, self.counts[-1], wishes=asked)
+            drawn = self.planner(state, keys[i], mazes, self.counts[-1], wishes=asked)
             groups[name] = of_plans(mazes, drawn, self.counts, asked)
         return groups
 
     @property
     def _fewer(self) -> int:
-        return max(1, self.mazes // 2)
+        return max(1, self.mazes // 4)
 
     def wishes(self, spatial: Spatial) -> dict[str, Wishes]:
         """What is asked for in these mazes, by the name of the group."""
@@ -147,11 +147,12 @@ class Scorer:
 
     def _timed_rows(self, state: TrainState, key: PRNGKey, spatial: Spatial) -> dict[str, Columns]:
         n = self.counts[-1]
-        drawn, seconds = timed(lambda mazes: self.planner(state, key, mazes, n), spatial)
+        warm = -(-self.planner.chunk // n)  # as many plans as are drawn at a time
+        drawn, seconds = timed(lambda mazes: self.planner(state, key, mazes, n), spatial, warm)
         rows = of_plans(spatial, drawn, self.counts)
         for k in self.counts:
             rows[f"best of {k}"]["seconds"] = seconds * k / n
-        found, seconds = timed(plans.shortest, spatial)
+        found, seconds = timed(plans.shortest, spatial, 1)
         return rows | {"search": judged(spatial, found.path) | {"seconds": seconds}}
 
 

@@ -252,7 +252,7 @@ def test_a_run_is_evaluated_and_sampled_again(planned, tmp_path):
         assert picture.size == (2 * 8 + 1, 2 * 8 + 1)
     assert reopen(planned / "pix2pix-l1").experiment.name == "pix2pix"
     with pytest.raises(training.RunError, match="this works for"):
-        translate.program([str(planned), "--inputs", str(out)])
+        translate.program([str(planned), "--input", str(out), "--output", str(tmp_path)])
 
 
 @pytest.mark.parametrize(
