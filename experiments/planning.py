@@ -194,20 +194,19 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     def validate(state: TrainState, splits: Splits) -> Mapping[str, float]:
         watched = data.part(splits.validation, config.watched)
         spatial = data.some(watched, config.watched)["spatial"]
-        drawn = planner(training.local_copy(state), key_watch, spatial, 1)
+        drawn = planner(state, key_watch, spatial, 1)
         return likelihood(state, watched) | {
             "valid": scores.judged(spatial, drawn.best(1))["valid"]
         }
 
     def film(state: TrainState, splits: Splits) -> np.ndarray:
         spatial = data.some(splits.validation, FILMED)["spatial"]
-        drawn = planner(training.local_copy(state), key_film, spatial, 1)
+        drawn = planner(state, key_film, spatial, 1)
         return plans.picture(spatial, drawn.best(1))
 
     def test(state: TrainState, mazes: data.AnyDataset) -> Mapping[str, float]:
         found = {f"test/{name}": value for name, value in likelihood(state, mazes).items()}
-        local = training.local_copy(state)
-        return found | scores.as_metrics(scorer.groups(local, key_test, mazes))
+        return found | scores.as_metrics(scorer.groups(state, key_test, mazes))
 
     def draw(key: PRNGKey, state: TrainState, n: int) -> np.ndarray:
         own, rest = jax.random.split(key)

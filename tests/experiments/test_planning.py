@@ -38,7 +38,7 @@ def state():
         condition=autoregressive.IteratedEncoder(4, steps=2, stride=2),
     )
     spatial = mazes(2)
-    cond = autoregressive.Condition(spatial=spatial)  # pyright: ignore
+    cond = autoregressive.Condition(spatial=spatial)
     return autoregressive.init(
         model, optax.sgd(0.1), jax.random.key(0), spatial[..., :1], cond=cond
     )
@@ -135,7 +135,7 @@ def test_plans_come_with_their_likelihood_and_do_not_depend_on_chunks(state):
         state.model,
         state.params,
         drawn.path.reshape(9, *spatial.shape[1:3], 1),
-        cond=autoregressive.Condition(spatial=np.repeat(spatial, 3, 0)),  # pyright: ignore
+        cond=autoregressive.Condition(spatial=np.repeat(spatial, 3, 0)),
     )
     np.testing.assert_allclose(drawn.log_prob.reshape(-1), log_prob, rtol=1e-5)
     on = np.where(drawn.path[..., 0] > 0, drawn.on, 1.0 - drawn.on)
