@@ -11,28 +11,34 @@ in one go, and the search that made the data.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from experiments.mazes import pictures, rival, scores
 from experiments.mazes.planner import Planner
+from experiments.pixels.models import average
 from experiments.running.config import ImageRunConfig
 from experiments.running.experiment import Findings, Job, Splits
 from experiments.running.fitting import Setup, Training
-from experiments.running.options import UsageError, free, require_at_least, where
+from experiments.running.options import MAX_SEED, UsageError, free, require_at_least, where
 from experiments.running.run import run
 from experiments.running.terminal import main, say
-from gen_jax import autoregressive, data, densities, evaluation, training
+from gen_jax import autoregressive, data, densities, training
+from gen_jax.autoregressive import Network
 from gen_jax.data.mazes import making, plans
 from gen_jax.state import TrainState
 from gen_jax.typing import PRNGKey
 
 EXAMPLES = 32  # that the parameters' shapes are taken from
 FILMED = 24  # validation mazes whose plans are watched
+KERNEL = 3  # of the layers that draw the path
+LONGEST = 1.0  # gradient
 
 
 def with_rival(default: Any) -> Any:
@@ -52,15 +58,15 @@ class Config(ImageRunConfig):
     """Maps of each."""
     head_features: int = 32
     """Maps between the last layer and the outputs."""
-    first_kernel: int = 3
     encoder_features: int = 32
     """Maps of the encoder that reads the maze."""
     encoder_steps: int = 28
     """How often its block is applied: what it finds travels --stride pixels each time."""
     stride: int = 2
     """Pixels of the maze to a place of the encoder's map; 2: a cell."""
-    clip_norm: float | None = 1.0
-    """Longer gradients are cut to this length; None: to none."""
+    warmup_steps: int = 100
+    """The learning rate rises from zero over so many steps: at once at its height, the encoder does
+    not begin to look further than a few cells."""
     plans: tuple[int, ...] = free((1, 4, 16))
     """Take the likeliest of so many plans; each number is measured."""
     mazes: int = free(200)
@@ -83,26 +89,25 @@ class Config(ImageRunConfig):
         names = ("layers", "features", "head_features", "encoder_features", "encoder_steps")
         names += ("stride", "mazes", "larger", "watched", "chunk", "rival_steps", "rival_features")
         require_at_least(1, self, *names)
-        require_at_least(0, self, "way_points")
+        require_at_least(0, self, "way_points", "warmup_steps")
         if self.way_points > plans.MOST_WAY_POINTS:
             raise UsageError(
                 f"--way-points must be at most {plans.MOST_WAY_POINTS}, got {self.way_points}"
             )
-        if self.first_kernel < 3 or self.first_kernel % 2 == 0:
-            raise UsageError(f"--first-kernel must be odd and 3 or more, got {self.first_kernel}")
-        if self.clip_norm is not None and not self.clip_norm > 0.0:
-            raise UsageError(f"--clip-norm must be positive, got {self.clip_norm}")
         ascending = sorted({*self.plans})
         if not self.plans or list(self.plans) != ascending or ascending[0] < 1:
             given = " ".join(map(str, self.plans))
             raise UsageError(f"--plans must be ascending numbers of 1 or more, got {given}")
 
+    def rate(self, n_examples: int) -> optax.Schedule:
+        """The learning rate by step, for a training set of ``n_examples``."""
+        rate, span = super().rate(n_examples), max(1, self.warmup_steps)
+        return lambda step: jnp.asarray(rate(step)) * jnp.minimum(1.0, (step + 1) / span)
+
     def tx(self, n_examples: int) -> optax.GradientTransformation:
         """The optimizer, for a training set of ``n_examples``."""
-        adam = optax.adam(self.rate(n_examples))
-        if self.clip_norm is None:
-            return adam
-        return optax.chain(optax.clip_by_global_norm(self.clip_norm), adam)
+        clip = optax.clip_by_global_norm(LONGEST)
+        return optax.chain(clip, optax.adam(self.rate(n_examples)))
 
 
 PRESETS = {
@@ -115,6 +120,7 @@ PRESETS = {
         head_features=8,
         encoder_features=8,
         encoder_steps=4,
+        warmup_steps=5,
         plans=(1, 2),
         mazes=8,
         watched=8,
@@ -130,7 +136,7 @@ PRESETS = {
         decay_epochs="run",
         ema_decay=0.99,
         steps_per_dispatch=10,
-        evaluations=6,
+        evaluations=5,
     ),
     "paper": Config(
         dataset="mazes:perfect:16:100000",
@@ -149,25 +155,31 @@ PRESETS = {
 }
 
 
-def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
-    """Makes the model, its step, and what is measured and drawn of it."""
-    _check_way_points(config, spec)
-    model = autoregressive.GatedPixelCNN(
+def make_model(config: Config) -> Network:
+    """The network that a config asks for."""
+    encoder = autoregressive.IteratedEncoder(
+        config.encoder_features,
+        steps=config.encoder_steps,
+        stride=config.stride,
+        dtype=config.compute_dtype,
+    )
+    return autoregressive.GatedPixelCNN(
         densities.Bernoulli("threshold"),
         layers=config.layers,
         features=config.features,
         skip_features=config.head_features,
-        first_kernel=config.first_kernel,
-        condition=autoregressive.IteratedEncoder(
-            config.encoder_features,
-            steps=config.encoder_steps,
-            stride=config.stride,
-            dtype=config.compute_dtype,
-        ),
+        first_kernel=KERNEL,
+        condition=encoder,
         dtype=config.compute_dtype,
     )
-    keys = jax.random.split(jax.random.key(config.seed), 5)
-    key_init, key_film, key_watch, key_test, key_pictures = keys
+
+
+def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
+    """Makes the model, its step, and what is measured and drawn of it."""
+    _check_way_points(config, spec)
+    model, tx = make_model(config), config.tx(n_examples)
+    keys = jax.random.split(jax.random.key(config.seed), 4)
+    key_init, key_watch, key_test, key_pictures = keys
     planner = Planner(config.chunk)
     eval_step = training.compile_eval(autoregressive.eval_step)
     scorer = scores.Scorer(
@@ -176,45 +188,29 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
 
     def init(train: data.AnyDataset) -> TrainState:
         examples = data.some(train, EXAMPLES)
+        cond = autoregressive.Condition(spatial=examples["spatial"])  # pyright: ignore
         start = jax.jit(
-            lambda key, image, spatial: autoregressive.init(
-                model,
-                config.tx(n_examples),
-                key,
-                image,
-                cond=autoregressive.Condition(spatial=spatial),
-                ema_decay=config.ema_decay,
+            lambda key, image, cond: autoregressive.init(
+                model, tx, key, image, cond=cond, ema_decay=config.ema_decay
             )
         )
-        return start(jax.random.clone(key_init), examples["image"], examples["spatial"])
+        return start(jax.random.clone(key_init), examples["image"], cond)
 
-    def likelihood(state: TrainState, mazes: data.AnyDataset) -> dict[str, float]:
-        return evaluation.average(eval_step, state, data.evaluation_batches(mazes, 100))
+    def watch(state: TrainState, splits: Splits) -> tuple[np.ndarray, np.ndarray]:
+        spatial = data.some(splits.validation, config.watched)["spatial"]
+        return spatial, planner(state, key_watch, spatial, 1).best(1)
 
     def validate(state: TrainState, splits: Splits) -> Mapping[str, float]:
-        watched = data.part(splits.validation, config.watched)
-        spatial = data.some(watched, config.watched)["spatial"]
-        drawn = planner(state, key_watch, spatial, 1)
-        return likelihood(state, watched) | {
-            "valid": scores.judged(spatial, drawn.best(1))["valid"]
-        }
+        found = average(eval_step, state, data.part(splits.validation, config.watched))
+        return found | {"valid": scores.judged(*watch(state, splits))["valid"]}
 
     def film(state: TrainState, splits: Splits) -> np.ndarray:
-        spatial = data.some(splits.validation, FILMED)["spatial"]
-        drawn = planner(state, key_film, spatial, 1)
-        return plans.picture(spatial, drawn.best(1))
+        return plans.picture(*(x[:FILMED] for x in watch(state, splits)))
 
-    def test(state: TrainState, mazes: data.AnyDataset) -> Mapping[str, float]:
-        found = {f"test/{name}": value for name, value in likelihood(state, mazes).items()}
-        return found | scores.as_metrics(scorer.groups(state, key_test, mazes))
-
-    def draw(key: PRNGKey, state: TrainState, n: int) -> np.ndarray:
-        own, rest = jax.random.split(key)
-        kind, cells = scores.kind_and_cells(config.dataset)
-        seed = int(jax.random.randint(own, (), 0, 2**31 - 1))
-        spatial = making.make(n, cells, kind, seed=seed, split="test").spatial
-        drawn = planner(state, rest, spatial, config.plans[-1])
-        return plans.picture(spatial, drawn.best(config.plans[-1]))
+    def test(state: TrainState, mazes: data.Dataset) -> Mapping[str, float]:
+        found = average(eval_step, state, mazes)
+        groups = scorer.groups(state, key_test, mazes)
+        return {f"test/{name}": x for name, x in found.items()} | scores.as_metrics(groups)
 
     return Setup(
         init=init,
@@ -225,10 +221,20 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         pictures=lambda state, splits, run_dir: pictures.add_pictures(
             run_dir, state, key_pictures, splits.test, scorer
         ),
-        draw=draw,
+        draw=functools.partial(draw, config, planner),
         best=("nll", "min"),
         table=scores.add_table,
     )
+
+
+def draw(config: Config, planner: Planner, key: PRNGKey, state: TrainState, n: int) -> np.ndarray:
+    """Pictures of ``n`` new mazes of the config's kind, and of the likeliest plan of each."""
+    key_mazes, key_plans = jax.random.split(key)
+    kind, cells = scores.kind_and_cells(config.dataset)
+    seed = int(jax.random.randint(key_mazes, (), 0, MAX_SEED // 2))
+    spatial = making.make(n, cells, kind, seed=seed, split="test").spatial
+    most = config.plans[-1]
+    return plans.picture(spatial, planner(state, key_plans, spatial, most).best(most))
 
 
 def _check_way_points(config: Config, spec: data.ExampleSpec) -> None:

@@ -71,16 +71,18 @@ def judged(spatial: Spatial, paths: Paths, asked: Wishes | None = None) -> Colum
 def of_plans(
     spatial: Spatial, drawn: Plans, counts: Sequence[int], asked: Wishes | None = None
 ) -> dict[str, Columns]:
-    """Rows of the likeliest of the first n plans, for each n of ``counts``, of which the last is
-    how many there are; of whether any of all is valid; and of walks guided by the marginals of one
-    plan, and of all."""
+    """Rows of the likeliest of the first n plans, and of whether any of them is valid, for each n
+    of ``counts``, of which the last is how many there are; and of walks guided by the marginals of
+    one plan, and of all."""
     n = drawn.path.shape[1]
     rows = {f"best of {k}": judged(spatial, drawn.best(k), asked) for k in counts}
     points = () if asked is None else (asked.way_points, asked.forbidden)
     mazes, *points = (np.repeat(x, n, axis=0) for x in (spatial, *points))
     every = plans.check(mazes, drawn.path.reshape(-1, *drawn.path.shape[2:]), *points)
     valid = (every.valid & every.passes & every.avoids).reshape(-1, n)
-    rows[f"any of {n}"] = {"valid": float(valid.any(1).mean())}
+    for k in counts:
+        if k > 1:
+            rows[f"any of {k}"] = {"valid": float(valid[:, :k].any(1).mean())}
     if asked is None:  # a walk does not know what is asked for
         for k in dict.fromkeys((1, n)):
             rows[f"walk by {k}"] = judged(spatial, walks.guided(spatial, drawn.marginals(k)))
