@@ -43,7 +43,8 @@ LONGEST = 1.0  # gradient
 
 def with_rival(default: Any) -> Any:
     """A field that applies only where a rival is trained."""
-    return where(default, lambda config: config.rival != "none", "a --rival other than none")
+    matches, reason = lambda config: config.rival != "none", "a --rival other than none"
+    return where(default, matches, reason, identity=False)  # that of the rival's own run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
