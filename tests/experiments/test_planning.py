@@ -251,8 +251,9 @@ def test_a_run_is_evaluated_and_sampled_again(planned, tmp_path):
     with Image.open(out) as picture:
         assert picture.size == (2 * 8 + 1, 2 * 8 + 1)
     assert reopen(planned / "pix2pix-l1").experiment.name == "pix2pix"
+    made = tmp_path / "made"
     with pytest.raises(training.RunError, match="this works for"):
-        translate.program([str(planned), "--input", str(out), "--output", str(tmp_path)])
+        translate.program([str(planned), "--input", str(out), "--output", str(made)])
 
 
 @pytest.mark.parametrize(
