@@ -1,19 +1,17 @@
 """What an adversarial run's report shows of its generator, and what is said of the run's health."""
 
-import io
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from experiments.adversarial.judges import Judge
 from experiments.adversarial.scores import draw
+from experiments.running.output import write_gif
 from gen_jax import adversarial, data, evaluation, images, reporting
 from gen_jax.adversarial import began
 from gen_jax.adversarial.gan import GANState, n_classes
-from gen_jax.files import write_atomically, writing
 from gen_jax.interpolation import linear, spherical
 from gen_jax.reporting import read_rows
 from gen_jax.typing import PRNGKey
@@ -90,17 +88,8 @@ def add_walks(run_dir: Path, state: GANState, key: PRNGKey) -> None:
         caption=f"Along {'straight lines' if path is linear else 'great circles'} between two "
         "latents a row; samples/interpolation.gif has them in motion.",
     )
-    frames = [Image.fromarray(_plain(images.grid(step))) for step in walks.swapaxes(0, 1)]
-    loop = frames + frames[-2:0:-1]
-    gif = io.BytesIO()
-    loop[0].save(gif, "gif", save_all=True, append_images=loop[1:], duration=60, loop=0)
-    with writing(run_dir / "samples"):
-        (run_dir / "samples").mkdir(exist_ok=True)
-    write_atomically(run_dir / "samples" / "interpolation.gif", gif.getvalue())
-
-
-def _plain(sheet: np.ndarray) -> np.ndarray:
-    return sheet[..., 0] if sheet.shape[-1] == 1 else sheet
+    frames = [images.grid(step) for step in walks.swapaxes(0, 1)]
+    write_gif(run_dir / "samples" / "interpolation.gif", frames + frames[-2:0:-1], milliseconds=60)
 
 
 def add_arithmetic(run_dir: Path, state: GANState, key: PRNGKey, judge: Judge) -> None:

@@ -1,12 +1,17 @@
 """Files that a command writes on request: checked before the work, written after it."""
 
+import io
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
 from experiments.running.options import UsageError
-from gen_jax.files import write_atomically
+from gen_jax.files import write_atomically, writing
 
 
 def prepare_output(out: Path | None, endings: Collection[str] = ()) -> None:
@@ -33,3 +38,18 @@ def prepare_output(out: Path | None, endings: Collection[str] = ()) -> None:
 def write_json(out: Path, content: Any) -> None:
     """Writes numbers as a JSON file. Raises ``RunError`` where it cannot."""
     write_atomically(out, json.dumps(content, indent=2) + "\n")
+
+
+def write_gif(
+    out: Path, frames: Sequence[UInt8[np.ndarray, "height width channels"]], *, milliseconds: int
+) -> None:
+    """Writes pictures of one or three channels as an endless film, each shown for so long.
+
+    Makes the folder of ``out``. Raises ``RunError`` where it cannot.
+    """
+    film = [Image.fromarray(x[..., 0] if x.shape[-1] == 1 else x) for x in frames]
+    gif = io.BytesIO()
+    film[0].save(gif, "gif", save_all=True, append_images=film[1:], duration=milliseconds, loop=0)
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, gif.getvalue())

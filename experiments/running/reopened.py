@@ -23,6 +23,7 @@ COMMANDS = (
     "pix2pix",
     "pixelcnn",
     "pixelrnn",
+    "planning",
     "vae",
     "wavenet",
 )

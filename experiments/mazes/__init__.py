@@ -1,0 +1,1 @@
+"""What the experiment with plans through mazes is made of."""
