@@ -23,6 +23,7 @@ from gen_jax.autoregressive.objective import Hidden
 from gen_jax.densities import Sequential
 from gen_jax.nn.condition import batch_condition
 from gen_jax.state import TrainState
+from gen_jax.typing import Batch, PRNGKey
 
 EXAMPLES = 32  # that a network's data-dependent start sees
 
@@ -144,13 +145,18 @@ def build(
 
     def init(train: data.AnyDataset) -> TrainState:
         examples = data.some(train, EXAMPLES)
-        cond = batch_condition(examples, labels=n_classes is not None)
-        start = jax.jit(
-            lambda key, image, cond: autoregressive.init(
-                model, config.tx(n_examples), key, image, cond=cond, ema_decay=config.ema_decay
+
+        def start(key: PRNGKey, batch: Batch) -> TrainState:
+            return autoregressive.init(
+                model,
+                config.tx(n_examples),
+                key,
+                batch["image"],
+                cond=batch_condition(batch, labels=n_classes is not None),
+                ema_decay=config.ema_decay,
             )
-        )
-        return start(jax.random.clone(key_init), examples["image"], cond)
+
+        return jax.jit(start)(jax.random.clone(key_init), examples)
 
     def validate(state: TrainState, splits: Splits) -> Mapping[str, float]:
         watched = data.part(splits.validation, config.validation_images)
