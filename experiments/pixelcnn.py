@@ -135,7 +135,7 @@ PRESETS = {
     ),
     "default": by_task(
         Config(**DEFAULT),
-        steps=900,
+        steps=700,
         learning_rate=2e-3,
         decay_epochs="run",
         ema_decay=0.99,

@@ -5,7 +5,8 @@ python -m experiments.translate runs/cyclegan/default --input photos --output pa
 
 Reads PNG, JPEG and WebP of any size; other files of a folder are ignored. Writes PNG under the
 same names, upright, with the transparency and the colour profile of the source. What is transparent
-is white to the model. Of 16 bits, the upper 8 are kept; of an animation, the first frame.
+is white to the model. Of 16 bits, the upper 8 are kept; of an animation, the first frame. A
+pixelcnn trained with a task draws pictures of its own size alone.
 """
 
 import dataclasses

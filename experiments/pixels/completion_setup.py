@@ -23,7 +23,7 @@ from experiments.running.experiment import Splits
 from experiments.running.fitting import Setup, Translation
 from experiments.running.options import UsageError
 from experiments.running.reopened import reopen
-from experiments.translation.pictures import sheet, side_by_side
+from experiments.translation.pictures import notes, sheet, side_by_side
 from experiments.translation.scores import Columns, as_metrics, as_table
 from experiments.translation.scores import colourfulness as colourfulness_of
 from experiments.translation.tasks import Task
@@ -227,7 +227,7 @@ def add_tables(run_dir: Path, metrics: Mapping[str, Any]) -> None:
         title="Test scores",
         caption=f"Means over {n} test images. Best of {draws} by likelihood: the likeliest of the "
         "draws, which needs no truth. By PSNR: the draw nearest to the truth, which only the truth "
-        "can choose.",
+        f"can choose. {notes(titles, rows)}",
     )
     bits = {name: metrics.get(f"{PREFIX}bits_per_dim/{name}") for name in LIKELIHOODS}
     likelier = metrics[f"{PREFIX}likelier"]
