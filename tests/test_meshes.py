@@ -30,6 +30,7 @@ from gen_jax.densities import Categorical, LogisticMixture, MuLaw
 from gen_jax.images import as_symmetric
 from gen_jax.latent import autoencoder
 from gen_jax.meshes import mean_gradients, mean_over_devices
+from gen_jax.nn.condition import batch_condition
 from gen_jax.nn.text import CharCNNRNN
 
 AXIS = "data"
@@ -166,7 +167,7 @@ def of_autoencoder(networks):
 
 def of_network(model, *, hidden=None, **batch):
     def init():
-        cond = jnp.asarray(batch["label"]) if "label" in batch else None
+        cond = batch_condition(batch, labels=model.n_classes is not None)
         example = jnp.asarray(autoregressive.objective.batch_data(batch))
         return autoregressive.init(model, optax.sgd(1e-3), KEY, example, cond=cond)
 
@@ -283,6 +284,13 @@ NETWORKS = {
     "gated-pixelcnn": autoregressive.GatedPixelCNN(
         Categorical(3), layers=2, features=4, skip_features=3, first_kernel=3, n_classes=3
     ),
+    "encoded-pixelcnn": autoregressive.PixelCNN(
+        layers=1,
+        features=4,
+        head_features=4,
+        first_kernel=3,
+        condition=autoregressive.IteratedEncoder(3, steps=3, stride=2),
+    ),
     "pixelcnn-pp": autoregressive.PixelCNNPlusPlus(
         LogisticMixture(2, levels=5), blocks=1, stages=1, features=4
     ),
@@ -297,6 +305,7 @@ NETWORKS = {
 SOUND = np.random.default_rng(1).integers(-(2**15), 2**15, (8, 9, 1), np.int16)
 DATA = {name: {"image": images()} for name in NETWORKS} | {
     "gated-pixelcnn": {"image": images(), "label": LABELS},
+    "encoded-pixelcnn": {"image": images(), "spatial": images(seed=2)},
     "wavenet": {"audio": SOUND},
 }
 CASES = {
@@ -423,6 +432,9 @@ def evaluated_on_one_device(name):
     return jax.jit(case.evaluate)(case.start(), case.batch)
 
 
+CONDITIONS = {"gated-pixelcnn": "label", "encoded-pixelcnn": "spatial"}
+
+
 def sample_network(name, method="cached"):
     def sample(state, inputs, axis_name=None):
         return autoregressive.sample(
@@ -431,7 +443,7 @@ def sample_network(name, method="cached"):
             state.key,
             (len(inputs["numbers"]), *(SHAPE if name != "wavenet" else (9, 1))),
             method=method,
-            cond=inputs["label"] if name == "gated-pixelcnn" else None,
+            cond=inputs[CONDITIONS[name]] if name in CONDITIONS else None,
             numbers=inputs["numbers"],
         )
 
@@ -485,6 +497,7 @@ SAMPLERS = {
 INPUTS = {
     "numbers": np.arange(40, 48, dtype=np.int32),
     "label": LABELS,
+    "spatial": images(seed=4),
     "source": images(LARGE, seed=3),
     "image": images(seed=3),
     "tokens": texts(),

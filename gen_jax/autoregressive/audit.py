@@ -162,19 +162,21 @@ def _index(number: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _sees(
     model: Any, params: Params, shape: tuple[int, ...], cond: Condition | None
-) -> tuple[Bool[np.ndarray, "*output_then_input"], Bool[np.ndarray, "*output_then_condition"] | None]:
+) -> tuple[
+    Bool[np.ndarray, "*output_then_input"], Bool[np.ndarray, "*output_then_condition"] | None
+]:
     """What the outputs' gradients reach, of the input and of a spatial condition."""
     n, random = len(SCALES), np.random.default_rng(0)
-    cond = _repeated(cond, n)
+    given = _repeated(cond, n)
 
     def noise(shape: tuple[int, ...]) -> np.ndarray:
         return np.stack([scale * random.normal(size=shape) for scale in SCALES]).astype(np.float32)
 
     def network(x: Array, spatial: Array | None) -> Array:
-        given = cond if spatial is None else cond.replace(spatial=spatial)
-        return model.apply({"params": params}, x, given)
+        cond = given if spatial is None else given.replace(spatial=spatial)
+        return model.apply({"params": params}, x, cond)
 
-    x, spatial = noise(shape), None if cond is None else cond.spatial
+    x, spatial = noise(shape), None if cond is None else given.spatial
     if spatial is not None:
         spatial = as_float(spatial) + noise(spatial.shape[1:])
     _, *by_unit, n_outputs = jax.eval_shape(network, x, spatial).shape
@@ -188,7 +190,9 @@ def _sees(
 
         def one(unit: Array) -> Any:
             here = jax.nn.one_hot(unit, total).reshape(1, *by_unit, 1)
-            return jax.tree.map(lambda gradient: (gradient != 0.0).any(axis=0), pull(here * weights))
+            return jax.tree.map(
+                lambda gradient: (gradient != 0.0).any(axis=0), pull(here * weights)
+            )
 
         return jax.vmap(one)(units)
 
@@ -196,8 +200,8 @@ def _sees(
     found = lax.map(some, jnp.arange(chunks * chunk).reshape(chunks, chunk))
 
     def of_units(seen: Array) -> np.ndarray:
-        seen = np.asarray(seen)
-        return seen.reshape(-1, *seen.shape[2:])[:total].reshape(*by_unit, *seen.shape[2:])
+        in_order = np.asarray(seen).reshape(-1, *seen.shape[2:])[:total]
+        return in_order.reshape(*by_unit, *seen.shape[2:])
 
     return jax.tree.map(of_units, found)
 

@@ -157,7 +157,9 @@ class GatedPixelCNN(nn.Module):
             if layer > 0:
                 vertical = jnp.concatenate([above, vertical], axis=1)
                 kept.append(vertical[:, 1:])
-            beside = None if cond is None else (cond.astype(self.dtype), weights["condition"][layer])
+            beside = (
+                None if cond is None else (cond.astype(self.dtype), weights["condition"][layer])
+            )
             found = conv_row(vertical, conv_layer["kernel"], beside)
             found = found + conv_layer["bias"].reshape(1, 1, -1)
             gates.append(found)

@@ -128,8 +128,8 @@ def read_condition(model: Network, cond: Any, shape: tuple[int, ...]) -> Conditi
     """``cond`` as a ``Condition`` of the model, for examples of ``shape`` (B, *space, C).
 
     Raises ``ValueError`` where it is for another number of examples or, with no encoder to enlarge
-    it, for examples of another size, where a model of classes gets no labels, and for a label (of those known now: a traced one
-    is not) that is not a class.
+    it, for examples of another size, where a model of classes gets no labels, and for a label (of
+    those known now: a traced one is not) that is not a class.
     """
     condition = as_condition(cond)
     for leaf in jax.tree.leaves(condition):

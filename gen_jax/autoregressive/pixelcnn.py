@@ -30,8 +30,8 @@ class PixelCNN(nn.Module):
 
     A block narrows to ``features`` maps, where it convolves, and widens again, each after a ReLU.
     Two 1×1 layers of ``head_features`` maps read the last (32 for MNIST, 1024 for CIFAR-10). A
-    condition adds a bias wherever a kernel is wider than a pixel; ``condition`` encodes a spatial one
-    (``network.Network``).
+    condition adds a bias wherever a kernel is wider than a pixel; ``condition`` encodes a spatial
+    one (``network.Network``).
     """
 
     likelihood: Sequential = Bernoulli()

@@ -64,8 +64,8 @@ class ConditionEmbedding(nn.Module):
     """The sum of a linear map of each part of a condition: [B, 1, 1, features], or [B, *space,
     features] where the condition is spatial. ``ndim`` is that of the model's images.
 
-    An ``encoder``, called with the spatial part as floats, takes the place of its linear map. Beside
-    other parts it must give ``features`` features; alone, any number.
+    An ``encoder``, called with the spatial part as floats, takes the place of its linear map.
+    Beside other parts it must give ``features`` features; alone, any number.
     """
 
     features: int

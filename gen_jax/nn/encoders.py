@@ -25,8 +25,8 @@ from gen_jax.typing import Array
 
 
 class ResidualEncoder(nn.Module):
-    """``blocks`` residual blocks of ``features`` maps at 1/``stride`` of the size, whose 3×3 kernels
-    are dilated in turn.
+    """``blocks`` residual blocks of ``features`` maps at 1/``stride`` of the size, whose kernels of
+    3×3 are dilated in turn.
 
     A pixel's features depend on at least ``reach`` pixels of the condition to every side: 31 by
     default, all of a 28×28 image. A block convolves half of the maps (He et al. 2016, figure 5).
@@ -179,7 +179,9 @@ def _reduced(full: Float[Array, "batch *space f"], stride: int) -> Array:
     if stride == 1:
         return full
     size = (stride + 2,) * (full.ndim - 2)  # neighbours overlap, as 3×3 kernels do
-    return Conv(full.shape[-1], size, strides=stride, dtype=full.dtype, name="reduce")(nn.relu(full))
+    return Conv(full.shape[-1], size, strides=stride, dtype=full.dtype, name="reduce")(
+        nn.relu(full)
+    )
 
 
 def _restored(h: Array, full: Float[Array, "batch *space f"], stride: int) -> Array:

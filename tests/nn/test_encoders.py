@@ -64,7 +64,7 @@ def test_levels_are_read_as_floats_from_0_to_1(name):
     usual = apply(params, levels)
     np.testing.assert_allclose(usual, apply(params, levels / np.float32(255)), atol=1e-4)
     assert not np.allclose(usual, apply(params, levels[:, ::-1]))
-    with pytest.raises(ValueError, match="must be uint8 .* or floats, got int32"):
+    with pytest.raises(ValueError, match=r"must be uint8 .* or floats, got int32"):
         apply(params, levels.astype(np.int32))
 
 
@@ -78,7 +78,7 @@ def test_every_pixel_sees_the_whole_condition(name):
 def test_a_residual_encoder_sees_as_far_as_it_says():
     spatial = some_conditions(32, 15, 2)
     for dilations, reach in (((1,), 2), ((1, 3), 5)):
-        encoder = ResidualEncoder(4, len(dilations), dilations, stride=1)
+        encoder = ResidualEncoder(16, len(dilations), dilations, stride=1)
         assert encoder.reach == reach
         expected = np.abs(np.arange(15) - 7) <= reach
         np.testing.assert_array_equal(seen_from(encoder, spatial, (7,)), expected)
