@@ -39,6 +39,8 @@ class Options:
     """Generated images for the scores of an adversarial model."""
     inception: Path | None = None
     """Weights of FID's Inception network for the scores; default as the run did."""
+    beside: Path | None = None
+    """A pix2pix run of the same task, measured beside a pixelcnn's; default as the run did."""
     step: int | None = None
     """The checkpoint of this step instead of the newest."""
     out: Path | None = None
@@ -53,7 +55,7 @@ def program(argv: Sequence[str] | None = None) -> None:
     require_at_least(1, options, "image_size")
     prepare_output(options.out)
     training.check_platform()
-    names = ("nll_samples", "nll_images", "scored_samples", "inception")
+    names = ("nll_samples", "nll_images", "scored_samples", "inception", "beside")
     changes = {name: getattr(options, name) for name in names}
     run = reopen(options.run_dir, step=options.step, **changes)
     test = run.test_set(

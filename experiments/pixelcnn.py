@@ -3,34 +3,53 @@
 python -m experiments.pixelcnn
 python -m experiments.pixelcnn --model masked
 python -m experiments.pixelcnn paper --model plus-plus --data-dir DIR
+python -m experiments.pixelcnn --task colorize --beside runs/pix2pix/default-colorize
 
 The default, a class-conditional Gated PixelCNN on mnist-subset, reaches 85.3 nats an image
-(dynamic binarization, 2,000 test images) in 432 s on two x86 cores.
+(dynamic binarization, 2,000 test images) in 432 s on two x86 cores. With a task, a PixelCNN++ draws
+images from what is left of them: several answers for each source, and their likelihoods.
 """
 
 import dataclasses
-import functools
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
+import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
+from experiments.pixels.completion_setup import completion_setup
+from experiments.pixels.completions import Completer
 from experiments.pixels.models import DEFAULT, PAPER, SMOKE, PixelConfig, build
-from experiments.running.fitting import Training
-from experiments.running.options import ByChoice, UsageError, require_at_least, when
+from experiments.running.experiment import open_images
+from experiments.running.fitting import Setup, Training
+from experiments.running.options import ByChoice, UsageError, require_at_least, when, where
 from experiments.running.run import run
 from experiments.running.terminal import main
-from gen_jax import autoregressive
+from experiments.translation.tasks import TASKS
+from gen_jax import autoregressive, data
 from gen_jax.autoregressive import Network
 from gen_jax.densities import Sequential
 
 MASKED = ("gated", "masked")
+Completion = Literal["colorize", "super-resolve-2", "super-resolve-4", "inpaint"]
+
+
+def with_task(default: Any, **metadata: object) -> Any:
+    """A field that applies only where images are drawn from others."""
+    return where(default, lambda config: config.task != "none", "a --task", **metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(PixelConfig):
     """Train and evaluate a PixelCNN."""
 
+    task: Literal["none", Completion] = dataclasses.field(
+        default="none", metadata={"before": "none"}
+    )
+    """What images are drawn from: nothing (none), or what is left of them, as for pix2pix."""
+    class_conditional: bool = when(False, task="none")
+    """Model p(x | class): samples by class, and classes by likelihood."""
     model: Literal["gated", "masked", "plus-plus"] = "gated"
     layers: int = when(7, model=MASKED)
     head_features: int = when(64, model=MASKED)
@@ -45,12 +64,32 @@ class Config(PixelConfig):
     dropout: float = when(0.5, model="plus-plus")
     decay_rate: float = when(1.0, model="plus-plus")
     """What the learning rate is multiplied by at every step."""
+    encoder: Literal["unet", "residual", "none"] = with_task("unet")
+    """What reads the whole source for every pixel; none: a pixel sees the source only where it also
+    sees the image."""
+    encoder_features: int = where(
+        32,
+        lambda config: config.task != "none" and config.encoder != "none",
+        "a --task, with an --encoder other than none",
+    )
+    """Maps of the encoder."""
+    compared_images: int = where(
+        500, lambda config: config.task == "none", "--task none", identity=False
+    )
+    """Test images compared by class, and with outliers, from all over the set."""
+    completed_images: int = with_task(64, identity=False)
+    """Test images that are completed and measured, from all over the set."""
+    draws: int = with_task(16, identity=False)
+    """Images drawn for each of them."""
+    beside: Path | None = with_task(None, identity=False)
+    """A pix2pix run of the same task, whose translations are measured and shown too."""
 
     def __post_init__(self):
         super().__post_init__()
         if self.kernel < 3 or self.kernel % 2 == 0:
             raise UsageError(f"--kernel must be odd and 3 or more, got {self.kernel}")
-        require_at_least(1, self, "blocks", "stages")
+        require_at_least(1, self, "blocks", "stages", "encoder_features", "draws")
+        require_at_least(2, self, "completed_images")
         if not 0.0 <= self.dropout < 1.0:
             raise UsageError(f"--dropout must lie in [0, 1), got {self.dropout}")
         if not 0.0 < self.decay_rate <= 1.0:
@@ -62,9 +101,50 @@ class Config(PixelConfig):
         return lambda step: jnp.asarray(rate(step)) * self.decay_rate**step
 
 
+def by_task(usual: Config, **options: Any) -> ByChoice[Config]:
+    """A preset without a task, and one for each, on data that suits it."""
+    tasks = {
+        name: Config(
+            task=name,
+            dataset=TASKS[name].dataset,
+            model="plus-plus",
+            likelihood="mixture",
+            batch_size=16,
+            dropout=0.0,
+            **options,
+        )
+        for name in get_args(Completion)
+    }
+    return ByChoice("task", {"none": usual, **tasks})
+
+
 PRESETS = {
-    "smoke": Config(**SMOKE, layers=2, features=8),
-    "default": Config(**DEFAULT),
+    "smoke": by_task(
+        Config(**SMOKE, layers=2, features=8),
+        steps=2,
+        blocks=1,
+        stages=1,
+        features=4,
+        encoder_features=4,
+        evaluations=1,
+        validation_images=16,
+        nll_images=16,
+        completed_images=4,
+        draws=3,
+        chunk=12,
+    ),
+    "default": by_task(
+        Config(**DEFAULT),
+        steps=700,
+        learning_rate=2e-3,
+        decay_epochs="run",
+        ema_decay=0.99,
+        steps_per_dispatch=5,
+        evaluations=4,
+        validation_images=96,
+        blocks=1,
+        features=32,
+    ),
     "paper": ByChoice(
         "model",
         {
@@ -90,7 +170,11 @@ PRESETS = {
 
 def make_model(config: Config, likelihood: Sequential, n_classes: int | None) -> Network:
     """The network that a config asks for."""
-    shared = {"n_classes": n_classes, "dtype": config.compute_dtype}
+    shared = {
+        "n_classes": n_classes,
+        "condition": make_encoder(config),
+        "dtype": config.compute_dtype,
+    }
     if config.model == "plus-plus":
         return autoregressive.PixelCNNPlusPlus(
             likelihood,
@@ -111,9 +195,32 @@ def make_model(config: Config, likelihood: Sequential, n_classes: int | None) ->
     return autoregressive.GatedPixelCNN(likelihood, skip_features=config.head_features, **shared)
 
 
-EXPERIMENT = Training(
-    "pixelcnn", __doc__, PRESETS, build=functools.partial(build, make_model=make_model)
-)
+def make_encoder(config: Config) -> nn.Module | None:
+    """What reads the source; None where there is none, or where each pixel of it is mapped."""
+    if config.task == "none" or config.encoder == "none":
+        return None
+    kind = {"unet": autoregressive.UNetEncoder, "residual": autoregressive.ResidualEncoder}
+    return kind[config.encoder](config.encoder_features, dtype=config.compute_dtype)
+
+
+def build_any(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
+    """The setup of a model of images, or of one that completes them."""
+    if config.task == "none":
+        return build(config, spec, n_examples, make_model)
+    task = TASKS[config.task]
+    completer = Completer(spec.shape[-1], task.hides, config.chunk)
+    setup = build(config, spec, n_examples, make_model, completer.hidden)
+    return completion_setup(setup, config, spec, task, completer)
+
+
+def open_any(config: Config, split: str) -> data.Dataset:
+    """One part of the config's images, or of the pairs that its task makes of them."""
+    if config.task == "none":
+        return open_images(config, split)
+    return TASKS[config.task].open(config, split, reverse=False)
+
+
+EXPERIMENT = Training("pixelcnn", __doc__, PRESETS, build=build_any, open=open_any)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

@@ -49,7 +49,8 @@ def program(argv: Sequence[str] | None = None) -> None:
     run = reopen(options.run_dir, step=options.step)
     if run.setup.translation is not None:
         raise UsageError(
-            f"{run.experiment.name} makes images from images: use python -m experiments.translate"
+            f"this run of {run.experiment.name!r} makes images from images: use python -m "
+            "experiments.translate"
         )
     if run.setup.draw is None:
         raise UsageError(

@@ -5,7 +5,8 @@ python -m experiments.translate runs/cyclegan/default --input photos --output pa
 
 Reads PNG, JPEG and WebP of any size; other files of a folder are ignored. Writes PNG under the
 same names, upright, with the transparency and the colour profile of the source. What is transparent
-is white to the model. Of 16 bits, the upper 8 are kept; of an animation, the first frame.
+is white to the model. Of 16 bits, the upper 8 are kept; of an animation, the first frame. A
+pixelcnn trained with a task draws pictures of its own size alone.
 """
 
 import dataclasses
@@ -84,13 +85,23 @@ class Direction:
     prepare: Callable[[np.ndarray], np.ndarray] | None
     picture_channels: int
     tiling: Tiling
+    size: tuple[int, int] | None = None
 
     def read(self, path: Path) -> Picture:
-        """A picture as the network takes it. Raises ``BadImage`` for one that cannot be read."""
+        """A picture as the network takes it. Raises ``BadImage`` for one that cannot be read, or is
+        not of the only size that the network takes."""
         if self.prepare is None:
-            return decode_whole(path, self.channels, str(path))
-        picture = decode_whole(path, self.picture_channels, str(path))
-        return dataclasses.replace(picture, levels=self.prepare(picture.levels))
+            picture = decode_whole(path, self.channels, str(path))
+        else:
+            picture = decode_whole(path, self.picture_channels, str(path))
+            picture = dataclasses.replace(picture, levels=self.prepare(picture.levels))
+        found = picture.levels.shape[:2]
+        if self.size not in (None, found):
+            raise BadImage(
+                f"{path} would become an image of {found[0]}×{found[1]} pixels, and this run draws "
+                f"images of {self.size[0]}×{self.size[1]} alone: resize it, or use a run of pix2pix"
+            )
+        return picture
 
 
 def program(argv: Sequence[str] | None = None) -> None:
@@ -129,7 +140,11 @@ def direction(run: Reopened, options: Options) -> Direction:
     and for tiles that cannot be.
     """
     name, translation = run.experiment.name, run.setup.translation
-    assert translation is not None
+    if translation is None:
+        raise UsageError(
+            f"this run of {name!r} makes images of nothing else: translate takes one that was "
+            "trained with a --task"
+        )
     drawing = "draws" if options.draws > 1 else "seed" if options.seed is not None else None
     if drawing and not translation.stochastic:
         raise UsageError(
@@ -147,6 +162,7 @@ def direction(run: Reopened, options: Options) -> Direction:
         prepare,
         translation.picture_channels or channels,
         tiling(run, translation.least, options),
+        translation.size,
     )
 
 

@@ -4,6 +4,7 @@ An experiment adds its networks (``build``'s ``make_model``).
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -18,8 +19,11 @@ from experiments.running.fitting import Setup
 from experiments.running.options import UsageError, free, require_at_least, when
 from gen_jax import autoregressive, data, densities, evaluation, training
 from gen_jax.autoregressive import Network
+from gen_jax.autoregressive.objective import Hidden
 from gen_jax.densities import Sequential
+from gen_jax.nn.condition import batch_condition
 from gen_jax.state import TrainState
+from gen_jax.typing import Batch, PRNGKey
 
 EXAMPLES = 32  # that a network's data-dependent start sees
 
@@ -127,23 +131,32 @@ def build(
     spec: data.ExampleSpec,
     n_examples: int,
     make_model: Callable[[Any, Sequential, int | None], Network],
+    hidden: Hidden | None = None,
 ) -> Setup:
-    """Makes the model, its step, and what is measured and drawn of it."""
+    """Makes the model, its step, and what is measured and drawn of it.
+
+    ``hidden`` says of a batch which pixels are not known already (``autoregressive.train_step``).
+    """
     n_classes = spec.n_classes if config.class_conditional else None
     model = make_model(config, config.density(), n_classes)
     key_init, key_film, key_validate, key_test = jax.random.split(jax.random.key(config.seed), 4)
-    eval_step = training.compile_eval(autoregressive.eval_step)
+    eval_step = training.compile_eval(functools.partial(autoregressive.eval_step, hidden=hidden))
     sampler = Sampler(spec.shape, n_classes, config.chunk)
 
     def init(train: data.AnyDataset) -> TrainState:
         examples = data.some(train, EXAMPLES)
-        cond = examples["label"] if n_classes is not None else None
-        start = jax.jit(
-            lambda key, image, cond: autoregressive.init(
-                model, config.tx(n_examples), key, image, cond=cond, ema_decay=config.ema_decay
+
+        def start(key: PRNGKey, batch: Batch) -> TrainState:
+            return autoregressive.init(
+                model,
+                config.tx(n_examples),
+                key,
+                batch["image"],
+                cond=batch_condition(batch, labels=n_classes is not None),
+                ema_decay=config.ema_decay,
             )
-        )
-        return start(jax.random.clone(key_init), examples["image"], cond)
+
+        return jax.jit(start)(jax.random.clone(key_init), examples)
 
     def validate(state: TrainState, splits: Splits) -> Mapping[str, float]:
         watched = data.part(splits.validation, config.validation_images)
@@ -151,7 +164,7 @@ def build(
 
     return Setup(
         init=init,
-        train_step=autoregressive.train_step,
+        train_step=functools.partial(autoregressive.train_step, hidden=hidden),
         validate=validate,
         film=lambda state, splits: sampler(
             jax.random.fold_in(key_film, 0), state, n_classes or 16, quiet=True

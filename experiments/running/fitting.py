@@ -33,7 +33,8 @@ class Translation:
 
     ``prepare`` turns a user's picture, uint8 [H, W, picture_channels] (None: ``channels``), into
     what ``translate`` reads: uint8 [H', W', channels], of another size where the model enlarges.
-    Without it a picture is read as gray or RGB, whichever ``channels`` says.
+    Without it a picture is read as gray or RGB, whichever ``channels`` says. ``size`` is the height
+    and width of the only images that it takes, where there is but one.
     """
 
     translate: Callable[[State, PRNGKeys, np.ndarray], np.ndarray]
@@ -44,6 +45,7 @@ class Translation:
     backward: Callable[[State, PRNGKeys, np.ndarray], np.ndarray] | None = None
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
     picture_channels: int | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ COMMANDS = (
     "vae",
     "wavenet",
 )
-TRANSLATORS = "cyclegan", "pix2pix"
+TRANSLATORS = "cyclegan", "pix2pix", "pixelcnn"
 
 
 @dataclasses.dataclass(frozen=True)

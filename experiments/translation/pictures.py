@@ -124,11 +124,11 @@ def add_table(run_dir: Path, metrics: Mapping[str, Any], *, ways: Sequence[Way])
             columns,
             rows,
             title=f"Test scores{_in_words(way)}",
-            caption=" ".join(
-                words for title, words in NOTES.items() if {title} & {*columns, *_names(rows)}
-            ).format(features=metrics["features"]),
+            caption=notes(columns, rows).format(features=metrics["features"]),
         )
 
 
-def _names(rows: Sequence[Sequence[Any]]) -> list[str]:
-    return [row[0] for row in rows]
+def notes(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """What the columns and the rows of a table mean, where their names do not say it."""
+    shown = {*columns, *(row[0] for row in rows)}
+    return " ".join(words for title, words in NOTES.items() if title in shown)

@@ -116,7 +116,7 @@ class Scorer:
             for name, made in images.items()
         }
         if target.shape[-1] == 3:
-            rows["truth"] = {"colourfulness": _colourfulness(target)}
+            rows["truth"] = {"colourfulness": colourfulness(target)}
         return rows
 
     def provenance(self, dataset: data.AnyDataset) -> dict[str, str]:
@@ -138,7 +138,7 @@ class Scorer:
         columns = fidelity_to(made, target) if truth else {}
         columns |= self._label_kept(made, labels)
         if made.shape[-1] == 3:
-            columns["colourfulness"] = _colourfulness(made)
+            columns["colourfulness"] = colourfulness(made)
         if self._judge is not None and min(len(made), len(target)) > 3:
             columns |= distances(self._judge(target), self._judge(made), seed=self._seed)
         return {name: columns[name] for name in TITLES if name in columns}
@@ -151,7 +151,8 @@ class Scorer:
         return {"label_kept": kept}
 
 
-def _colourfulness(images: np.ndarray) -> float:
+def colourfulness(images: np.ndarray) -> float:
+    """The mean over RGB images."""
     return float(np.mean(fidelity.colourfulness(jnp.asarray(images))))
 
 

@@ -71,6 +71,12 @@ class Task:
         return data.Mapped(images, condition)
 
     @property
+    def hides(self) -> Callable[[Any], Any] | None:
+        """Which pixels of sources [n, H, W, C] say nothing, bool [n, H, W, 1], where the others are
+        those of the image; None where no pixel is."""
+        return self.condition.hides if isinstance(self.condition, Hole) else None
+
+    @property
     def picture_channels(self) -> int | None:
         """Channels of the picture that ``prepare`` reads; None: those of the source."""
         return 3 if self.in_colour else None

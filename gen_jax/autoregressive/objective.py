@@ -2,19 +2,22 @@
 
     log p(x) = sum over units i of log p(x_i | x_1, ..., x_{i-1})
 
-(van den Oord et al. 2016, equation 1), computed for all units in one pass of the network.
+(van den Oord et al. 2016, equation 1), computed for all units in one pass of the network. Where
+some pixels are known already, the sum over the others alone is the exact likelihood of what
+``sample`` draws with the known ones as evidence.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from gen_jax.autoregressive.network import Network, read_condition
 from gen_jax.densities import bits_per_dim
-from gen_jax.meshes import evaluation_step, mean_gradients, training_step
+from gen_jax.meshes import evaluation_step, mean_gradients, mean_over_devices, training_step
 from gen_jax.nn.condition import Condition, batch_condition
 from gen_jax.state import TrainState, example_keys, example_numbers, numbers_or_places
 from gen_jax.typing import (
@@ -27,6 +30,8 @@ from gen_jax.typing import (
     PRNGKey,
     PRNGKeys,
 )
+
+Hidden = Callable[[Batch], Bool[Array, "batch *space 1"]]
 
 
 def init(
@@ -104,7 +109,9 @@ def log_prob(
     return _total(value_log_prob(model, params, value, cond=condition))
 
 
-def _total(log_p: Array) -> PerExample:
+def _total(log_p: Array, scored: Array | None = None) -> PerExample:
+    if scored is not None:
+        log_p = jnp.where(scored, log_p, 0.0)
     return log_p.reshape(log_p.shape[0], -1).sum(-1)
 
 
@@ -115,12 +122,13 @@ def batch_data(batch: Batch) -> Array:
 
 @training_step
 def train_step(
-    state: TrainState, batch: Batch, *, axis_name: str | None = None
+    state: TrainState, batch: Batch, *, hidden: Hidden | None = None, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
     """One update by the negative log-likelihood of ``batch["image"]`` (or ``"audio"``).
 
-    Conditions are read as ``batch_condition`` says. Metrics: ``loss``, in nats per example, and
-    ``bits_per_dim``.
+    Conditions are read as ``batch_condition`` says. ``hidden(batch)`` says which pixels are scored,
+    [B, *space, 1], where the others are known (default: all are). Metrics: ``loss``, in nats per
+    example, and ``bits_per_dim``, of the dimensions scored.
     """
     model, data = state.model, batch_data(batch)
     keys = state.step_keys("observe", "dropout")
@@ -129,18 +137,25 @@ def train_step(
     dropout = example_keys(keys["dropout"], numbers)
     cond = batch_condition(batch, labels=model.n_classes is not None)
     cond = read_condition(model, cond, data.shape)
+    scored = None if hidden is None else hidden(batch)
 
     def loss(params: Params) -> tuple[Array, None]:
         log_p = value_log_prob(model, params, value, cond=cond, dropout=dropout)
-        return -_total(log_p).mean(), None
+        return -_total(log_p, scored).mean(), None
 
     grads, nll, _ = mean_gradients(loss, state.params, axis_name)
-    return state.apply_gradients(grads), {"loss": nll, "bits_per_dim": _bits(nll, data)}
+    dims = _dims(data, scored)
+    if scored is not None:
+        dims = mean_over_devices(jnp.mean(dims), axis_name)
+    return state.apply_gradients(grads), {"loss": nll, "bits_per_dim": _bits(nll, dims)}
 
 
 @evaluation_step
-def eval_step(state: TrainState, batch: Batch, *, axis_name: str | None = None) -> Metrics:
-    """Each example's ``nll``, nats, and ``bits_per_dim``, [B].
+def eval_step(
+    state: TrainState, batch: Batch, *, hidden: Hidden | None = None, axis_name: str | None = None
+) -> Metrics:
+    """Each example's ``nll``, nats, and ``bits_per_dim``, [B], of what is ``hidden`` (as in
+    ``train_step``).
 
     Noise comes from ``state.key`` and each example's ``batch["number"]`` (its place in the batch,
     unless given), and not from the step: one key, one binarization.
@@ -151,9 +166,18 @@ def eval_step(state: TrainState, batch: Batch, *, axis_name: str | None = None) 
     value = observe(state.model, key, data, numbers=numbers)
     cond = batch_condition(batch, labels=state.model.n_classes is not None)
     cond = read_condition(state.model, cond, data.shape)
-    nll = -_total(value_log_prob(state.model, state.eval_params, value, cond=cond))
-    return {"nll": nll, "bits_per_dim": _bits(nll, data)}
+    scored = None if hidden is None else hidden(batch)
+    nll = -_total(value_log_prob(state.model, state.eval_params, value, cond=cond), scored)
+    return {"nll": nll, "bits_per_dim": _bits(nll, _dims(data, scored))}
 
 
-def _bits(nll: Array, data: Array) -> Array:
-    return jnp.asarray(bits_per_dim(nll, data[0].size), jnp.float32)  # pyright: ignore
+def _dims(data: Array, scored: Array | None) -> Any:
+    """Dimensions scored: those of an example, or [B], counted as 1 where there are none."""
+    if scored is None:
+        return data[0].size
+    pixels = scored.reshape(scored.shape[0], -1).sum(-1)
+    return jnp.maximum(data.shape[-1] * pixels, 1).astype(jnp.float32)
+
+
+def _bits(nll: Array, dims: Any) -> Array:
+    return jnp.asarray(bits_per_dim(nll, dims), jnp.float32)  # pyright: ignore

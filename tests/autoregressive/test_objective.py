@@ -50,6 +50,28 @@ def test_loss_falls_on_one_batch_in_one_trace_and_equals_the_likelihood():
     assert int(state.step) == 40
 
 
+def test_what_is_hidden_and_what_is_known_add_up():
+    model, image = zoo.gated(Bernoulli("threshold")), photos(4)
+    state, batch = start(model), {"image": image}
+    whole = autoregressive.eval_step(state, batch)
+
+    def scored(hidden):
+        return autoregressive.eval_step(state, batch, hidden=hidden)
+
+    hidden, known = scored(lambda x: x["image"] > 99), scored(lambda x: x["image"] <= 99)
+    np.testing.assert_allclose(hidden["nll"] + known["nll"], whole["nll"], rtol=1e-5)
+    dims = np.asarray(image > 99).sum((1, 2, 3))
+    bits = np.asarray(hidden["nll"]) / dims / np.log(2.0)
+    np.testing.assert_allclose(hidden["bits_per_dim"], bits, rtol=1e-5)
+    _, metrics = autoregressive.train_step(state, batch, hidden=lambda x: x["image"] > 99)
+    np.testing.assert_allclose(metrics["loss"], hidden["nll"].mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics["bits_per_dim"], hidden["nll"].mean() / dims.mean() / np.log(2.0), rtol=1e-5
+    )
+    nothing = scored(lambda x: x["image"] < 0)
+    np.testing.assert_array_equal(nothing["bits_per_dim"], np.zeros(4))
+
+
 def test_gray_pixels_are_drawn_anew_each_step_and_the_same_again():
     model = zoo.gated(Bernoulli())
     batch = {"image": jnp.full((3, *SHAPE), 128, jnp.uint8)}

@@ -406,5 +406,5 @@ def test_a_run_of_another_kind_is_one_line_on_the_command_line(tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    message = f"error: {run_dir} is a run of 'vae'; this works for cyclegan, pix2pix"
+    message = f"error: {run_dir} is a run of 'vae'; this works for cyclegan, pix2pix, pixelcnn"
     assert done.stderr.splitlines() == [message]

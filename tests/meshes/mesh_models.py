@@ -95,13 +95,17 @@ def of_autoencoder(networks):
     return Case(init, autoencoder.train_step, alone(autoencoder.eval_step), {"image": images()})
 
 
-def of_network(model, **batch):
+def of_network(model, *, hidden=None, **batch):
     def init():
         cond = batch_condition(batch, labels=model.n_classes is not None)
         example = jnp.asarray(autoregressive.objective.batch_data(batch))
         return autoregressive.init(model, optax.sgd(1e-3), KEY, example, cond=cond)
 
-    return Case(init, autoregressive.train_step, autoregressive.eval_step, batch)
+    step, evaluate = (
+        functools.partial(f, hidden=hidden)
+        for f in (autoregressive.train_step, autoregressive.eval_step)
+    )
+    return Case(init, step, evaluate, batch)
 
 
 def of_gan(generator, discriminator, *, statistics=False, **options):
@@ -269,6 +273,9 @@ CASES = {
     "iwae": of_vae(dense, k=2),
     "autoencoder": of_autoencoder(dense),
     **{name: of_network(model, **DATA[name]) for name, model in NETWORKS.items()},
+    "pixelcnn-hidden": of_network(
+        NETWORKS["pixelcnn"], hidden=lambda batch: batch["image"] > 99, image=images()
+    ),
     # Each loss and each penalty in some game.
     "gan": dense_gan((), loss=losses.non_saturating),
     "gan-gradient-penalty": dense_gan(

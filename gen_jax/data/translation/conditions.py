@@ -8,10 +8,10 @@ same.
 import dataclasses
 import functools
 import math
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from gen_jax.data.errors import DataError
 from gen_jax.data.permutation import check_seed, random_words
@@ -140,6 +140,7 @@ class Hole:
     anywhere in the image with equal probability. Another ``seed`` draws other places.
     """
 
+    level: ClassVar[int] = 128
     share: float = 0.25
     seed: int = 0
 
@@ -159,8 +160,13 @@ class Hole:
         for image, number in zip(holed, numbers.tolist(), strict=True):
             down, right = random_words(2, self.seed, _HOLE, number).tolist()
             top, left = down * rows >> 64, right * columns >> 64
-            image[top : top + height, left : left + width] = 128
+            image[top : top + height, left : left + width] = self.level
         return holed
+
+    def hides(self, holed: Any) -> Bool[Any, "n height width 1"]:
+        """Which pixels of such images, NumPy's or JAX's, a hole hides, by their level alone: a
+        pixel outside it that has this level in every channel counts as hidden too."""
+        return (holed == self.level).all(-1, keepdims=True)
 
     def _side(self, side: int) -> int:
         return min(side, max(1, round(side * math.sqrt(self.share))))

@@ -136,6 +136,7 @@ def test_a_hole_is_a_rectangle_of_its_share_anywhere_in_the_image(share):
     images = flat(9, n, size)
     holes = conditions.Hole(share)(images, np.arange(n))
     inside = (holes == 128).all(-1)
+    np.testing.assert_array_equal(conditions.Hole(share).hides(holes)[..., 0], inside)
     np.testing.assert_array_equal(holes[~inside], images[~inside])
     assert abs(inside.mean() - share) < 0.02
     assert len(set(inside.sum((1, 2)))) == 1

@@ -1,0 +1,198 @@
+"""Images drawn from what is left of them: several answers for one source, and their likelihoods.
+
+What pix2pix answers with one image, an autoregressive model answers with a distribution p(image |
+source) whose likelihood is exact. Where a source holds pixels of its image (the surroundings of a
+hole), they are evidence as well as condition, and a likelihood is that of the hidden ones.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from experiments.translation.scores import Columns, colourfulness, fidelity_to
+from gen_jax import autoregressive, training
+from gen_jax.data.translation.conditions import Gray
+from gen_jax.evaluation import fidelity
+from gen_jax.nn.condition import Condition
+from gen_jax.state import TrainState
+from gen_jax.typing import Array, Numbers, PRNGKey, PRNGKeys
+
+CHUNK = 100  # images whose likelihood is measured at a time
+Images = UInt8[np.ndarray, "n height width channels"]
+Draws = UInt8[np.ndarray, "draws n height width channels"]
+Hides = Callable[[Any], Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Completer:
+    """Draws images of ``channels`` from sources [n, H, W, C], and measures how likely images are.
+
+    ``hides`` says which pixels of a source are to be drawn (None: all, the source being of another
+    kind); the others are kept. ``chunk`` images are drawn at a time.
+    """
+
+    channels: int
+    hides: Hides | None
+    chunk: int
+
+    @property
+    def hidden(self) -> Callable[[Any], Any] | None:
+        """Which pixels of a batch's images are scored: see ``autoregressive.train_step``."""
+        hides = self.hides
+        return None if hides is None else lambda batch: hides(batch["spatial"])
+
+    def complete(self, state: TrainState, key: PRNGKey, numbers: Numbers, source: Array) -> Array:
+        """An image [H, W, channels] for each source, which depends on the key and its number. Pure.
+
+        Known pixels are the source's own, to the level: a likelihood of fewer levels sees the
+        nearest that it has.
+        """
+        evidence = None
+        if self.hides is not None:
+            known = jnp.logical_not(self.hides(source))
+            evidence = autoregressive.Evidence(source, known)  # pyright: ignore[reportCallIssue]
+        drawn = autoregressive.sample(
+            state.model,
+            state.eval_params,
+            key,
+            (*source.shape[:3], self.channels),
+            cond=Condition(spatial=source),  # pyright: ignore[reportCallIssue]
+            evidence=evidence,
+            numbers=numbers,
+        )
+        return drawn if evidence is None else jnp.where(evidence.mask, source, drawn)
+
+    def draws(self, key: PRNGKey, state: TrainState, source: Images, n: int) -> Draws:
+        """``n`` images of each source."""
+        places = np.tile(np.arange(len(source)), n)
+        batch = {"source": source[places], "number": np.arange(len(places))}
+        drawn = self._complete.in_chunks((key, state), batch, self.chunk)
+        return drawn.reshape(n, len(source), *drawn.shape[1:])
+
+    @functools.cached_property
+    def _complete(self) -> training.CompiledEval:
+        def run(given: tuple[PRNGKey, TrainState], batch: Mapping[str, Array]) -> Array:
+            key, state = given
+            return self.complete(state, key, batch["number"], batch["source"])
+
+        return training.compile_eval(run, training.local_mesh())
+
+    def by_keys(self, state: TrainState, keys: PRNGKeys, source: Images) -> Images:
+        """An image for each source by a key of its own: by 31 bits of it, which are its number."""
+        return np.asarray(self._by_keys(state, keys, source))
+
+    @functools.cached_property
+    def _by_keys(self) -> Callable[..., Array]:
+        def run(state: TrainState, keys: PRNGKeys, source: Array) -> Array:
+            bits = jax.vmap(lambda key: jax.random.bits(key, dtype=jnp.uint32))(keys)
+            numbers = (bits >> 1).astype(jnp.int32)
+            return self.complete(state, jax.random.key(0), numbers, source)
+
+        return jax.jit(run)
+
+    def bits_per_dim(
+        self, state: TrainState, image: Images, source: Images
+    ) -> Float[np.ndarray, " n"]:
+        """-log2 p(image | source), a dimension of what the source hides. A binary likelihood draws
+        gray pixels by the state's key."""
+        batch = {"image": image, "spatial": source, "number": np.arange(len(image))}
+        return self._bits.in_chunks(state, batch, CHUNK)
+
+    @functools.cached_property
+    def _bits(self) -> training.CompiledEval:
+        def run(state: TrainState, batch: Mapping[str, Array]) -> Array:
+            return autoregressive.eval_step(state, batch, hidden=self.hidden)["bits_per_dim"]
+
+        return training.compile_eval(run, training.local_mesh())
+
+
+# What is measured of draws
+
+
+def answers(
+    drawn: Draws, bits: Float[np.ndarray, "draws n"], target: Images
+) -> dict[str, np.ndarray]:
+    """The images that several draws make of each source, by name: the first draw, the mean, the
+    draw of the greatest likelihood, and, as only the truth can choose it, that of the best PSNR."""
+    n = len(drawn)
+    psnr = np.stack([np.asarray(fidelity.psnr(jnp.asarray(x), jnp.asarray(target))) for x in drawn])
+    return {
+        "one draw": drawn[0],
+        f"mean of {n}": mean_image(drawn),
+        f"best of {n} by likelihood": chosen(drawn, bits.argmin(0)),
+        f"best of {n} by PSNR": chosen(drawn, psnr.argmax(0)),
+    }
+
+
+def mean_image(drawn: Draws) -> np.ndarray:
+    """The mean level of each pixel over the draws, rounded: [n, H, W, C]."""
+    return np.rint(drawn.mean(0)).astype(np.uint8)
+
+
+def chosen(drawn: Draws, which: np.ndarray) -> np.ndarray:
+    """Draw ``which[i]`` of each source i: [n, H, W, C]."""
+    return drawn[which, np.arange(drawn.shape[1])]
+
+
+def columns(made: np.ndarray, target: np.ndarray) -> Columns:
+    """How near images come to the truth, and how colourful they are."""
+    found = fidelity_to(made, target)
+    return found | ({"colourfulness": colourfulness(made)} if made.shape[-1] == 3 else {})
+
+
+class Calibration(NamedTuple):
+    """What a model's likelihoods say of the model itself: bits a dimension of the same images.
+
+    ``own`` is of test images given their own source, and ``other`` given the source of another
+    test image: what they differ by is what the model reads off the source. ``drawn`` is of the
+    model's own draws: an estimate of its entropy, which equals ``own`` where the model is the true
+    distribution, and is less where it is too sure of itself. ``likelier`` is the share of draws
+    that are likelier than the truth, 0.5 in the mean for the true distribution.
+    """
+
+    own: float
+    other: float
+    drawn: float
+    likelier: float
+
+
+def calibration(
+    own: Float[np.ndarray, " n"],
+    other: Float[np.ndarray, " n"],
+    drawn: Float[np.ndarray, "draws n"],
+) -> Calibration:
+    """Of bits a dimension of n images; a draw as likely as the truth counts half."""
+    likelier = (drawn < own) + 0.5 * (drawn == own)
+    return Calibration(*(float(np.mean(x)) for x in (own, other, drawn, likelier)))
+
+
+def others(source: Images) -> Images:
+    """For each image the source of another one, half of the set away."""
+    return np.roll(source, max(1, len(source) // 2), axis=0)
+
+
+def colourless_bits(gray: Images) -> float:
+    """Bits a dimension of RGB images whose every pixel is any colour of its gray level, all as
+    probable: log2 of the number of those colours, divided by 3.
+
+    It is what an image costs a model that reads ``Gray`` without a fault and knows nothing of
+    colours; the mean over all pixels of gray images [n, H, W, 1].
+    """
+    return float(np.log2(_colours_of_gray())[gray].mean() / 3.0)
+
+
+@functools.cache
+def _colours_of_gray() -> np.ndarray:
+    """How many of the 256^3 colours have each gray level: [256]."""
+    green, blue = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
+    counts = np.zeros(256, np.int64)
+    for red in range(256):
+        colours = np.stack([np.full_like(green, red), green, blue], axis=-1).astype(np.uint8)
+        counts += np.bincount(Gray()(colours[None], np.zeros(1, int)).ravel(), minlength=256)
+    return counts
