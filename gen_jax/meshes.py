@@ -114,6 +114,20 @@ def per_device(tree: T, axis_name: str | None) -> T:
     return vary(tree, frozenset(axis for axis in manual if axis == axis_name))
 
 
+# All devices' examples
+
+
+def gathered(tree: T, axis_name: str | None) -> T:
+    """The global batch of what is spread over ``axis_name``, in order, the same on all devices.
+
+    Under jit, where there is no such axis, a batch is the global one already.
+    """
+    if axis_name is None:
+        return tree
+    # Known to be the same on all devices where JAX checks that.
+    return lax.all_gather(tree, axis_name, tiled=True, to="invarying")
+
+
 # Averages over devices
 
 

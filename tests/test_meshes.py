@@ -25,6 +25,8 @@ from gen_jax.adversarial import (
     joint_embedding,
     losses,
     pix2pix,
+    style,
+    text_to_image,
 )
 from gen_jax.densities import Categorical, LogisticMixture, MuLaw
 from gen_jax.images import as_symmetric
@@ -269,6 +271,35 @@ def of_joint_embedding():
     return Case(init, joint_embedding.train_step, joint_embedding.eval_step, batch)
 
 
+def of_text_to_image(**options):
+    random = np.random.default_rng(3)
+    attributes = np.arange(8, dtype=np.int32)[:, None] % 3
+    captions = {
+        "vector": random.normal(size=(8, 2, 4)).astype(np.float32),
+        "meaning": np.stack([attributes, np.where(attributes < 2, attributes, -1)], axis=1),
+        "attributes": attributes,
+    }
+    batch = {"image": images(), **captions}
+
+    def init():
+        generator = adversarial.TextGenerator(2, image_shape=SHAPE, latent_dim=3, text_dim=2)
+        discriminator = adversarial.TextDiscriminator(2, text_dim=2)
+        return text_to_image.init(generator, discriminator, SGD, SGD, KEY, batch, ema_decay=0.9)
+
+    step = functools.partial(text_to_image.train_step, **options)
+    return Case(init, step, alone(text_to_image.eval_step), batch, statistics=True)
+
+
+def of_style():
+    batch = CASES["text-to-image"].batch
+
+    def init():
+        encoder = adversarial.StyleEncoder(2, latent_dim=3, norm="layer")
+        return style.init(encoder, SGD, KEY, CASES["text-to-image"].init(), batch)
+
+    return Case(init, style.train_step, alone(style.encode), batch)
+
+
 def alone(evaluate):
     """An evaluation that draws nothing, and so asks of no axis."""
     return lambda state, batch, axis_name=None: evaluate(state, batch)
@@ -328,7 +359,10 @@ CASES = {
     "pix2pix-regression": of_pix2pix("batch", network=RESNET, loss=None),
     "cyclegan": of_cyclegan(),
     "joint-embedding": of_joint_embedding(),
+    "text-to-image": of_text_to_image(interpolated=1.0, beta=0.3),
+    "text-to-image-shared": of_text_to_image(loss=losses.hinge, d_steps=2),
 }
+CASES["style"] = of_style()
 
 
 # Training
@@ -399,6 +433,7 @@ def test_a_step_that_is_not_told_of_an_axis_refuses_it():
         "pix2pix",
         "cyclegan",
         "joint-embedding",
+        "text-to-image",
     ],
 )
 def test_an_evaluation_over_devices_is_that_of_one(name, mesh):
@@ -459,6 +494,14 @@ def embed_image(state, inputs, axis_name=None):
     return joint_embedding.embed_image(state, inputs["image"]).round(3)
 
 
+def sample_text_to_image(state, inputs, axis_name=None):
+    return text_to_image.sample(state, state.key, inputs["vector"], inputs["numbers"])
+
+
+def transfer_style(state, inputs, axis_name=None):
+    return style.transfer(state, inputs["small"], inputs["vector"])
+
+
 SAMPLERS = {
     "vae": sample_vae,
     "conv-vae": sample_vae,
@@ -474,6 +517,8 @@ SAMPLERS = {
     "cyclegan, backward": functools.partial(translate_cyclegan, direction="backward"),
     "joint-embedding, text": embed_text,
     "joint-embedding, image": embed_image,
+    "text-to-image": sample_text_to_image,
+    "style": transfer_style,
 }
 INPUTS = {
     "numbers": np.arange(40, 48, dtype=np.int32),
@@ -481,6 +526,8 @@ INPUTS = {
     "source": images(LARGE, seed=3),
     "image": images(seed=3),
     "tokens": texts(),
+    "small": images(seed=3),
+    "vector": np.random.default_rng(3).normal(size=(8, 4)).astype(np.float32),
 }
 
 

@@ -16,7 +16,8 @@ from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
 from experiments.benchmarks.torch_latent import channels_first
 from gen_jax.adversarial import ConvDiscriminator, ConvGenerator
-from gen_jax.adversarial.networks import LEAK, map_sizes
+from gen_jax.adversarial.networks import LEAK
+from gen_jax.adversarial.sizes import map_sizes
 
 PENALTY = 10.0  # λ of WGAN-GP
 Judge = Callable[[torch.Tensor], torch.Tensor]  # images -> logits

@@ -9,6 +9,8 @@ from gen_jax.adversarial import (
     networks,
     pix2pix,
     queries,
+    style,
+    text_to_image,
 )
 from gen_jax.adversarial.joint_embedding import ImageEncoder, JointEmbedding
 from gen_jax.adversarial.networks import (
@@ -21,6 +23,8 @@ from gen_jax.adversarial.networks import (
 )
 from gen_jax.adversarial.patch_discriminator import PatchDiscriminator
 from gen_jax.adversarial.queries import arithmetic, generate, interpolation, latents, sample
+from gen_jax.adversarial.style import StyleEncoder
+from gen_jax.adversarial.text_networks import TextDiscriminator, TextGenerator
 from gen_jax.adversarial.translation_networks import ResNetGenerator, UNetGenerator
 
 __all__ = [
@@ -34,6 +38,9 @@ __all__ = [
     "ResNetGenerator",
     "ResidualDiscriminator",
     "ResidualGenerator",
+    "StyleEncoder",
+    "TextDiscriminator",
+    "TextGenerator",
     "UNetGenerator",
     "arithmetic",
     "began",
@@ -48,4 +55,6 @@ __all__ = [
     "pix2pix",
     "queries",
     "sample",
+    "style",
+    "text_to_image",
 ]

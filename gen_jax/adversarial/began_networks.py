@@ -16,13 +16,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from gen_jax.adversarial.inputs import Latents, generator_input, read_label
 from gen_jax.adversarial.networks import (
     FloatImages,
-    Latents,
-    generator_input,
-    halvings,
-    read_label,
 )
+from gen_jax.adversarial.sizes import halvings
 from gen_jax.nn.condition import Condition
 from gen_jax.nn.conv import Conv, UpsampleConv
 from gen_jax.nn.precision import last_dtype

@@ -9,7 +9,6 @@ Parzen-window log-likelihood of 225 on MNIST (``evaluation.parzen``).
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from jax import lax
 from jaxtyping import Int
 
 from gen_jax.adversarial import losses, measures
+from gen_jax.adversarial.dealing import dealt
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 from gen_jax.adversarial.measures import Logits, separation
 from gen_jax.adversarial.networks import FloatImages
@@ -44,7 +44,7 @@ from gen_jax.meshes import (
 )
 from gen_jax.nn.condition import Condition, batch_condition
 from gen_jax.state import NetworkState, example_keys, example_numbers, named_keys
-from gen_jax.typing import Array, Batch, Metrics, Params, PRNGKey, PRNGKeys
+from gen_jax.typing import Array, Batch, Metrics, Params, PerExample, PRNGKey, PRNGKeys
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -105,14 +105,25 @@ def init(
 class Shown:
     """Images that a discriminator is shown, beside their condition.
 
-    It should call them real where ``real`` is set, and their mean loss counts ``weight`` times.
-    Metrics call them by ``name``.
+    It should call them real where ``real`` is set, and their mean loss counts ``weight`` times, or
+    each one's as often as a weight of its own says. Metrics call them by ``name``.
     """
 
     name: str = flax.struct.field(pytree_node=False)
     image: FloatImages
     cond: Condition | None
     real: bool = flax.struct.field(pytree_node=False)
+    weight: float | PerExample = 1.0
+
+
+@flax.struct.dataclass
+class Imagined:
+    """Conditions [B] without images, of which the generator alone makes some, and is judged.
+
+    The mean loss of these counts ``weight`` times.
+    """
+
+    cond: Condition
     weight: float = flax.struct.field(pytree_node=False, default=1.0)
 
 
@@ -120,6 +131,7 @@ Extra = Callable[[FloatImages, Batch], Array]  # made, batch -> what the generat
 Augment = Callable[[PRNGKeys, Batch], Batch]
 # What is shown in an update, of a batch whose images are floats, its condition, and images made.
 Show = Callable[[Batch, Condition | None, FloatImages], Sequence[Shown]]
+Imagine = Callable[[Batch], Imagined]  # of the last update's batch
 
 
 def real_and_generated(
@@ -149,16 +161,15 @@ def discriminator_loss(
     example.
     """
     shown = lax.stop_gradient(shown)
-    logits, value, model_state = {}, jnp.zeros(()), network.model_state
+    logits, metrics, value, model_state = {}, {}, jnp.zeros(()), network.model_state
     for group in shown:
         found, model_state = play(network, params, group.image, group.cond, model_state=model_state)
+        weight = jnp.reshape(group.weight, (-1, *(1,) * (found.ndim - 1)))
+        value += (weight * (loss.real if group.real else loss.fake)(found)).mean()
         logits[group.name] = found
-        value += group.weight * (loss.real if group.real else loss.fake)(found).mean()
-    metrics = {
-        "discriminator/loss": value,
-        **{f"{name}/logit": found.mean() for name, found in logits.items()},
-        "separation": separation(logits["real"], logits["generated"], axis_name),
-    }
+        metrics[f"{group.name}/logit"] = measures.mean_where(weight != 0.0, found, axis_name)
+    metrics["discriminator/loss"] = value
+    metrics["separation"] = separation(logits["real"], logits["generated"], axis_name)
     if penalty is not None:
         assert keys is not None, "a penalty needs keys"
         real, made = (next(x for x in shown if x.name == name) for name in ("real", "generated"))
@@ -219,6 +230,7 @@ def train_step(
     penalty: Penalty | None = None,
     show: Show = real_and_generated,
     extra: Extra | None = None,
+    imagine: Imagine | None = None,
     augment: Augment | None = None,
     axis_name: str | None = None,
 ) -> tuple[GANState, Metrics]:
@@ -231,28 +243,39 @@ def train_step(
     update, from new noise for each of the discriminator's; it shares that of the last one.
 
     ``show`` says what the discriminator is shown. ``penalty`` (one of ``losses``, with its weight)
-    joins the discriminator's loss, ``extra`` the generator's. ``augment`` changes the batch first,
-    by a key for each example.
+    joins the discriminator's loss, ``extra`` the generator's. ``imagine`` gives conditions under
+    which the generator is judged as well, by images made from noise of their own. ``augment``
+    changes the batch first, by a key for each example.
 
     Metrics, of the discriminator's last update where there are several: ``discriminator/loss`` and
-    ``generator/loss`` (without ``penalty`` and ``generator/extra``); ``real/logit`` and
-    ``generated/logit``, means over the m images; ``separation``, and ``diversity`` of batches of
-    two images or more, as in ``measures``; both gradients' norms (``discriminator/gradient``,
-    ``generator/gradient``). Raises ``ValueError`` for ``d_steps`` below 1, a batch it cannot deal
-    out, or images of another dtype.
+    ``generator/loss``, without ``penalty``, ``generator/extra`` and ``generator/imagined``, each
+    with its weight; ``real/logit``, ``generated/logit`` and those of what else is shown, means over
+    the images that count; ``separation``, and ``diversity`` of batches of two images or more, as in
+    ``measures``; both gradients' norms (``discriminator/gradient``, ``generator/gradient``). Raises
+    ``ValueError`` for ``d_steps`` below 1, a batch it cannot deal out, or images of another dtype.
     """
     keys = named_keys(state.key, state.step, *RANDOM)
     batch = augmented(batch, keys["augment"], augment, axis_name)
     labels = n_classes(state.generator.model) is not None
-    dealt = _dealt(batch, labels, d_steps, reuse_images)
+    part = dealt(batch, labels, d_steps, reuse_images)
     last = d_steps - 1
-    batch, cond = dealt(last)
+    batch, cond = part(last)
+    imagined = None if imagine is None else imagine(batch)
     numbers = example_numbers(batch["image"], axis_name)
 
-    def generate(params: Params, i: Array | int, cond: Condition | None) -> tuple[Array, Any]:
+    def generate(
+        params: Params, i: Array | int, cond: Condition | None, model_state: Any = None
+    ) -> tuple[Array, Any]:
         noise_keys = example_keys(jax.random.fold_in(keys["noise"], i), numbers)
         noise = draw_noise(state.generator.model, state.prior, noise_keys)
-        return play(state.generator, params, noise, cond)
+        return play(state.generator, params, noise, cond, model_state=model_state)
+
+    def generate_last(params: Params) -> tuple[tuple[Array, Array | None], Any]:
+        made, model_state = generate(params, last, cond)
+        if imagined is None:
+            return (made, None), model_state
+        unseen, model_state = generate(params, d_steps, imagined.cond, model_state)
+        return (made, unseen), model_state
 
     def update(
         discriminator: NetworkState, i: Array | int, shown: Sequence[Shown]
@@ -275,7 +298,7 @@ def train_step(
         return discriminator.apply_gradients(grads, model_state=model_state), metrics
 
     def early(discriminator: NetworkState, i: Array) -> tuple[NetworkState, None]:
-        batch, cond = dealt(i)
+        batch, cond = part(i)
         made, _ = generate(state.generator.params, i, cond)
         return update(discriminator, i, show(batch, cond, made))[0], None
 
@@ -284,14 +307,23 @@ def train_step(
         discriminator, _ = lax.scan(early, discriminator, jnp.arange(last))
 
     # One forward pass of the generator serves both players: its parameters wait for the second.
-    made, pull_back, model_state = jax.vjp(
-        lambda params: generate(params, last, cond),
-        per_device(state.generator.params, axis_name),
-        has_aux=True,
+    images, pull_back, model_state = jax.vjp(
+        generate_last, per_device(state.generator.params, axis_name), has_aux=True
     )
+    made = images[0]
     discriminator, metrics = update(discriminator, last, show(batch, cond, made))
-    own_loss = functools.partial(generator_loss, loss=loss, extra=extra)
-    slope, values = jax.grad(own_loss, has_aux=True)(made, discriminator, batch, cond)
+
+    def own_loss(images: tuple[Array, Array | None]) -> tuple[Array, Metrics]:
+        made, unseen = images
+        value, values = generator_loss(made, discriminator, batch, cond, loss=loss, extra=extra)
+        if unseen is not None:
+            assert imagined is not None
+            found, _ = generator_loss(unseen, discriminator, batch, imagined.cond, loss=loss)
+            values["generator/imagined"] = imagined.weight * found
+            value = value + values["generator/imagined"]
+        return value, values
+
+    slope, values = jax.grad(own_loss, has_aux=True)(images)
     (grads,) = pull_back(slope)
     grads, values, model_state = mean_over_devices((grads, values, model_state), axis_name)
     metrics |= values
@@ -304,39 +336,6 @@ def train_step(
         discriminator=discriminator,
     )
     return state, metrics
-
-
-def _dealt(
-    batch: Batch, labels: bool, d_steps: int, reuse_images: bool
-) -> Callable[[Array | int], tuple[Batch, Condition | None]]:
-    """Update i's part of a batch, with its images as floats, and its condition: functions of i.
-
-    Images stay as they are stored until their update: floats are made of m at a time.
-    """
-    if d_steps < 1:
-        raise ValueError(f"d_steps must be 1 or more, got {d_steps}")
-
-    def read(batch: Batch) -> tuple[Batch, Condition | None]:
-        made = {**batch, "image": as_symmetric(batch["image"])}
-        return made, batch_condition(batch, labels=labels)
-
-    if reuse_images or d_steps == 1:
-        all_of_them = read(batch)
-        return lambda i: all_of_them
-    n = len(batch["image"])
-    if n % d_steps:
-        raise ValueError(f"a batch of {n} cannot be divided among {d_steps} updates")
-
-    def deal(x: Array) -> Array:
-        # Every d-th image: each device's part of a spread batch serves every update.
-        return jnp.moveaxis(x.reshape(-1, d_steps, *x.shape[1:]), 1, 0)
-
-    parts = jax.tree.map(deal, dict(batch))
-
-    def dealt(i: Array | int) -> tuple[Batch, Condition | None]:
-        return read(jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), parts))
-
-    return dealt
 
 
 @evaluation_step

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Bool, Float, Int
 
 from gen_jax.adversarial.networks import FloatImages
-from gen_jax.meshes import vary_like
+from gen_jax.meshes import gathered, vary_like
 from gen_jax.typing import Array, PRNGKey, PRNGKeys
 
 
@@ -52,12 +52,7 @@ def query(
         )
     if size == 0:
         return images, pool
-    new, swaps, places = images, *draws(keys, size)
-    if axis_name is not None:
-        # What is gathered is the same on all devices, and known to be where JAX checks that.
-        new, swaps, places = lax.all_gather(
-            (new, swaps, places), axis_name, tiled=True, to="invarying"
-        )
+    new, swaps, places = gathered((images, *draws(keys, size)), axis_name)
     returned, slots, count = _in_turn(pool.count, size, swaps, places)
     if axis_name is not None:
         returned = lax.dynamic_slice_in_dim(returned, lax.axis_index(axis_name) * batch, batch)

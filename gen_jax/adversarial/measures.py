@@ -2,13 +2,22 @@
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from gen_jax.adversarial.networks import FloatImages
 from gen_jax.meshes import mean_over_devices
 from gen_jax.typing import Array, Metrics
 
 Logits = Float[Array, "batch *patches"]
+
+
+def mean_where(
+    counted: Bool[Array, "#batch *#patches"], logits: Logits, axis_name: str | None = None
+) -> Array:
+    """The mean of the logits that are counted, of the global batch; 0 where none is."""
+    found = jnp.where(counted, logits, 0.0).mean(), jnp.broadcast_to(counted, logits.shape).mean()
+    total, share = mean_over_devices(found, axis_name)
+    return total / jnp.maximum(share, 1e-12)
 
 
 def separation(real_logits: Logits, fake_logits: Logits, axis_name: str | None = None) -> Array:

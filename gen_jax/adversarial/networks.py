@@ -25,8 +25,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from gen_jax.adversarial.inputs import Latents, generator_input, read_label
+from gen_jax.adversarial.sizes import halvings, map_sizes
 from gen_jax.nn.blocks import (
     LECUN,
     Initializer,
@@ -45,9 +47,7 @@ from gen_jax.typing import Array, ImageShape, PerExample
 NORMAL = nn.initializers.normal(0.02)  # DCGAN's
 LEAK = 0.2  # as all discriminators here have, DCGAN's
 
-Labels = Int[Array, " batch"]
 FloatImages = Float[Array, "batch height width channels"]
-Latents = Float[Array, "batch latent"]
 
 
 class DenseGenerator(nn.Module):
@@ -103,7 +103,7 @@ class DenseDiscriminator(nn.Module):
             if i > 0:
                 x = normalize(x, self.norm, name=f"norm_{i}", **shared)
             x = nn.leaky_relu(x, LEAK)
-        return _Logit(self.n_classes, self.spectral, name="logit")(x, cond)
+        return Logit(self.n_classes, self.spectral, name="logit")(x, cond)
 
 
 class ConvGenerator(nn.Module):
@@ -167,22 +167,16 @@ class ConvDiscriminator(nn.Module):
     def __call__(
         self, x: FloatImages, cond: Condition | None = None, *, train: bool = False
     ) -> PerExample:
-        for i in range(len(map_sizes(x.shape[1:3])) - 1):
-            x = Conv(
-                self.features * 2**i,
-                (4, 4),
-                strides=2,
-                use_bias=i == 0 or self.norm != "batch",
-                kernel_init=NORMAL,
-                kernel_norm=spectral_norm(self.spectral),
-                dtype=self.dtype,
-                name=f"conv_{i}",
-            )(x)
-            if i > 0:
-                options: Any = {"axis_name": self.axis_name, "dtype": self.dtype}
-                x = normalize(x, self.norm, train=train, name=f"norm_{i}", **options)
-            x = nn.leaky_relu(x, LEAK)
-        logit = _Logit(self.n_classes, self.spectral, NORMAL, name="logit")
+        x = conv_maps(
+            x,
+            self.features,
+            norm=self.norm,
+            spectral=self.spectral,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            train=train,
+        )
+        logit = Logit(self.n_classes, self.spectral, NORMAL, name="logit")
         return logit(x, cond)
 
 
@@ -253,81 +247,46 @@ class ResidualDiscriminator(nn.Module):
                 name=f"block_{i}",
             )(x, train=train)
         x = nn.relu(x).mean((1, 2))
-        return _Logit(self.n_classes, self.spectral, name="logit")(x, cond)
+        return Logit(self.n_classes, self.spectral, name="logit")(x, cond)
 
 
 # What they share
 
 
-def map_sizes(sides: Sequence[int]) -> list[tuple[int, int]]:
-    """A convolutional network's maps from the smallest to the image: each the next one's half.
+def conv_maps(
+    x: FloatImages,
+    features: int,
+    *,
+    norm: Norm,
+    spectral: bool = False,
+    axis_name: str | None,
+    dtype: DTypeLike,
+    train: bool,
+) -> Float[Array, "batch height width c"]:
+    """DCGAN's smallest maps of images: convolutions of kernel 4 and stride 2, leaky ReLUs.
 
-    Halves are rounded up, and end where the smaller side is 4 or less. Raises ``ValueError`` for an
-    image that is no larger than that.
+    ``features`` maps, and twice as many for every halving after the first, whose output is not
+    normalized. The layers are of the module that calls this within its compact method.
     """
-    height, width = sides
-    if min(sides) <= 4:
-        raise ValueError(
-            f"these networks are not for images of {height}×{width} pixels: both sides must be 5 "
-            "or more"
-        )
-    sizes = [(height, width)]
-    while min(sizes[0]) > 4:
-        height, width = -(-height // 2), -(-width // 2)
-        sizes.insert(0, (height, width))
-    return sizes
+    for i in range(len(map_sizes(x.shape[1:3])) - 1):
+        x = Conv(
+            features * 2**i,
+            (4, 4),
+            strides=2,
+            use_bias=i == 0 or norm != "batch",
+            kernel_init=NORMAL,
+            kernel_norm=spectral_norm(spectral),
+            dtype=dtype,
+            name=f"conv_{i}",
+        )(x)
+        if i > 0:
+            options: Any = {"axis_name": axis_name, "dtype": dtype}
+            x = normalize(x, norm, train=train, name=f"norm_{i}", **options)
+        x = nn.leaky_relu(x, LEAK)
+    return x
 
 
-def halvings(sides: Sequence[int], smallest: Sequence[int] = (4, 7)) -> int:
-    """How often an image's height and width halve: the smaller one down to one of ``smallest``.
-
-    Raises ``ValueError`` for a size that does not come from one of them by doubling, at least once.
-    """
-    height, width = sides
-    side = min(sides)
-    for start in smallest:
-        factor, rest = divmod(side, start)
-        if factor > 1 and not rest and factor.bit_count() == 1 and max(sides) % factor == 0:
-            return factor.bit_length() - 1
-    possible = sorted({start * 2**k for start in smallest for k in range(1, 6)})
-    raise ValueError(
-        f"these networks are not for images of {height}×{width} pixels: the smaller side must be "
-        f"one of {', '.join(map(str, possible))}, ..., and the other side halve as often"
-    )
-
-
-def generator_input(generator: Any, z: Latents, cond: Condition | None) -> Float[Array, "batch c"]:
-    """Latents, concatenated with the one-hot label if any, scaled to a mean square of one as well.
-
-    Raises ``ValueError`` where either is not what the generator takes.
-    """
-    n_classes = generator.n_classes
-    if z.ndim != 2 or z.shape[-1] != generator.latent_dim:
-        raise ValueError(f"z must be [batch, {generator.latent_dim}], got {z.shape}")
-    label = read_label("generator", n_classes, cond)
-    if label is None:
-        return z
-    one_hot = jax.nn.one_hot(label, n_classes) * math.sqrt(n_classes)
-    return jnp.concatenate([z, one_hot.astype(z.dtype)], axis=-1)
-
-
-def read_label(who: str, n_classes: int | None, cond: Condition | None) -> Labels | None:
-    """The labels of a network that takes no other condition, and these where it knows classes.
-
-    Raises ``ValueError`` for what it does not take, or lacks.
-    """
-    cond = Condition() if cond is None else cond
-    for name in ("vector", "spatial", "tokens"):
-        if getattr(cond, name) is not None:
-            raise ValueError(f"this {who} takes no {name} condition, only labels")
-    if n_classes is None and cond.label is not None:
-        raise ValueError(f"a {who} without n_classes takes no labels")
-    if n_classes is not None and cond.label is None:
-        raise ValueError(f"a {who} of {n_classes} classes needs a label for each example")
-    return cond.label
-
-
-class _Logit(nn.Module):
+class Logit(nn.Module):
     """The logit of features [B, *space, C], plus the projection of their mean over space.
 
     Both are last products: they read the features as float32, whatever made them.

@@ -11,13 +11,15 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from gen_jax.adversarial.gan import GANState
-from gen_jax.adversarial.networks import Latents
+from gen_jax.adversarial.inputs import Latents
 from gen_jax.adversarial.players import Prior, draw_noise, generated, n_classes
 from gen_jax.interpolation import Path, spherical, walk
 from gen_jax.meshes import automatic, batch_spec
 from gen_jax.nn.condition import Condition, as_condition
 from gen_jax.state import example_keys, sample_numbers
 from gen_jax.typing import Array, Images, Numbers, PRNGKey
+
+Films = Int[Array, "batch size height width channels"]
 
 
 def truncated_normal(limit: float) -> Prior:
@@ -93,11 +95,19 @@ def interpolation(
     size: int = 9,
     path: Path = spherical,
     cond: Any = None,
-) -> Int[Array, "batch size height width channels"]:
+) -> Films:
     """Images along ``path`` from each ``start`` to its ``end``; ``cond`` stays the same."""
     z = walk(start, end, size=size, path=path)
-    repeated = jax.tree.map(lambda x: jnp.repeat(x, size, axis=0), as_condition(cond))
-    images = generate(state, z.reshape(-1, z.shape[-1]), repeated)
+    held = jax.tree.map(lambda x: jnp.repeat(x[:, None], size, axis=1), as_condition(cond))
+    return films(state, z, held)
+
+
+def films(
+    state: GANState, z: Float[Array, "batch size latent"], cond: Condition | None = None
+) -> Films:
+    """Rows of images, of latents in rows; the parts of ``cond`` are [batch, size, ...] as well."""
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (z, cond))
+    images = generate(state, *flat)
     return images.reshape(*z.shape[:2], *images.shape[1:])
 
 

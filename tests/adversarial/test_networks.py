@@ -17,9 +17,8 @@ from gen_jax.adversarial.networks import (
     DenseGenerator,
     ResidualDiscriminator,
     ResidualGenerator,
-    halvings,
-    map_sizes,
 )
+from gen_jax.adversarial.sizes import halvings, map_sizes
 from gen_jax.evaluation.checkerboard import checkerboard
 from gen_jax.nn.condition import Condition, as_condition
 

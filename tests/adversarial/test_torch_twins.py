@@ -19,7 +19,7 @@ from gen_jax.adversarial import (
     ResNetGenerator,
     UNetGenerator,
 )
-from gen_jax.adversarial.networks import map_sizes
+from gen_jax.adversarial.sizes import map_sizes
 from gen_jax.nn.condition import Condition
 
 if importlib.util.find_spec("torch") is None:
