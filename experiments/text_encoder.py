@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import optax
 
+from experiments.running.config import RunConfig
 from experiments.running.experiment import Splits
 from experiments.running.fitting import Setup, Training
 from experiments.running.options import UsageError, require_at_least
@@ -38,7 +39,7 @@ SHOWN, FOUND = 8, 8  # sentences of a picture, and images found for each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(CaptionsConfig):
+class Config(CaptionsConfig, RunConfig):
     """Train and evaluate encoders of texts and of images."""
 
     batch_size: int = 40

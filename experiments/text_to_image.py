@@ -19,6 +19,7 @@ from experiments.adversarial.games import WATCHED
 from experiments.adversarial.judges import Judge
 from experiments.adversarial.models import RECIPES, LossName, Recipe
 from experiments.adversarial.pictures import add_health
+from experiments.running.config import RunConfig
 from experiments.running.experiment import Splits
 from experiments.running.fitting import Setup, Training
 from experiments.running.options import UsageError, free, require_at_least, where
@@ -43,7 +44,7 @@ def with_interpolation(default: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(VectorsConfig):
+class Config(VectorsConfig, RunConfig):
     """Train and evaluate a GAN that makes images of sentences."""
 
     objective: Literal["gan", "cls", "int", "int-cls"] = "int-cls"
@@ -150,12 +151,7 @@ PRESETS = {
 
 def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     """Makes both networks, their step, and what is measured and drawn of them."""
-    embedder = embedder_of(config)
-    if embedder is not None and embedder.shape != spec.shape:
-        raise UsageError(
-            f"the text encoder was trained on images of {embedder.shape}, and those of "
-            f"{config.dataset} are {spec.shape}"
-        )
+    embedder = embedder_of(config, spec.shape)
     spec = dataclasses.replace(spec, vector=spec.vector or (embedder and embedder.size))
     digits = config.dataset == DIGITS
     judge = agreement.judge() if digits else Judge.of(spec.shape, config.inception)
@@ -289,8 +285,15 @@ def add_table(run_dir: Path, metrics: Mapping[str, Any]) -> None:
         columns,
         rows,
         title="Do images show what their sentences say?",
-        caption="Shares of the images whose sentence says it. Retrieved: the sentence is not wrong "
-        f"for the nearest real image, by the image encoder. FID by {metrics['features']}.",
+        caption=note(metrics),
+    )
+
+
+def note(metrics: Mapping[str, Any]) -> str:
+    """What the table's numbers are."""
+    return (
+        "Shares of the images whose sentence says it. Retrieved: the sentence is not wrong for the "
+        f"nearest real image, by the image encoder. FID by {metrics['features']}."
     )
 
 

@@ -82,7 +82,7 @@ class Training(Experiment):
     """An experiment that trains the model of ``build(config, spec, n_examples)``.
 
     ``spec`` says what an example is like, and ``n_examples`` how many there are to train on: a
-    model is built without its data. The config's ``run_dir`` is the run's folder.
+    model is built without its data.
 
     ``prepare(job)`` comes before training, and returns the job with what it made of its splits,
     which the run's record of its data does not know: ``build`` and ``Setup.test`` of a run that is
@@ -112,13 +112,10 @@ class Training(Experiment):
         return summary["steps"] >= job.config.total_steps(len(job.data.train))
 
     def work(self, job: Job) -> Findings:
-        # The command line need not have named the folder, which may have been moved since.
-        config = dataclasses.replace(job.config, run_dir=job.run.dir)
-        job = dataclasses.replace(job, config=config)
         if self.prepare is not None:
             with _usage_errors():
                 job = self.prepare(job)
-        splits = job.data
+        config, splits = job.config, job.data
         setup = self.setup(config, splits.train.example_spec, len(splits.train))
         if setup.ready is not None:
             with _usage_errors():

@@ -140,7 +140,10 @@ def _size(spec: data.ExampleSpec) -> str:
     if spec.spatial is not None:
         size += f" from {'×'.join(map(str, spec.spatial))}"
     if spec.text is not None:  # of how many captions an image has, nothing follows
-        size += f" with captions of {spec.text[1]} letters about {spec.attributes} attributes"
+        plural = "s" * (spec.attributes != 1)
+        size += (
+            f" with captions of {spec.text[1]} letters about {spec.attributes} attribute{plural}"
+        )
     return size if spec.vector is None else f"{size} in vectors of {spec.vector}"
 
 

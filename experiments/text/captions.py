@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from experiments.running.config import ImageRunConfig
+from experiments.running.config import ImageConfig
 from experiments.running.options import require_at_least
 from gen_jax import data
 from gen_jax.data.captions import letters
@@ -21,7 +21,7 @@ _WORDINGS = 9  # separates these draws from other uses of a seed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CaptionsConfig(ImageRunConfig):
+class CaptionsConfig(ImageConfig):
     """What captions to work on."""
 
     dataset: str = DIGITS

@@ -110,7 +110,8 @@ def add_styles(
         title="Styles of images",
         caption="Each column is in the style of the real image on top: the noise is what a style "
         f"encoder finds in it, trained for {steps:,} steps on generated images; in the end what it "
-        f"finds is {distance:.1f} away from the truth (squared; {encoder.latent_dim} by chance). Rows below: {numbered(sentences.texts)}.",
+        f"finds is {distance:.1f} away from the truth (squared; {encoder.latent_dim} by chance). "
+        f"Rows below: {numbered(sentences.texts)}.",
     )
 
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from experiments import text_encoder
-from experiments.running.config import of_source
+from experiments.running.config import RunConfig, of_source
 from experiments.running.experiment import Job, Splits
 from experiments.running.nested import Nested, within
 from experiments.running.options import UsageError, where
@@ -40,35 +40,40 @@ class VectorsConfig(CaptionsConfig):
 def prepare(job: Job) -> Job:
     """The job with a vector for each caption: trains the text encoder, or copies it, and embeds.
 
-    Raises ``UsageError`` for an encoder of other captions or images.
+    Raises as ``embedder_of`` does, before anything is written.
     """
     config, splits = job.config, job.data
     if config.embeddings is not None:
         return job
+    shape = splits.train.example_spec.shape
     if config.text_encoder is None:
         if not config.quiet:
             say("First the text encoder:")
         preset = text_encoder.PRESETS[job.run.preset]
-        choices = {"letters": config.letters, "compile": config.compile}
+        choices = {"letters": config.letters}
+        if isinstance(config, RunConfig):
+            choices["compile"] = config.compile
         settings = within(config, preset, **choices)
         Nested.of(job, FOLDER, text_encoder.EXPERIMENT, settings).train()
-    elif job.run.writes:
-        adopt(config.text_encoder, job.run.dir / FOLDER)
-    embedder = embedder_of(config)
+    elif not (job.run.dir / FOLDER).exists():
+        _opened(config.text_encoder, config, shape)
+        if job.run.writes:
+            _copy(config.text_encoder, job.run.dir / FOLDER)
+    embedder = embedder_of(config, shape)
     assert embedder is not None
     parts = {id(part): part for part in (splits.train, splits.validation, splits.test)}
-    with_vectors = {place: embedder.with_vectors(part) for place, part in parts.items()}
+    embedded = {place: with_vectors(part, embedder) for place, part in parts.items()}
     names = ("train", "validation", "test")
-    loaded = Splits(*(with_vectors[id(getattr(splits, name))] for name in names))
+    loaded = Splits(*(embedded[id(getattr(splits, name))] for name in names))
     return dataclasses.replace(job, loaded=loaded)
 
 
-def embedder_of(config: VectorsConfig) -> Embedder | None:
+def embedder_of(config: VectorsConfig, shape: tuple[int, ...]) -> Embedder | None:
     """The text encoder in the run's folder, or else where it was copied from; None where vectors
     are a file's.
 
-    Raises ``UsageError`` for one of other images or of another number of letters, and ``RunError``
-    where there is none.
+    Raises ``UsageError`` for one of images that have not this shape, or of another number of
+    letters, and ``RunError`` where there is none.
     """
     if config.embeddings is not None:
         return None
@@ -76,11 +81,21 @@ def embedder_of(config: VectorsConfig) -> Embedder | None:
     folder = own if own is not None and own.exists() else config.text_encoder
     if folder is None:
         raise training.RunError(f"{config.run_dir} has lost its folder {FOLDER}")
+    return _opened(folder, config, shape)
+
+
+def _opened(folder: Path, config: VectorsConfig, shape: tuple[int, ...]) -> Embedder:
     embedder = Embedder.open(folder)
     if embedder.length != config.letters:
         raise UsageError(
             f"the text encoder in {folder} reads {embedder.length} letters, not {config.letters}: "
             f"give --letters {embedder.length}"
+        )
+    if embedder.shape != shape:
+        ours, theirs = ("×".join(map(str, sizes)) for sizes in (embedder.shape, shape))
+        raise UsageError(
+            f"the text encoder in {folder} was trained on images of {ours}, and those of "
+            f"{config.dataset} are {theirs}"
         )
     return embedder
 
@@ -92,14 +107,8 @@ def with_vectors(dataset: data.Captioned, embedder: Embedder | None) -> data.Cap
     return embedder.with_vectors(dataset)
 
 
-def adopt(source: Path, folder: Path) -> None:
-    """Copies a run of ``text_encoder``, unless that was done before.
-
-    Raises ``RunError`` where there is no such run.
-    """
-    if folder.exists():
-        return
-    Embedder.open(source)  # before anything is copied
+def _copy(source: Path, folder: Path) -> None:
+    """Copies a run's folder whole or not at all."""
     partial = folder.with_name(f".{folder.name}.partial")
     with writing(folder):
         shutil.rmtree(partial, ignore_errors=True)
