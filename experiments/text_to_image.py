@@ -138,6 +138,7 @@ PRESETS = {
     ),
     "default": Config(
         steps=2000,
+        letters=128,
         latent_dim=32,
         text_dim=64,
         features=32,
@@ -224,7 +225,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
                 f"this run's captions were embedded elsewhere, in {config.embeddings}: it cannot "
                 "read --text"
             )
-        return pictures.of_each(draw, key, state, embedder.of_texts(texts), n)
+        return pictures.of_each(draw, key, state, embedder.conditions_of(texts), n)
 
     return Setup(
         init=lambda train: jax.jit(init)(jax.random.clone(init_key), spec.blank()),

@@ -42,24 +42,30 @@ class Embedder:
         tokens = jax.ShapeDtypeStruct((1, self.length), np.uint8)
         return jax.eval_shape(joint_embedding.embed_text, self.state, tokens).shape[1]
 
-    def of_texts(self, texts: Sequence[str]) -> Vectors:
-        """Raises ``DataError`` and warns as ``letters.encode`` does."""
-        return self.of_tokens(letters.encode(texts, self.length))
-
     def of_tokens(self, tokens: UInt8[np.ndarray, "n letters"]) -> Vectors:
         return _compiled("text").in_chunks(self.state, {"tokens": tokens}, CHUNK)
 
     def of_images(self, images: UInt8[np.ndarray, "n height width channels"]) -> Vectors:
         return _compiled("image").in_chunks(self.state, {"image": images}, CHUNK)
 
-    def with_vectors(self, captions: data.Captioned) -> data.Captioned:
+    def conditions(self, tokens: UInt8[np.ndarray, "n letters"]) -> Vectors:
+        """Vectors to make images from: those of the texts, of a mean square of 1, like the noise
+        beside them."""
+        vectors = self.of_tokens(tokens)
+        squares = np.square(vectors).mean(axis=1, keepdims=True)
+        return vectors / np.sqrt(np.maximum(squares, 1e-12))
+
+    def conditions_of(self, texts: Sequence[str]) -> Vectors:
+        """Raises ``DataError`` and warns as ``letters.encode`` does."""
+        return self.conditions(letters.encode(texts, self.length))
+
+    def with_conditions(self, captions: data.Captioned) -> data.Captioned:
         """The same captions, each with its vector."""
-        starts = range(0, len(captions), CHUNK)
         parts = []
-        for start in starts:
+        for start in range(0, len(captions), CHUNK):
             rows = np.arange(start, min(start + CHUNK, len(captions)))
             tokens = captions.take(rows)["tokens"]  # [n, K, L]
-            parts.append(self.of_tokens(tokens.reshape(-1, tokens.shape[-1])))
+            parts.append(self.conditions(tokens.reshape(-1, tokens.shape[-1])))
         vectors = np.concatenate(parts)
         return captions.with_embeddings(vectors.reshape(len(captions), -1, vectors.shape[1]))
 

@@ -50,25 +50,22 @@ class Scorer:
         vectors = sentences.vector
         assert vectors is not None
         real = self._read(sentences.image)
-        found = {"": self._score(make(vectors), vectors, sentences, real)}
+        found = {"": self._score(make(vectors), sentences, real)}
         if self.digits and self.embedder is not None:
             full = sentences.saying_all(seed=self.seed)
-            full_vectors = self.embedder.of_tokens(full.tokens)
-            found["full/"] = self._score(make(full_vectors), full_vectors, full, real)
-        found["real/"] = self._agreement(sentences.image, vectors, sentences, real)
+            found["full/"] = self._score(make(self.embedder.conditions(full.tokens)), full, real)
+        found["real/"] = self._agreement(sentences.image, sentences, real)
         return {row: columns for row, columns in found.items() if columns}
 
     def score(self, make: Make, sentences: Sentences) -> Columns:
         """The first of ``rows``."""
         vectors = sentences.vector
         assert vectors is not None
-        return self._score(make(vectors), vectors, sentences, self._read(sentences.image))
+        return self._score(make(vectors), sentences, self._read(sentences.image))
 
-    def _score(
-        self, made: np.ndarray, vectors: np.ndarray, of: Sentences, real: "_Read"
-    ) -> Columns:
+    def _score(self, made: np.ndarray, of: Sentences, real: "_Read") -> Columns:
         read = self._read(made)
-        columns = self._agreement(made, vectors, of, read)
+        columns = self._agreement(made, of, read)
         if self.embedder is not None:
             embedded, others = self.embedder.of_images(made), self.embedder.of_images(of.image)
             # Images in the place of texts: the nearest real one is none that the text is wrong for.
@@ -79,15 +76,13 @@ class Scorer:
             columns["fid"] = evaluation.fid(real.features, read.features)
         return columns
 
-    def _agreement(
-        self, images: np.ndarray, vectors: np.ndarray, of: Sentences, read: "_Read"
-    ) -> Columns:
+    def _agreement(self, images: np.ndarray, of: Sentences, read: "_Read") -> Columns:
         columns: Columns = {}
         if read.attributes is not None:
             columns |= agreement.agreement(of.meaning, read.attributes)
         if self.embedder is not None:
-            embedded = self.embedder.of_images(images)
-            columns |= r_precision(embedded, vectors, of, seed=self.seed)
+            texts, embedded = self.embedder.of_tokens(of.tokens), self.embedder.of_images(images)
+            columns |= r_precision(embedded, texts, of, seed=self.seed)
         return columns
 
     def provenance(self, dataset: data.AnyDataset) -> dict[str, str]:

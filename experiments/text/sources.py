@@ -104,7 +104,7 @@ def with_vectors(dataset: data.Captioned, embedder: Embedder | None) -> data.Cap
     """The same captions with their vectors, where they have none yet."""
     if dataset.example_spec.vector is not None or embedder is None:
         return dataset
-    return embedder.with_vectors(dataset)
+    return embedder.with_conditions(dataset)
 
 
 def _copy(source: Path, folder: Path) -> None:
