@@ -23,9 +23,9 @@ from experiments.text import retrieval
 from experiments.text.captions import (
     CaptionsConfig,
     Sentences,
+    measured_parts,
     numbered,
     open_captions,
-    test_parts,
 )
 from experiments.text.embedding import Embedder
 from gen_jax import data, evaluation, images, reporting, training
@@ -141,7 +141,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     def test(state: TrainState, dataset: data.Captioned) -> Mapping[str, float | int | str]:
         return {
             f"{prefix}{name}": value
-            for prefix, part in test_parts(config, dataset).items()
+            for prefix, part in measured_parts(config, dataset).items()
             for name, value in measure(state, part).items()
         }
 
@@ -149,7 +149,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         return found_images(embedder(state), splits.validation, config.scored_samples)[1]
 
     def pictures(state: TrainState, splits: Splits, run_dir: Path) -> None:
-        for prefix, part in test_parts(config, splits.test).items():
+        for prefix, part in measured_parts(config, splits.test).items():
             add_found(run_dir, prefix, *found_images(embedder(state), part, config.scored_samples))
 
     return Setup(

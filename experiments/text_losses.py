@@ -25,6 +25,7 @@ from experiments.running.run import run
 from experiments.running.terminal import main, say
 from experiments.text import pictures, sources
 from experiments.text.captions import Sentences, numbered, open_captions
+from experiments.text.game import draw, note
 from experiments.text.scores import as_table
 from experiments.text.sources import FOLDER, VectorsConfig
 from gen_jax import images, reporting
@@ -69,7 +70,6 @@ def work(job: Job) -> Findings:
     for model in models.values():  # what a network refuses comes before any training
         jax.eval_shape(functools.partial(model.setup.init, job.data.train))
     few = Sentences.of(test, ROWS)
-    assert few.vector is not None
     key = jax.random.key(config.seed)
     metrics: dict[str, Any] = {}
     columns, params, speeds = [few.image[:, None]], {}, []
@@ -82,7 +82,7 @@ def work(job: Job) -> Findings:
             _, is_score, rest = name.partition("test/")
             metrics[f"test/{objective}/{rest}" if is_score else name] = value
         metrics[f"test/{objective}/seconds"] = result.seconds
-        made = pictures.of_each(text_to_image.draw, key, result.state, few.vector, EACH)
+        made = pictures.of_each(draw, key, result.state, few.vectors, EACH)
         columns.append(made.reshape(len(few), EACH, *made.shape[1:]))
         params[objective] = result.state.params
         speeds.append(result.examples_per_s)
@@ -139,7 +139,7 @@ def add_scores(run_dir: Path, metrics: Mapping[str, Any]) -> None:
     }
     columns, rows = as_table(metrics, prefixes)
     reporting.add_table(
-        run_dir, "scores", columns, rows, title="Test scores", caption=text_to_image.note(metrics)
+        run_dir, "scores", columns, rows, title="Test scores", caption=note(metrics)
     )
 
 

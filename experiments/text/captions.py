@@ -53,7 +53,7 @@ def open_captions(config: CaptionsConfig, split: str) -> data.Captioned:
     )
 
 
-def test_parts(config: CaptionsConfig, test: data.Captioned) -> dict[str, data.Captioned]:
+def measured_parts(config: CaptionsConfig, test: data.Captioned) -> dict[str, data.Captioned]:
     """A test set, and what is held out beside it, by the prefix of its metrics."""
     parts = {"test/": test}
     if test.name == DIGITS:
@@ -99,6 +99,12 @@ class Sentences:
         return dataclasses.replace(
             self, texts=texts, tokens=tokens, meaning=self.attributes, vector=None
         )
+
+    @property
+    def vectors(self) -> Float[np.ndarray, "n size"]:
+        """The vectors, which must be known."""
+        assert self.vector is not None
+        return self.vector
 
     def __len__(self) -> int:
         return len(self.texts)

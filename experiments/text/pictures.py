@@ -14,7 +14,7 @@ from gen_jax.adversarial import StyleEncoder, style, text_to_image
 from gen_jax.adversarial.gan import GANState
 from gen_jax.typing import PRNGKey
 
-SENTENCES, SAMPLES = 8, 10  # rows of a sheet, and images of each
+SAMPLES = 10  # images of a sentence in a sheet
 WALKS, FRAMES = 6, 9
 STYLE_BATCH = 64
 Draw = Callable[[PRNGKey, GANState, np.ndarray], np.ndarray]  # vectors [n, D] to images
@@ -29,8 +29,7 @@ def add_samples(
     run_dir: Path, draw: Draw, state: GANState, key: PRNGKey, name: str, sentences: Sentences
 ) -> None:
     """Adds a sheet of images of sentences, the real image of each first."""
-    assert sentences.vector is not None
-    made = of_each(draw, key, state, sentences.vector, SAMPLES)
+    made = of_each(draw, key, state, sentences.vectors, SAMPLES)
     made = made.reshape(len(sentences), SAMPLES, *made.shape[1:])
     rows = np.concatenate([sentences.image[:, None], made], axis=1)
     reporting.add_picture(
@@ -45,8 +44,7 @@ def add_samples(
 
 def add_walks(run_dir: Path, state: GANState, key: PRNGKey, sentences: Sentences) -> None:
     """Adds walks between sentences at the same latent, and between latents under one sentence."""
-    vectors = sentences.vector
-    assert vectors is not None
+    vectors = sentences.vectors
     n = min(WALKS, len(sentences) - 1)
     start, end = vectors[:n], vectors[1 : n + 1]
     z = np.asarray(adversarial.latents(state, key, 2 * n))
@@ -81,15 +79,13 @@ def add_styles(
     run_dir: Path,
     state: GANState,
     key: PRNGKey,
-    train: data.Captioned,
+    batches: data.Batches,
     sentences: Sentences,
     *,
     encoder: StyleEncoder,
     steps: int,
-    seed: int,
 ) -> None:
     """Trains a style encoder for the generator, and adds sentences in the styles of images."""
-    batches = data.Batches(train, min(STYLE_BATCH, len(train)), seed=seed)
     tx = optax.adam(optax.cosine_decay_schedule(2e-3, steps))
     inverse = style.init(encoder, tx, key, state, _vectors(batches, 0))
     step = jax.jit(style.train_step, donate_argnums=0)
@@ -97,9 +93,7 @@ def add_styles(
     for number in range(steps):
         inverse, metrics = step(inverse, _vectors(batches, number))
         distance = float(metrics["loss"])
-    vectors = sentences.vector
-    assert vectors is not None
-    n = len(sentences)
+    n, vectors = len(sentences), sentences.vectors
     transfer = jax.jit(style.transfer)
     made = transfer(inverse, np.tile(sentences.image, (n, 1, 1, 1)), np.repeat(vectors, n, axis=0))
     rows = np.concatenate([sentences.image[None], np.asarray(made).reshape(n, n, *made.shape[1:])])

@@ -47,10 +47,8 @@ class Scorer:
 
     def rows(self, make: Make, sentences: Sentences) -> dict[str, Columns]:
         """All that can be measured, by ``ROWS``."""
-        vectors = sentences.vector
-        assert vectors is not None
         real = self._read(sentences.image)
-        found = {"": self._score(make(vectors), sentences, real)}
+        found = {"": self._score(make(sentences.vectors), sentences, real)}
         if self.digits and self.embedder is not None:
             full = sentences.saying_all(seed=self.seed)
             found["full/"] = self._score(make(self.embedder.conditions(full.tokens)), full, real)
@@ -59,9 +57,7 @@ class Scorer:
 
     def score(self, make: Make, sentences: Sentences) -> Columns:
         """The first of ``rows``."""
-        vectors = sentences.vector
-        assert vectors is not None
-        return self._score(make(vectors), sentences, self._read(sentences.image))
+        return self._score(make(sentences.vectors), sentences, self._read(sentences.image))
 
     def _score(self, made: np.ndarray, of: Sentences, real: "_Read") -> Columns:
         read = self._read(made)
