@@ -136,11 +136,12 @@ PRESETS = {
         style_steps=2,
     ),
     "default": Config(
-        steps=2000,
+        steps=4000,
         letters=128,
         latent_dim=32,
         text_dim=64,
         features=32,
+        discriminator_features=32,
         learning_rate=4e-4,
         ema_decay=0.99,
         evaluations=6,
