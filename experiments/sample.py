@@ -2,10 +2,12 @@
 
 python -m experiments.sample runs/vae/default --num 64 --out samples.png
 python -m experiments.sample runs/wavenet/default --num 24 --out scale.wav
+python -m experiments.sample runs/text_to_image/default --text "a bold red 7" --text "a thin 3"
 """
 
 import dataclasses
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +18,14 @@ from PIL import Image
 
 from experiments.running.options import UsageError, help_text, require_at_least, require_seed
 from experiments.running.output import prepare_output
-from experiments.running.reopened import reopen
+from experiments.running.reopened import Reopened, reopen
 from experiments.running.terminal import main, say
 from gen_jax import data, images, training
 from gen_jax.files import write_atomically
+from gen_jax.typing import PRNGKey
 
 PICTURES, SOUNDS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tiff"), (".wav",)
+OF_EACH = 16  # images of each sentence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +33,10 @@ class Options:
     """Which run, how many images or sounds, and where they go."""
 
     run_dir: tyro.conf.Positional[Path]
-    num: int = 64
+    num: int | None = None
+    """Default 64; of each --text 16."""
+    text: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A sentence to make images of, a row of the picture; may be given several times."""
     out: Path | None = None
     """Default RUN_DIR/samples.png; sounds go one after another into RUN_DIR/samples.wav."""
     seed: int = 0
@@ -47,24 +54,51 @@ def program(argv: Sequence[str] | None = None) -> None:
     prepare_output(options.out)
     training.check_platform()
     run = reopen(options.run_dir, step=options.step)
-    if run.setup.translation is not None:
-        raise UsageError(
-            f"this run of {run.experiment.name!r} makes images from images: use python -m "
-            "experiments.translate"
-        )
-    if run.setup.draw is None:
-        raise UsageError(
-            f"{run.experiment.name} is not a generative model, so it cannot be sampled"
-        )
+    check_kind(run, options)
     rate = run.setup.sample_rate
     out = options.out or options.run_dir / ("samples.png" if rate is None else "samples.wav")
     prepare_output(out, PICTURES if rate is None else SOUNDS)
-    drawn = run.setup.draw(jax.random.key(options.seed), run.state, options.num)
+    key, num = jax.random.key(options.seed), options.num or (OF_EACH if options.text else 64)
+    drawn = drawn_from(run, key, options.text, num)
     if rate is None:
-        write_atomically(out, as_picture(images.grid(drawn), out))
+        columns = num if options.text else None
+        write_atomically(out, as_picture(images.grid(drawn, columns=columns), out))
     else:
         data.write_wav(out, in_turn(drawn, rate), rate)
-    say(f"{options.num} {run.spec.noun} of step {int(run.state.step)}: {out}")
+    noun = "images" if options.text else run.spec.noun
+    say(f"{len(drawn)} {noun} of step {int(run.state.step)}: {out}")
+
+
+def check_kind(run: Reopened, options: Options) -> None:
+    """Raises ``UsageError`` for a run that is not sampled, or not so."""
+    name, setup = run.experiment.name, run.setup
+    if setup.translation is not None:
+        raise UsageError(
+            f"this run of {name!r} makes images from images: use python -m experiments.translate"
+        )
+    if setup.illustrate is not None:
+        if not options.text:
+            raise UsageError(f"{name} makes images of sentences: give one or more as --text")
+        return
+    if options.text:
+        raise UsageError(f"--text applies only to a run of text_to_image (here: {name})")
+    if setup.draw is None:
+        raise UsageError(f"{name} is not a generative model, so it cannot be sampled")
+
+
+def drawn_from(run: Reopened, key: PRNGKey, texts: Sequence[str], num: int) -> np.ndarray:
+    """``num`` new examples, or ``num`` images of each text. What reading the texts warns of is said
+    to the user."""
+    setup = run.setup
+    if setup.illustrate is None:
+        assert setup.draw is not None
+        return setup.draw(key, run.state, num)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        drawn = setup.illustrate(key, run.state, texts, num)
+    for warning in caught:
+        say(f"Note: {warning.message}")
+    return drawn
 
 
 def as_picture(sheet: np.ndarray, out: Path) -> bytes:

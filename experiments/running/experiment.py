@@ -41,7 +41,10 @@ def open_images(config: ImageConfig, split: str) -> data.Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What there is to work with: the config, the open run folder, and the data."""
+    """What there is to work with: the config, the open run folder, and the data.
+
+    The config's ``run_dir`` is the run's folder, as it is for a run that is opened again.
+    """
 
     config: Any
     run: training.Run

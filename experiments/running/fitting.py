@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +60,8 @@ class Setup:
     examples are sounds: int16 [n, T, C]. ``translation`` is there where the model translates, and
     ``table(run_dir, metrics)`` adds the summary's numbers to the report where they make a table.
     ``ready`` is called before training, and raises ``ValueError`` where what is needed later to
-    measure is missing.
+    measure is missing. ``illustrate(key, state, texts, n)`` makes ``n`` images of each text, one
+    text's after the other's, where the model makes images of texts.
     """
 
     init: Callable[[data.AnyDataset], State]
@@ -75,6 +76,7 @@ class Setup:
     translation: Translation | None = None
     table: Callable[[Path, Mapping[str, Any]], None] | None = None
     ready: Callable[[], object] | None = None
+    illustrate: Callable[[PRNGKey, State, Sequence[str], int], np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +85,15 @@ class Training(Experiment):
 
     ``spec`` says what an example is like, and ``n_examples`` how many there are to train on: a
     model is built without its data.
+
+    ``prepare(job)`` comes before training, and returns the job with what it made of its splits,
+    which the run's record of its data does not know: ``build`` and ``Setup.test`` of a run that is
+    opened again see examples as they were before.
     """
 
     _: dataclasses.KW_ONLY
     build: Callable[[Any, data.ExampleSpec, int], Setup]
+    prepare: Callable[[Job], Job] | None = None
 
     def setup(self, config: Any, spec: data.ExampleSpec, n_examples: int) -> Setup:
         """Raises ``UsageError``, here or in ``init``, for what a network refuses of the config."""
@@ -107,6 +114,9 @@ class Training(Experiment):
         return summary["steps"] >= job.config.total_steps(len(job.data.train))
 
     def work(self, job: Job) -> Findings:
+        if self.prepare is not None:
+            with _usage_errors():
+                job = self.prepare(job)
         config, splits = job.config, job.data
         setup = self.setup(config, splits.train.example_spec, len(splits.train))
         if setup.ready is not None:

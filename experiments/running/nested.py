@@ -41,11 +41,15 @@ class Nested:
         train = job.data.train
         saved = saved_config(job.run.dir / name, type(config))
         settled = experiment.settle(config, saved, job.data)
-        setup = experiment.setup(settled, train.example_spec, len(train))
+        here = dataclasses.replace(settled, run_dir=job.run.dir / name)
+        setup = experiment.setup(here, train.example_spec, len(train))
         return cls(job, name, experiment, settled, setup)
 
     def train(self) -> training.FitResult:
-        """Trains the model as its own experiment does; one that is trained is read again."""
+        """Trains the model as its own experiment does; one that is trained is read again.
+
+        What the experiment prepares lies in the model's folder, too, but its splits are the job's.
+        """
         splits = self.job.data
         with training.open_run(
             self.job.run.dir / self.name,
@@ -55,5 +59,8 @@ class Nested:
             data=splits.record(),
             accept_changed_data=self.config.accept_changed_data,
         ) as opened:
+            here = dataclasses.replace(self.config, run_dir=opened.dir)
+            if self.experiment.prepare is not None:
+                self.experiment.prepare(Job(here, opened, splits))
             steps = self.config.total_steps(len(splits.train))
             return fit(self.config, self.setup, splits, steps, opened)

@@ -24,6 +24,8 @@ COMMANDS = (
     "pixelcnn",
     "pixelrnn",
     "planning",
+    "text_encoder",
+    "text_to_image",
     "vae",
     "wavenet",
 )
@@ -59,10 +61,11 @@ class Reopened:
         config = _with(self.experiment.name, self.config, given)
         test = self.experiment.open(config, "test")
         found = test.example_spec
-        if (found.shape, found.spatial) != (self.spec.shape, self.spec.spatial):
+        if _size(found) != _size(self.spec):
+            advice = "" if found.shape == self.spec.shape else ": set --image-size and --channels"
             raise UsageError(
                 f"the model was trained on {self.spec.noun} of {_size(self.spec)}, but those of "
-                f"{config.dataset} are {_size(found)}: set --image-size and --channels"
+                f"{config.dataset} are {_size(found)}{advice}"
             )
         if dataset is None and self.record is not None and self.record["test"] != describe(test):
             raise training.RunError(
@@ -99,7 +102,7 @@ def reopen(
         )
     experiment: Training = importlib.import_module(f"experiments.{name}").EXPERIMENT
     saved = training.load_config(_config_class(experiment), run_dir)
-    config = _with(name, saved, changes)
+    config = _with(name, saved, {**changes, "run_dir": run_dir})
     record = training.load_data(run_dir)
     if record is None:  # an earlier version's: only the data says what it was
         splits = experiment.load(config)
@@ -133,8 +136,16 @@ def _config_class(experiment: Training) -> type[Any]:
 
 
 def _size(spec: data.ExampleSpec) -> str:
+    """All that a model's shapes, and the measures of it, follow from."""
     size = "×".join(map(str, spec.shape))
-    return size if spec.spatial is None else f"{size} from {'×'.join(map(str, spec.spatial))}"
+    if spec.spatial is not None:
+        size += f" from {'×'.join(map(str, spec.spatial))}"
+    if spec.text is not None:  # of how many captions an image has, nothing follows
+        plural = "s" * (spec.attributes != 1)
+        size += (
+            f" with captions of {spec.text[1]} letters about {spec.attributes} attribute{plural}"
+        )
+    return size if spec.vector is None else f"{size} in vectors of {spec.vector}"
 
 
 @dataclasses.dataclass(frozen=True)

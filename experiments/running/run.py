@@ -1,5 +1,6 @@
 """A run from command line to report: the one story that all experiments share."""
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
         data=splits and splits.record(),
         accept_changed_data=splits is not None and config.accept_changed_data,
     ) as opened:
-        job = Job(config, opened, splits)
+        job = Job(dataclasses.replace(config, run_dir=run_dir), opened, splits)
         if opened.data is training.DataStatus.UNKNOWN:
             say(f"{run_dir} has no record of its data: it is assumed to be what it was.")
         done = training.read_summary(run_dir)

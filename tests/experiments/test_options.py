@@ -15,6 +15,9 @@ from experiments import (
     pixelcnn,
     pixelrnn,
     sample,
+    text_encoder,
+    text_losses,
+    text_to_image,
     vae,
     wavenet,
 )
@@ -24,7 +27,10 @@ from gen_jax import training
 
 EXPERIMENTS = [
     module.EXPERIMENT
-    for module in (autoencoder, began, cyclegan, gan, pix2pix, pixelcnn, pixelrnn, vae, wavenet)
+    for module in (
+        *(autoencoder, began, cyclegan, gan, pix2pix, pixelcnn, pixelrnn, vae, wavenet),
+        *(text_encoder, text_losses, text_to_image),
+    )
 ]
 
 

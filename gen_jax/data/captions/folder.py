@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 from jaxtyping import Float
 
 from gen_jax.data.captions.captioned import Captioned
@@ -35,8 +37,8 @@ class CaptionedFolder:
     The one attribute is the group of pictures that share a caption, and whatever is chained
     together so: what is said of several pictures is wrong for none of them.
 
-    ``embeddings`` is an .npy file of floats [number of captions, D] in the order of the file of
-    captions, whatever the splits.
+    ``embeddings`` is an .npy file, or a .safetensors file of one array, of floats [number of
+    captions, D] in the order of the file of captions, whatever the splits.
 
     Raises ``DataError`` for a missing or damaged file, a caption that is empty or of no picture, a
     picture without a caption, two that differ only in their ending, embeddings of another number,
@@ -193,8 +195,12 @@ def _picture_and_texts(where: str, fields: Any) -> tuple[str, str, list[str]]:
 
 def _vectors(name: str, file: pathlib.Path, n: int) -> Float[np.ndarray, "n size"]:
     try:
-        vectors = np.load(file.expanduser(), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if file.suffix == ".safetensors":
+            arrays = safetensors.numpy.load_file(file.expanduser())
+            vectors = next(iter(arrays.values())) if len(arrays) == 1 else None
+        else:
+            vectors = np.load(file.expanduser(), allow_pickle=False)
+    except (OSError, ValueError, EOFError, safetensors.SafetensorError) as error:
         raise DataError(f"{name}: the embeddings {file} cannot be read: {error}") from error
     if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or len(vectors) != n:
         shape = list(getattr(vectors, "shape", ["several arrays"]))

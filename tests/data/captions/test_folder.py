@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from gen_jax import data
 from gen_jax.data.captions import letters
@@ -108,6 +109,24 @@ def test_embeddings_that_do_not_fit(write, tmp_path, vectors, message):
     with pytest.raises(data.DataError, match=message) as caught:
         load(write(), embeddings=tmp_path / "vectors.npy")
     assert "\n" not in str(caught.value)
+
+
+def test_embeddings_may_be_the_one_array_of_a_safetensors_file(write, tmp_path):
+    spec, file = write(), tmp_path / "vectors.safetensors"
+    vectors = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    save_file({"phi": vectors}, file)
+    np.save(tmp_path / "vectors.npy", vectors)
+    ours, theirs = (
+        load(spec, embeddings=tmp_path / name).take(np.arange(4))["vector"]
+        for name in ("vectors.safetensors", "vectors.npy")
+    )
+    np.testing.assert_array_equal(ours, theirs)
+    save_file({"phi": vectors, "psi": vectors}, file)
+    with pytest.raises(data.DataError, match=r"for each caption, got \['several arrays'\]$"):
+        load(spec, embeddings=file)
+    file.write_bytes(b"no tensors at all")
+    with pytest.raises(data.DataError, match="cannot be read: "):
+        load(spec, embeddings=file)
 
 
 def test_embeddings_need_a_file_of_captions():

@@ -1,0 +1,46 @@
+"""How well images and sentences find one another in their joint space."""
+
+import numpy as np
+
+from experiments.text.captions import Sentences
+from experiments.text.embedding import Embedder
+from gen_jax import evaluation
+from gen_jax.meaning import wrong
+
+OTHERS = 99  # wrong sentences of an image, as in AttnGAN
+
+
+def scores(embedder: Embedder, real: Sentences, *, seed: int) -> dict[str, float]:
+    """``text_precision`` and ``r_precision`` of real images and their sentences."""
+    text, image = embedder.of_tokens(real.tokens), embedder.of_images(real.image)
+    said = real.meaning, real.attributes
+    # Of sentences that say much, fewer images are right than the 50 of Reed et al.
+    found = {"text_precision": evaluation.text_precision(text, image, *said, k=1)}
+    return found | r_precision(image, text, real, seed=seed)
+
+
+def r_precision(
+    image: np.ndarray, text: np.ndarray, sentences: Sentences, *, seed: int
+) -> dict[str, float]:
+    """R-precision of images [n, D] that were made of, or belong to, sentences [n, D]; nothing where
+    an image has no wrong sentence.
+
+    The own sentence competes with 99, or with as many as each image has; by products, as in the
+    loss of both encoders.
+    """
+    said = sentences.meaning, sentences.attributes
+    others = min(OTHERS, int(wrong(said[0][None], said[1][:, None]).sum(1).min()))
+    if others < 1:
+        return {}
+    found = evaluation.r_precision(
+        image, text, *said, others=others, similarity="product", seed=seed
+    )
+    return {"r_precision": found}
+
+
+def nearest_images(
+    embedder: Embedder, tokens: np.ndarray, images: np.ndarray, k: int
+) -> np.ndarray:
+    """The ``k`` images nearest to each text, by products: uint8 [n, k, H, W, C]."""
+    products = embedder.of_tokens(tokens) @ embedder.of_images(images).T
+    return images[np.argsort(-products, axis=1, kind="stable")[:, :k]]
