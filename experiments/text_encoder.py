@@ -8,6 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -118,10 +119,8 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     )
 
     def init(train: data.AnyDataset) -> TrainState:
-        key = jax.random.key(config.seed)
-        return joint_embedding.init(
-            config.networks, tx, key, spec.blank(), ema_decay=config.ema_decay
-        )
+        key, example = jax.random.key(config.seed), cast(Any, spec.blank())
+        return joint_embedding.init(config.networks, tx, key, example, ema_decay=config.ema_decay)
 
     def embedder(state: TrainState) -> Embedder:
         return Embedder(state, config.letters, spec.shape)

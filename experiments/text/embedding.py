@@ -34,7 +34,8 @@ class Embedder:
     def open(cls, run_dir: Path) -> "Embedder":
         """Those of a run of ``text_encoder``. Raises ``RunError`` where there is no such run."""
         opened = reopen(run_dir, among=("text_encoder",))
-        return cls(opened.state, opened.config.letters, opened.spec.shape)
+        assert opened.spec.text is not None
+        return cls(opened.state, opened.spec.text[1], opened.spec.shape)
 
     @property
     def size(self) -> int:

@@ -109,5 +109,5 @@ def add_styles(
     )
 
 
-def _vectors(batches: data.Batches, step: int) -> dict[str, np.ndarray]:
+def _vectors(batches: data.Batches, step: int) -> dict[str, Any]:
     return {"vector": batches.batch_at(step)["vector"]}

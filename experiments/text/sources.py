@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from experiments import text_encoder
 from experiments.running.config import RunConfig, of_source
@@ -50,9 +51,9 @@ def prepare(job: Job) -> Job:
         if not config.quiet:
             say("First the text encoder:")
         preset = text_encoder.PRESETS[job.run.preset]
-        choices = {"letters": config.letters}
-        if isinstance(config, RunConfig):
-            choices["compile"] = config.compile
+        choices: dict[str, Any] = {"letters": config.letters}
+        if isinstance(job.config, RunConfig):
+            choices["compile"] = job.config.compile
         settings = within(config, preset, **choices)
         Nested.of(job, FOLDER, text_encoder.EXPERIMENT, settings).train()
     elif not (job.run.dir / FOLDER).exists():
