@@ -131,7 +131,7 @@ PRESETS = {
         rival_features=2,
     ),
     "default": Config(
-        steps=1500,
+        steps=2000,
         batch_size=32,
         learning_rate=2e-3,
         decay_epochs="run",
