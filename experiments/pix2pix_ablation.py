@@ -33,6 +33,7 @@ from gen_jax.adversarial.patch_discriminator import ReceptiveField
 
 ROWS = 8  # sources of the picture
 DISTANCE_WEIGHT = 100.0  # the paper's
+EMA_DECAY = 0.99  # runs are short: a longer memory would still hold the first parameters
 MEASURES = "l1", "psnr", "ssim", "ab_error", "colourfulness", "fid", "kid", "seconds"
 
 
@@ -166,6 +167,7 @@ def nested(job: Job, variant: Variant) -> Nested:
         pix2pix.PRESETS[job.run.preset].presets[config.task],
         **variant.choices,
         distance_weight=DISTANCE_WEIGHT,
+        ema_decay=EMA_DECAY,
         reverse=config.reverse,
         steps=config.steps,
         epochs=None,
