@@ -130,12 +130,8 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         batches = data.evaluation_batches(part, BATCH)
         found = retrieval.scores(embedder(state), Sentences.of(part, len(part)), seed=config.seed)
         terms = evaluation.average(eval_step, state, batches)
-        names = {
-            "loss": "loss",
-            "image/accuracy": "image_accuracy",
-            "text/accuracy": "text_accuracy",
-        }
-        return found | {new: terms[name] for name, new in names.items()}
+        names = "loss", "image/accuracy", "text/accuracy"
+        return found | {name.replace("/", "_"): terms[name] for name in names}
 
     def test(state: TrainState, dataset: data.Captioned) -> Mapping[str, float | int | str]:
         return {

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import evaluate, sample, text_encoder, text_to_image
+from experiments import evaluate, sample, text_encoder, text_losses, text_to_image
 from experiments.running.options import UsageError
+from experiments.running.reopened import reopen
 from experiments.running.run import run
 from experiments.text.agreement import agreement, read
 from experiments.text.captions import Sentences
@@ -209,6 +210,23 @@ def test_a_text_encoder_of_other_captions_is_refused(folder, encoder, tmp_path):
     with pytest.raises(UsageError, match="reads 128 letters, not 90: give --letters 128"):
         start(text_to_image, tmp_path / "letters", *options)
     assert not [*tmp_path.glob("*/[!.]*")]
+
+
+@pytest.mark.smoke
+def test_objectives_are_compared_beside_one_text_encoder(folder, encoder, tmp_path):
+    options = ["--dataset", f"captions:{folder}", "--text-encoder", str(encoder)]
+    made = start(text_losses, tmp_path / "run", *options)
+    metrics = read_metrics(made)
+    for objective in text_losses.NAMES:
+        assert metrics[f"test/{objective}/fid"] > 0.0
+        assert 0.0 <= metrics[f"test/{objective}/retrieved"] <= 1.0
+        config = reopen(made / objective).config
+        assert (config.objective, config.seed, config.features) == (objective, 0, 2)
+    picture, table = json.loads((made / "pictures" / "index.json").read_text())
+    assert picture["name"] == "models"
+    assert [row[0] for row in table["rows"]][::2] == [
+        f"{name}, test, as written" for name in text_losses.NAMES.values()
+    ]
 
 
 # Scores
