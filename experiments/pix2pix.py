@@ -66,7 +66,7 @@ class Config(TranslationConfig):
     depth: int | None = None
     """Number of halvings in the generator; default as many as the image allows, at most 8."""
     residual: bool | None = None
-    """Learn a correction of the source; default for super-resolution, inpainting and denoising."""
+    """Learn a correction of the source; default for super-resolution and denoising."""
     norm: Literal["batch", "instance"] = "batch"
     """Of both networks."""
     dropout: float = 0.5

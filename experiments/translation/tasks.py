@@ -122,7 +122,7 @@ TASKS: dict[TaskName, Task] = {
         Task("colorize", Gray(), USUAL, _gray, in_colour=True, scales=True),
         _super_resolution(2),
         _super_resolution(4),
-        Task("inpaint", Hole(), USUAL, dataset="photos", near=True),
+        Task("inpaint", Hole(), USUAL, dataset="photos"),
         Task("edges", Edges(), USUAL),
         Task("denoise", Noise(), USUAL, dataset="photos", near=True),
     )
