@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,7 +221,7 @@ def test_objectives_are_compared_beside_one_text_encoder(folder, encoder, tmp_pa
     for objective in text_losses.NAMES:
         assert metrics[f"test/{objective}/fid"] > 0.0
         assert 0.0 <= metrics[f"test/{objective}/retrieved"] <= 1.0
-        config = reopen(made / objective).config
+        config: Any = reopen(made / objective).config
         assert (config.objective, config.seed, config.features) == (objective, 0, 2)
     picture, table = json.loads((made / "pictures" / "index.json").read_text())
     assert picture["name"] == "models"
