@@ -24,6 +24,7 @@ HEAD: Any = {"layers": 2, "features": 4, "head_features": 4, "first_kernel": 3, 
 
 Z, IMAGE, SOUND = jnp.zeros((2, 4)), jnp.zeros((2, *SHAPE)), jnp.zeros((2, 9, 1))
 LABEL = Condition(label=jnp.zeros((2,), jnp.int32))
+TEXT = Condition(vector=jnp.zeros((2, 5)))
 
 GENERATORS = {
     "dense": adversarial.DenseGenerator((5,), n_classes=3, **MADE),
@@ -73,6 +74,10 @@ CASES = {
     **{f"critic-{name}": Case(model, (IMAGE, LABEL)) for name, model in DISCRIMINATORS.items()},
     **{f"translator-{name}": Case(model, SOURCE) for name, model in TRANSLATORS.items()},
     "critic-patches": Case(PATCHES, (IMAGE, SOURCE[1])),
+    "text-generator": Case(adversarial.TextGenerator(3, text_dim=2, **MADE), (Z, TEXT)),
+    "text-critic": Case(adversarial.TextDiscriminator(3, text_dim=2, **HALF), (IMAGE, TEXT)),
+    "style-encoder": Case(adversarial.StyleEncoder(3, latent_dim=4, **HALF), (IMAGE,)),
+    "image-encoder": Case(adversarial.ImageEncoder(3, 4, **HALF), (IMAGE,)),
     "began-decoder": Case(began_networks.BEGANDecoder(3, **MADE), (Z,)),
     "began-encoder": Case(began_networks.BEGANEncoder(3, 4, **HALF), (IMAGE,)),
     "began-discriminator": Case(began_networks.BEGANDiscriminator(3, 4, **HALF), (IMAGE,)),

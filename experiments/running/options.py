@@ -166,7 +166,7 @@ def parse(
     about = f"{help_text(description).strip()}\n\nPresets: {', '.join(presets)} (first argument)."
     config = tyro.cli(type(preset), default=default, args=args, prog=prog, description=about)
     _refuse_no_length(config)
-    _refuse_idle(config, given)
+    refuse_idle(config, given)
     return Parsed(name, preset, without_idle(config))
 
 
@@ -197,7 +197,7 @@ def _lengths(config: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(config) if "length" in field.metadata]
 
 
-def _refuse_idle(config: Any, given: set[str]) -> None:
+def refuse_idle(config: Any, given: set[str]) -> None:
     """Raises ``UsageError`` for an option that was given and would do nothing."""
     for field in dataclasses.fields(config):
         if field.name in given and not applies(field, config):

@@ -11,7 +11,7 @@ import numpy as np
 from experiments.running.config import RunConfig
 from experiments.running.experiment import describe
 from experiments.running.fitting import Setup, Training
-from experiments.running.options import ByChoice, UsageError, dashed
+from experiments.running.options import ByChoice, UsageError, dashed, refuse_idle
 from gen_jax import data, training
 
 RESIZING = ("image_size", "channels")
@@ -121,13 +121,16 @@ def reopen(
 def _with(experiment: str, config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
     """The config with the changes that are not None.
 
-    Raises ``UsageError`` for an option that this experiment does not have.
+    Raises ``UsageError`` for an option that this experiment does not have, or that does nothing to
+    this run.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     for name in given:
         if not hasattr(config, name):
             raise UsageError(f"--{dashed(name)} does not apply to a run of {experiment!r}")
-    return dataclasses.replace(config, **given)
+    changed = dataclasses.replace(config, **given)
+    refuse_idle(changed, set(given))
+    return changed
 
 
 def _config_class(experiment: Training) -> type[Any]:

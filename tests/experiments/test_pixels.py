@@ -85,6 +85,11 @@ def test_every_pixelcnn_runs(tmp_path, options, likelihood):
     assert metrics["likelihood"] == likelihood
 
 
+def test_evaluate_refuses_what_does_nothing_to_a_run(gated_run, tmp_path):
+    with pytest.raises(UsageError, match=r"--beside applies only to a --task$"):
+        evaluate.program([str(gated_run), "--beside", str(tmp_path)])
+
+
 def test_a_run_is_sampled_in_chunks_and_evaluated_again(gated_run, tmp_path):
     out = tmp_path / "sheet.png"
     sample.program([str(gated_run), "--num", "6", "--out", str(out)])
