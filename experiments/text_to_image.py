@@ -4,6 +4,9 @@ python -m experiments.text_to_image
 python -m experiments.text_to_image --objective cls --text-encoder runs/text_encoder/default
 python -m experiments.text_to_image --dataset captions:PATH --image-size 64
 python -m experiments.sample runs/text_to_image/default --text "a thick red seven leaning left"
+
+Halfway through the default, with a smaller text encoder, images showed the ink of their sentence in
+92 %, the side of its slant in 58 % and its digit in 36 %: it still wants tuning (experiments/results.md).
 """
 
 import dataclasses
