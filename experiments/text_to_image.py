@@ -5,8 +5,8 @@ python -m experiments.text_to_image --objective cls --text-encoder runs/text_enc
 python -m experiments.text_to_image --dataset captions:PATH --image-size 64
 python -m experiments.sample runs/text_to_image/default --text "a thick red seven leaning left"
 
-Halfway through the default, with a smaller text encoder, images showed the ink of their sentence in
-92 %, the side of its slant in 58 % and its digit in 36 %: it still wants tuning (experiments/results.md).
+Halfway through the default, with a smaller text encoder, images showed the ink of their sentence
+in 92 %, the side of its slant in 58 % and its digit in 36 %: it still wants tuning.
 """
 
 import dataclasses
