@@ -25,8 +25,8 @@ from experiments.translation.ways import Way
 from gen_jax import data
 from gen_jax.adversarial import PatchDiscriminator, UNetGenerator, losses, pix2pix
 from gen_jax.adversarial.gan import Augment
-from gen_jax.adversarial.patch_discriminator import ReceptiveField
-from gen_jax.adversarial.translation_networks import unet_depth
+from gen_jax.adversarial.translation.networks import unet_depth
+from gen_jax.adversarial.translation.patch_discriminator import ReceptiveField
 
 LOSSES = {
     "non-saturating": losses.non_saturating,

@@ -29,7 +29,7 @@ from experiments.translation.pictures import side_by_side
 from experiments.translation.scores import Columns, as_metrics, as_rows, tabulated
 from experiments.translation.tasks import TaskName, by_task
 from gen_jax import data, images, reporting
-from gen_jax.adversarial.patch_discriminator import ReceptiveField
+from gen_jax.adversarial.translation.patch_discriminator import ReceptiveField
 
 ROWS = 8  # sources of the picture
 DISTANCE_WEIGHT = 100.0  # the paper's

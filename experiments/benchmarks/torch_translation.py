@@ -24,8 +24,8 @@ from experiments.benchmarks.torch_adversarial import (
 from experiments.benchmarks.torch_latent import channels_first
 from gen_jax.adversarial import PatchDiscriminator, ResNetGenerator, UNetGenerator
 from gen_jax.adversarial.networks import LEAK
-from gen_jax.adversarial.patch_discriminator import layer_windows
-from gen_jax.adversarial.translation_networks import DROPPED, keeps_bias, unet_depth
+from gen_jax.adversarial.translation.networks import DROPPED, keeps_bias, unet_depth
+from gen_jax.adversarial.translation.patch_discriminator import layer_windows
 
 DISTANCE_WEIGHT, CYCLE_WEIGHT, IDENTITY_WEIGHT = 100.0, 10.0, 5.0
 Shape = tuple[int, int, int]

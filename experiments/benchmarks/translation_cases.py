@@ -17,8 +17,8 @@ from gen_jax.adversarial import (
     cyclegan,
     pix2pix,
 )
-from gen_jax.adversarial.cyclegan import CycleGANState
 from gen_jax.adversarial.gan import GANState
+from gen_jax.adversarial.translation.cyclegan import CycleGANState
 
 
 def adam() -> optax.GradientTransformation:

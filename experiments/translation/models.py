@@ -11,7 +11,7 @@ from experiments.running.config import ImageRunConfig
 from experiments.running.options import UsageError, free, require_at_least, where
 from gen_jax.adversarial import PatchDiscriminator, augmentation
 from gen_jax.adversarial.gan import Augment
-from gen_jax.adversarial.patch_discriminator import ReceptiveField
+from gen_jax.adversarial.translation.patch_discriminator import ReceptiveField
 
 
 def jitter(enlarge: float, *, flip: bool) -> Augment | None:

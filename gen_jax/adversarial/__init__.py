@@ -1,18 +1,6 @@
 """Adversarial models: a generator and a discriminator that play against one another."""
 
-from gen_jax.adversarial import (
-    began,
-    cyclegan,
-    gan,
-    joint_embedding,
-    losses,
-    networks,
-    pix2pix,
-    queries,
-    style,
-    text_to_image,
-)
-from gen_jax.adversarial.joint_embedding import ImageEncoder, JointEmbedding
+from gen_jax.adversarial import began, gan, losses, networks, queries
 from gen_jax.adversarial.networks import (
     ConvDiscriminator,
     ConvGenerator,
@@ -21,11 +9,14 @@ from gen_jax.adversarial.networks import (
     ResidualDiscriminator,
     ResidualGenerator,
 )
-from gen_jax.adversarial.patch_discriminator import PatchDiscriminator
 from gen_jax.adversarial.queries import arithmetic, generate, interpolation, latents, sample
-from gen_jax.adversarial.style import StyleEncoder
-from gen_jax.adversarial.text_networks import TextDiscriminator, TextGenerator
-from gen_jax.adversarial.translation_networks import ResNetGenerator, UNetGenerator
+from gen_jax.adversarial.text import joint_embedding, style, text_to_image
+from gen_jax.adversarial.text.joint_embedding import ImageEncoder, JointEmbedding
+from gen_jax.adversarial.text.networks import TextDiscriminator, TextGenerator
+from gen_jax.adversarial.text.style import StyleEncoder
+from gen_jax.adversarial.translation import cyclegan, pix2pix
+from gen_jax.adversarial.translation.networks import ResNetGenerator, UNetGenerator
+from gen_jax.adversarial.translation.patch_discriminator import PatchDiscriminator
 
 __all__ = [
     "ConvDiscriminator",

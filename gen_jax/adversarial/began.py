@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from gen_jax.adversarial import gan, measures
 from gen_jax.adversarial.gan import GANState
-from gen_jax.adversarial.networks import FloatImages
+from gen_jax.adversarial.inputs import FloatImages
 from gen_jax.adversarial.players import Prior, draw_noise, play
 from gen_jax.images import as_symmetric
 from gen_jax.meshes import evaluation_step, mean_gradients, training_step

@@ -16,10 +16,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from gen_jax.adversarial.inputs import Latents, generator_input, read_label
-from gen_jax.adversarial.networks import (
-    FloatImages,
-)
+from gen_jax.adversarial.inputs import FloatImages, Latents, generator_input, read_label
 from gen_jax.adversarial.sizes import halvings
 from gen_jax.nn.condition import Condition
 from gen_jax.nn.conv import Conv, UpsampleConv

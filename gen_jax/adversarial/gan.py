@@ -22,9 +22,9 @@ from jaxtyping import Int
 
 from gen_jax.adversarial import losses, measures
 from gen_jax.adversarial.dealing import dealt
+from gen_jax.adversarial.inputs import FloatImages
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
 from gen_jax.adversarial.measures import Logits, separation
-from gen_jax.adversarial.networks import FloatImages
 from gen_jax.adversarial.players import (
     Players,
     Prior,

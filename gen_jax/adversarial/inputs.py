@@ -1,4 +1,4 @@
-"""What networks read: latents, and the parts of a condition that they take."""
+"""What networks read: latents, images, and the parts of a condition that they take."""
 
 import math
 from typing import Any
@@ -13,6 +13,7 @@ from gen_jax.typing import Array
 Labels = Int[Array, " batch"]
 Latents = Float[Array, "batch latent"]
 Vectors = Float[Array, "batch size"]
+FloatImages = Float[Array, "batch height width channels"]  # in [-1, 1]; what generators make
 
 
 def generator_input(generator: Any, z: Latents, cond: Condition | None) -> Float[Array, "batch c"]:

@@ -1,4 +1,4 @@
-"""Losses of the two-player game, elementwise on logits, and gradient penalties.
+"""Losses of the two-player game, elementwise on logits, gradient penalties, and distances.
 
 A loss is a pair, what the discriminator and what the generator minimizes. With D(x) =
 sigmoid(logit) the probability that x is real:
@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from gen_jax.adversarial.inputs import FloatImages
 from gen_jax.typing import Array, PerExample, PRNGKeys
 
 Logits = Float[Array, "*batch"]
@@ -121,3 +122,13 @@ def r1(discriminate: Discriminate, keys: PRNGKeys, real: Array, fake: Array) -> 
     """Half the squared gradient on real examples (Mescheder et al. 2018, equation 9)."""
     del keys, fake
     return 0.5 * (_input_gradient(discriminate, real) ** 2).sum(-1)
+
+
+def l1(made: FloatImages, target: FloatImages) -> PerExample:
+    """Each image's mean absolute difference, of values in [-1, 1]."""
+    return jnp.abs(made - target).mean((1, 2, 3))
+
+
+def l2(made: FloatImages, target: FloatImages) -> PerExample:
+    """Each image's mean squared difference, of values in [-1, 1]."""
+    return ((made - target) ** 2).mean((1, 2, 3))

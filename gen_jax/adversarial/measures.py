@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Bool, Float
 
-from gen_jax.adversarial.networks import FloatImages
+from gen_jax.adversarial.inputs import FloatImages
 from gen_jax.meshes import mean_over_devices
 from gen_jax.typing import Array, Metrics
 

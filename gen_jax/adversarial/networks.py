@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from gen_jax.adversarial.inputs import Latents, generator_input, read_label
+from gen_jax.adversarial.inputs import FloatImages, Latents, generator_input, read_label
 from gen_jax.adversarial.sizes import halvings, map_sizes
 from gen_jax.nn.blocks import (
     LECUN,
@@ -46,8 +46,6 @@ from gen_jax.typing import Array, ImageShape, PerExample
 
 NORMAL = nn.initializers.normal(0.02)  # DCGAN's
 LEAK = 0.2  # as all discriminators here have, DCGAN's
-
-FloatImages = Float[Array, "batch height width channels"]
 
 
 class DenseGenerator(nn.Module):

@@ -13,7 +13,7 @@ from drawing import shapes_of
 from jax import export
 
 from gen_jax.adversarial import joint_embedding
-from gen_jax.adversarial.joint_embedding import ImageEncoder, JointEmbedding, hinge
+from gen_jax.adversarial.text.joint_embedding import ImageEncoder, JointEmbedding, hinge
 from gen_jax.nn.text import CharCNNRNN
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Bool, Float, Int
 
-from gen_jax.adversarial.networks import FloatImages
+from gen_jax.adversarial.inputs import FloatImages
 from gen_jax.meshes import gathered, vary_like
 from gen_jax.typing import Array, PRNGKey, PRNGKeys
 

@@ -9,8 +9,8 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gen_jax.adversarial import image_pool
-from gen_jax.adversarial.image_pool import ImagePool
+from gen_jax.adversarial.translation import image_pool
+from gen_jax.adversarial.translation.image_pool import ImagePool
 from gen_jax.state import example_keys, example_numbers
 
 SIZE, BATCH, SHAPE, STEPS = 6, 4, (2, 3, 1), 8  # the second batch fills the pool half way

@@ -6,7 +6,7 @@
 noise z is dropout in the generator, which the paper leaves on at test time; D judges patches of
 source and image together, and its loss is halved (section 3.3). With lambda 100, labels to
 photographs of Cityscapes score 0.66 per-pixel accuracy, 0.23 per-class accuracy and 0.17 class IoU
-(table 1). Networks are those of ``translation_networks``, or others that read ``cond.spatial``
+(table 1). Networks are those of ``translation.networks``, or others that read ``cond.spatial``
 alone; a generator draws its noise from keys (see ``players``). To translate, batch normalization
 uses running statistics, where the paper has those of the test batch, a single image: instance
 normalization has these.
@@ -18,13 +18,13 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 import optax
 
 from gen_jax.adversarial import gan, losses, measures
 from gen_jax.adversarial.gan import Augment, Extra, GANState
-from gen_jax.adversarial.losses import AdversarialLoss, Penalty
-from gen_jax.adversarial.networks import FloatImages
+from gen_jax.adversarial.inputs import FloatImages
+from gen_jax.adversarial.losses import AdversarialLoss, Penalty, l1
+from gen_jax.adversarial.losses import l2 as l2  # the other distance on offer
 from gen_jax.adversarial.players import draw_noise, generated, play
 from gen_jax.images import as_symmetric
 from gen_jax.meshes import automatic, batch_spec, evaluation_step, mean_gradients, training_step
@@ -43,16 +43,6 @@ from gen_jax.typing import (
 )
 
 Distance = Callable[[FloatImages, FloatImages], PerExample]  # made, target
-
-
-def l1(made: FloatImages, target: FloatImages) -> PerExample:
-    """Each image's mean absolute difference, of values in [-1, 1]."""
-    return jnp.abs(made - target).mean((1, 2, 3))
-
-
-def l2(made: FloatImages, target: FloatImages) -> PerExample:
-    """Each image's mean squared difference, of values in [-1, 1]."""
-    return ((made - target) ** 2).mean((1, 2, 3))
 
 
 def init(

@@ -24,7 +24,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from gen_jax.adversarial.networks import LEAK, NORMAL, FloatImages
+from gen_jax.adversarial.inputs import FloatImages
+from gen_jax.adversarial.networks import LEAK, NORMAL
 from gen_jax.images import as_symmetric
 from gen_jax.nn.blocks import Norm, Upsampling, dropout, normalize, upsample
 from gen_jax.nn.condition import Condition

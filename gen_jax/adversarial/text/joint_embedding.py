@@ -28,8 +28,10 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
-from gen_jax.adversarial.captions import draw_captions
-from gen_jax.adversarial.networks import LEAK, FloatImages, map_sizes
+from gen_jax.adversarial.inputs import FloatImages
+from gen_jax.adversarial.networks import LEAK
+from gen_jax.adversarial.sizes import map_sizes
+from gen_jax.adversarial.text.captions import draw_captions
 from gen_jax.images import as_symmetric
 from gen_jax.meaning import wrong
 from gen_jax.meshes import automatic, batch_spec, evaluation_step, mean_gradients, training_step

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from gen_jax.adversarial.networks import LEAK, NORMAL, FloatImages
-from gen_jax.adversarial.translation_networks import (
+from gen_jax.adversarial.inputs import FloatImages
+from gen_jax.adversarial.networks import LEAK, NORMAL
+from gen_jax.adversarial.translation.networks import (
     keeps_bias,
     normalized,
     require_images,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_jax.adversarial.translation_networks import ResNetGenerator, UNetGenerator, unet_depth
+from gen_jax.adversarial.translation.networks import ResNetGenerator, UNetGenerator, unet_depth
 from gen_jax.images import to_symmetric
 from gen_jax.nn.condition import Condition
 

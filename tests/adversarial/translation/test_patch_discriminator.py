@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drawing import drawn, shapes_of
 
-from gen_jax.adversarial.patch_discriminator import (
+from gen_jax.adversarial.translation.patch_discriminator import (
     PatchDiscriminator,
     ReceptiveField,
     field_of,

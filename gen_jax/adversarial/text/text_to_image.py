@@ -15,7 +15,7 @@ captions between two of the batch:
 is what it minimizes as well. Any loss of ``losses`` takes the place of the logarithms. Which
 captions are wrong is known from what they say (``gen_jax.meaning``); the paper's are those of
 another class. The authors' code averages four captions of an image, where here one is drawn.
-Networks are those of ``text_networks``.
+Networks are those of ``text.networks``.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,12 @@ import optax
 from jax import lax
 
 from gen_jax.adversarial import gan, losses, queries
-from gen_jax.adversarial.captions import between, captions, draw_captions, wrong_captions
 from gen_jax.adversarial.gan import Augment, GANState, Imagined, Shown
-from gen_jax.adversarial.inputs import Latents, Vectors
+from gen_jax.adversarial.inputs import FloatImages, Latents, Vectors
 from gen_jax.adversarial.losses import AdversarialLoss, Penalty
-from gen_jax.adversarial.networks import FloatImages
 from gen_jax.adversarial.players import Prior, mean_logit
 from gen_jax.adversarial.queries import Films, films
+from gen_jax.adversarial.text.captions import between, captions, draw_captions, wrong_captions
 from gen_jax.images import as_symmetric
 from gen_jax.interpolation import Path, linear, spherical, walk
 from gen_jax.meshes import evaluation_step

@@ -18,11 +18,11 @@ import optax
 from jax.typing import DTypeLike
 
 from gen_jax.adversarial.gan import GANState
-from gen_jax.adversarial.inputs import Latents, Vectors
-from gen_jax.adversarial.networks import FloatImages, conv_maps
-from gen_jax.adversarial.pix2pix import l1
+from gen_jax.adversarial.inputs import FloatImages, Latents, Vectors
+from gen_jax.adversarial.losses import l1
+from gen_jax.adversarial.networks import conv_maps
 from gen_jax.adversarial.players import Prior, draw_noise, play
-from gen_jax.adversarial.text_to_image import captions, draw_captions
+from gen_jax.adversarial.text.captions import captions, draw_captions
 from gen_jax.images import as_symmetric, from_symmetric
 from gen_jax.meshes import automatic, batch_spec, evaluation_step, mean_gradients, training_step
 from gen_jax.nn.blocks import Norm

@@ -7,8 +7,8 @@ smallest, sees them at each place beside what the image gives. The authors' code
 adds residual blocks at the smallest maps and batch normalization of the discriminator's text, which
 the paper does not name.
 
-Both are called as the networks of ``networks`` are, for images of the same sizes. ``ValueError`` is
-raised for any other condition.
+Both are called as those of ``adversarial.networks`` are, for images of the same sizes.
+``ValueError`` is raised for any other condition.
 """
 
 import dataclasses
@@ -18,12 +18,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from gen_jax.adversarial.inputs import Latents, check_latents, read_text
+from gen_jax.adversarial.inputs import FloatImages, Latents, check_latents, read_text
 from gen_jax.adversarial.networks import (
     LEAK,
     NORMAL,
     ConvGenerator,
-    FloatImages,
     Logit,
     conv_maps,
 )

@@ -8,7 +8,7 @@ squares; lambda is 10; an identity term E|G(b) - b| + E|F(a) - a| of weight lamb
 colours (section 5.2). As in the authors' code both generators are updated first, then the
 discriminators, whose losses are halved, on generated images out of a buffer (``image_pool``).
 Labels to photographs of Cityscapes score 0.52 per-pixel accuracy, 0.17 per-class accuracy and 0.11
-class IoU (table 2). Networks are those of ``translation_networks``, or any that ``players``
+class IoU (table 2). Networks are those of ``translation.networks``, or any that ``players``
 describes: a generator gets its source as ``cond.spatial`` and no noise, a discriminator no
 condition.
 """
@@ -24,13 +24,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Int
 
-from gen_jax.adversarial import gan, image_pool, losses, measures
+from gen_jax.adversarial import gan, losses, measures
 from gen_jax.adversarial.gan import Augment
-from gen_jax.adversarial.image_pool import ImagePool
-from gen_jax.adversarial.losses import AdversarialLoss
-from gen_jax.adversarial.networks import FloatImages
-from gen_jax.adversarial.pix2pix import l1
+from gen_jax.adversarial.inputs import FloatImages
+from gen_jax.adversarial.losses import AdversarialLoss, l1
 from gen_jax.adversarial.players import Players, generated, mean_logit, new_players, play
+from gen_jax.adversarial.translation import image_pool
+from gen_jax.adversarial.translation.image_pool import ImagePool
 from gen_jax.images import as_symmetric
 from gen_jax.meshes import (
     automatic,
