@@ -24,9 +24,10 @@ from experiments.running.experiment import Findings, Job, Study
 from experiments.running.nested import Nested, within
 from experiments.running.options import UsageError, free, require_at_least, when
 from experiments.running.run import run
+from experiments.running.tables import Columns, as_metrics, as_rows, tabulated
 from experiments.running.terminal import main, say
 from experiments.translation.pictures import side_by_side
-from experiments.translation.scores import Columns, as_metrics, as_rows, tabulated
+from experiments.translation.scores import TITLES
 from experiments.translation.tasks import TaskName, by_task
 from gen_jax import data, images, reporting
 from gen_jax.adversarial.translation.patch_discriminator import ReceptiveField
@@ -139,7 +140,7 @@ def work(job: Job) -> Findings:
             say(f"{variant.title}:")
         result = model.train()
         metrics = model.setup.test(result.state, job.data.test)
-        others = as_rows(metrics)
+        others = as_rows(metrics, TITLES)
         rows[variant.name] = others.pop("") | {"seconds": result.seconds}
         provenance = {name: metrics[name] for name in metrics if not name.startswith("test/")}
         assert model.setup.translation is not None
@@ -149,7 +150,7 @@ def work(job: Job) -> Findings:
     rows |= others  # of the sources, and of the targets: whatever was trained
     titles = {variant.name: variant.title for variant in compared}
     add_sheet(job.run.dir, [*titles.values()], [examples["spatial"], *made, examples["image"]])
-    titled = {titles.get(name, name.replace("-", " ")): row for name, row in rows.items()}
+    titled = {titles.get(name, name): row for name, row in rows.items()}
     add_scores(config, job.run.dir, titled, provenance)
     return Findings(
         params=params,
@@ -198,7 +199,7 @@ def add_scores(
     config: Config, run_dir: Path, rows: Mapping[str, Columns], provenance: Mapping[str, Any]
 ) -> None:
     """Adds the table of test scores."""
-    columns, cells = tabulated(rows, MEASURES)
+    columns, cells = tabulated(rows, {name: TITLES[name] for name in MEASURES})
     field = config.receptive_field
     about = (
         f"{config.steps:,} updates of {config.batch_size} pairs each. GAN alone judges patches of "

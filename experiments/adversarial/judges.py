@@ -78,6 +78,18 @@ def distances(real: Judged, made: Judged, *, seed: int) -> dict[str, float]:
     }
 
 
+def provenance(judge: Judge | None, reference: str) -> dict[str, str]:
+    """By what features scores were taken, and beside which images: ``reference``, in words."""
+    if judge is None:
+        return {"features": "none: no network at hand reads images of this kind"}
+    network = judge.network
+    return {
+        "features": f"{network.name} {network.digest[:12]}",
+        "resizer": network.resizer,
+        "reference": reference,
+    }
+
+
 def _read(network: Any, batch: Batch) -> tuple[Array, Array]:
     features, logits = network(batch["image"])
     return features, jax.nn.log_softmax(logits)

@@ -9,9 +9,10 @@ from jaxtyping import UInt8
 
 from experiments import pix2pix
 from experiments.mazes import pictures
-from experiments.mazes.scores import Columns, judged, timed
+from experiments.mazes.scores import judged, timed
 from experiments.running.experiment import Job
 from experiments.running.nested import Nested, within
+from experiments.running.tables import Columns
 from gen_jax import data
 
 LOSSES = {"l1": "none", "l1-gan": "non-saturating"}

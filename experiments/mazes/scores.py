@@ -13,6 +13,8 @@ from jaxtyping import UInt8
 from experiments.mazes import walks, wishes
 from experiments.mazes.planner import Planner, Plans, with_more_steps
 from experiments.mazes.wishes import Wishes
+from experiments.running import tables
+from experiments.running.tables import Columns
 from gen_jax import data, reporting
 from gen_jax.data.mazes import plans
 from gen_jax.state import TrainState
@@ -20,7 +22,6 @@ from gen_jax.typing import PRNGKey
 
 Spatial = UInt8[np.ndarray, "n height width 3"]
 Paths = UInt8[np.ndarray, "n height width 1"]
-Columns = dict[str, float]
 
 TITLES = {
     "valid": "valid",
@@ -167,36 +168,31 @@ def kind_and_cells(name: str) -> tuple[str, int]:
 def as_metrics(groups: Mapping[str, Mapping[str, Columns]]) -> dict[str, float]:
     """Rows as a summary's metrics: ``test/GROUP/ROW/COLUMN``, those of the test mazes themselves
     without a group."""
-    return {
-        "/".join(filter(None, ("test", group, row.replace(" ", "-"), column))): value
-        for group, rows in groups.items()
-        for row, columns in rows.items()
-        for column, value in columns.items()
-    }
+    metrics: dict[str, float] = {}
+    for group, rows in groups.items():
+        metrics |= tables.as_metrics(rows, _prefix(group))
+    return metrics
 
 
-def as_rows(metrics: Mapping[str, Any], group: str) -> dict[str, Columns]:
-    """The rows of a group that ``as_metrics`` made metrics of, among any others."""
-    rows: dict[str, Columns] = {}
-    for name, value in metrics.items():
-        _, *inner, column = name.split("/")
-        if column in TITLES and inner[:-1] == ([group] if group else []):
-            rows.setdefault(inner[-1].replace("-", " "), {})[column] = value
-    return rows
+def as_groups(metrics: Mapping[str, Any]) -> dict[str, dict[str, Columns]]:
+    """What ``as_metrics`` made metrics of, among any others."""
+    groups = {group: tables.as_rows(metrics, TITLES, _prefix(group)) for group in GROUPS}
+    return {group: rows for group, rows in groups.items() if rows}
+
+
+def _prefix(group: str) -> str:
+    return f"test/{group}/" if group else "test/"
 
 
 def add_table(run_dir: Path, metrics: Mapping[str, Any]) -> None:
     """Adds a table of the numbers of each group that there is."""
-    for group, title in GROUPS.items():
-        rows = as_rows(metrics, group)
-        if not rows:
-            continue
-        columns = [name for name in TITLES if any(name in row for row in rows.values())]
+    for group, rows in as_groups(metrics).items():
+        columns, cells = tables.tabulated(rows, TITLES)
         reporting.add_table(
             run_dir,
             f"{group or 'test'}-scores",
-            ["", *(TITLES[name] for name in columns)],
-            [(name, *(row.get(column) for column in columns)) for name, row in rows.items()],
-            title=title,
+            columns,
+            cells,
+            title=GROUPS[group],
             caption=NOTES[group],
         )

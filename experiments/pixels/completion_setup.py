@@ -23,8 +23,9 @@ from experiments.running.experiment import Splits
 from experiments.running.fitting import Setup, Translation
 from experiments.running.options import UsageError
 from experiments.running.reopened import reopen
+from experiments.running.tables import Columns, as_metrics
 from experiments.translation.pictures import notes, sheet, side_by_side
-from experiments.translation.scores import Columns, as_metrics, as_table
+from experiments.translation.scores import as_table
 from experiments.translation.scores import colourfulness as colourfulness_of
 from experiments.translation.tasks import Task
 from gen_jax import data, reporting

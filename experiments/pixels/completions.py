@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from experiments.translation.scores import Columns, colourfulness, fidelity_to
+from experiments.running.tables import Columns
+from experiments.translation.scores import colourfulness, fidelity_to
 from gen_jax import autoregressive, training
 from gen_jax.data.translation.conditions import Gray
 from gen_jax.evaluation import fidelity

@@ -13,10 +13,11 @@ from experiments.adversarial.games import WATCHED
 from experiments.adversarial.pictures import add_health
 from experiments.running.experiment import Splits
 from experiments.running.options import UsageError
+from experiments.running.tables import as_metrics
 from experiments.text import pictures
 from experiments.text.captions import Sentences, measured_parts
 from experiments.text.embedding import Embedder
-from experiments.text.scores import Scorer, as_metrics, as_table
+from experiments.text.scores import PARTS, Scorer, as_table
 from experiments.text.sources import VectorsConfig, with_vectors
 from gen_jax import data, reporting, training
 from gen_jax.adversarial import StyleEncoder, text_to_image
@@ -140,8 +141,7 @@ def _draw(given: tuple[PRNGKey, GANState], batch: Batch) -> Array:
 
 def add_table(run_dir: Path, metrics: Mapping[str, Any]) -> None:
     """Adds the test's numbers: a set of sentences a row."""
-    prefixes = {"test/": "test", "test/held-out/": "held-out combinations"}
-    columns, rows = as_table(metrics, prefixes)
+    columns, rows = as_table(metrics, PARTS)
     reporting.add_table(
         run_dir,
         "scores",

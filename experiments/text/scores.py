@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.adversarial.judges import Judge
+from experiments.adversarial.judges import Judge, provenance
+from experiments.running.tables import Columns, Table, as_rows, tabulated
 from experiments.text import agreement
 from experiments.text.captions import Sentences
 from experiments.text.embedding import Embedder
@@ -14,10 +15,12 @@ from experiments.text.retrieval import r_precision
 from gen_jax import data, evaluation
 from gen_jax.data.captions.sentences import ATTRIBUTES
 
-ROWS = {  # what is measured of some sentences, by what is added to the prefix of its metrics
+PARTS = {"test/": "test", "test/held-out/": "held-out combinations"}  # by their metrics' prefix
+REAL = "real"
+ROWS = {  # what is measured of some sentences, by its row in the metrics
     "": "as written",
-    "full/": "saying everything",
-    "real/": "real images, as written",
+    "full": "saying everything",
+    REAL: "real images, as written",
 }
 TITLES = {
     **{name: name for name in ATTRIBUTES},
@@ -27,7 +30,6 @@ TITLES = {
     "retrieved": "retrieved",
     "fid": "FID",
 }
-Columns = dict[str, float]
 Make = Callable[[np.ndarray], np.ndarray]  # vectors [n, D] to uint8 images [n, H, W, C]
 
 
@@ -51,8 +53,8 @@ class Scorer:
         found = {"": self._score(make(sentences.vectors), sentences, real)}
         if self.digits and self.embedder is not None:
             full = sentences.saying_all(seed=self.seed)
-            found["full/"] = self._score(make(self.embedder.conditions(full.tokens)), full, real)
-        found["real/"] = self._agreement(sentences.image, sentences, real)
+            found["full"] = self._score(make(self.embedder.conditions(full.tokens)), full, real)
+        found[REAL] = self._agreement(sentences.image, sentences, real)
         return {row: columns for row, columns in found.items() if columns}
 
     def score(self, make: Make, sentences: Sentences) -> Columns:
@@ -83,14 +85,7 @@ class Scorer:
 
     def provenance(self, dataset: data.AnyDataset) -> dict[str, str]:
         """By what features, and beside what images, the scores were taken."""
-        if self.judge is None:
-            return {"features": "none: no network at hand reads images of this kind"}
-        network = self.judge.network
-        return {
-            "features": f"{network.name} {network.digest[:12]}",
-            "resizer": network.resizer,
-            "reference": f"images of {dataset.name}, {dataset.split}",
-        }
+        return provenance(self.judge, f"images of {dataset.name}, {dataset.split}")
 
     def _read(self, images: np.ndarray) -> "_Read":
         if self.digits:
@@ -106,29 +101,10 @@ class _Read:
     features: np.ndarray | None
 
 
-def as_metrics(rows: Mapping[str, Columns], prefix: str) -> dict[str, float]:
-    """Rows as a summary's metrics: ``test/held-out/full/ink``."""
-    return {
-        f"{prefix}{row}{name}": value
-        for row, columns in rows.items()
-        for name, value in columns.items()
-    }
-
-
-def as_table(
-    metrics: Mapping[str, Any], prefixes: Mapping[str, str]
-) -> tuple[list[str], list[tuple[str | float | None, ...]]]:
-    """The columns and rows of ``as_metrics``; ``prefixes`` name the sets of sentences."""
-    rows = {
-        f"{name}, {title}": {
-            column: metrics[f"{prefix}{row}{column}"]
-            for column in TITLES
-            if f"{prefix}{row}{column}" in metrics
-        }
-        for prefix, name in prefixes.items()
-        for row, title in ROWS.items()
-    }
-    rows = {name: row for name, row in rows.items() if row}
-    columns = [name for name in TITLES if any(name in row for row in rows.values())]
-    cells = [(name, *(row.get(column) for column in columns)) for name, row in rows.items()]
-    return ["", *(TITLES[name] for name in columns)], cells
+def as_table(metrics: Mapping[str, Any], prefixes: Mapping[str, str]) -> Table:
+    """The titles and the rows of a summary's metrics; ``prefixes`` name the sets of sentences."""
+    rows: dict[str, Columns] = {}
+    for prefix, name in prefixes.items():
+        found = as_rows(metrics, TITLES, prefix)
+        rows |= {f"{name}, {title}": found[row] for row, title in ROWS.items() if row in found}
+    return tabulated(rows, TITLES)

@@ -117,7 +117,7 @@ def add_pictures(
 def add_table(run_dir: Path, metrics: Mapping[str, Any], *, ways: Sequence[Way]) -> None:
     """Adds the test's numbers, the translations' beside those of the baselines."""
     for way in ways:
-        columns, rows = as_table(metrics, way.prefix)
+        columns, rows = as_table(metrics, f"test/{way.prefix}")
         reporting.add_table(
             run_dir,
             f"{way.prefix.strip('/') or 'test'}-scores",

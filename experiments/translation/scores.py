@@ -1,20 +1,20 @@
 """How well images were translated: beside the truth where there is one, and beside baselines."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.adversarial.judges import Judge, distances
+from experiments.adversarial.judges import Judge, distances, provenance
+from experiments.running.tables import Columns, Table, as_rows, tabulated
 from experiments.translation.tasks import Baseline
 from experiments.translation.ways import Way
 from gen_jax import data, evaluation
 from gen_jax.evaluation import digits, fidelity
 from gen_jax.typing import PRNGKey
 
-Columns = dict[str, float]
 CHUNK = 200  # images compared at a time
 LARGEST = 2**27  # values of all images that retrieval compares
 TITLES = {
@@ -121,16 +121,9 @@ class Scorer:
 
     def provenance(self, dataset: data.AnyDataset) -> dict[str, str]:
         """By what features, and beside what images, the scores were taken."""
-        if self._judge is None:
-            return {"features": "none: no network at hand reads images of this kind"}
-        network = self._judge.network
         sizes = getattr(dataset, "side_lengths", (len(dataset),))
         number = " and ".join(map(str, dict.fromkeys(sizes)))
-        return {
-            "features": f"{network.name} {network.digest[:12]}",
-            "resizer": network.resizer,
-            "reference": f"{number} images of {dataset.name}, {dataset.split}",
-        }
+        return provenance(self._judge, f"{number} images of {dataset.name}, {dataset.split}")
 
     def _columns(
         self, made: np.ndarray, target: np.ndarray, labels: np.ndarray | None, *, truth: bool
@@ -156,38 +149,7 @@ def colourfulness(images: np.ndarray) -> float:
     return float(np.mean(fidelity.colourfulness(jnp.asarray(images))))
 
 
-def as_metrics(rows: Mapping[str, Columns], prefix: str = "") -> dict[str, float]:
-    """Rows as a summary's metrics: ``test/PREFIX/ROW/COLUMN``, the translations' without a row."""
-    return {
-        f"test/{prefix}{row}{'/' if row else ''}{column}".replace(" ", "-"): value
-        for row, columns in rows.items()
-        for column, value in columns.items()
-    }
-
-
-def as_rows(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Columns]:
-    """The rows that ``as_metrics`` made metrics of: those of this prefix, among any others."""
-    found: dict[str, Columns] = {}
-    for name, value in metrics.items():
-        if name.startswith(f"test/{prefix}"):
-            row, _, column = name.removeprefix(f"test/{prefix}").rpartition("/")
-            if column in TITLES and "/" not in row:
-                found.setdefault(row, {})[column] = value
-    return found
-
-
-def tabulated(
-    rows: Mapping[str, Columns], measures: Iterable[str] = TITLES
-) -> tuple[list[str], list[tuple[str | float | None, ...]]]:
-    """The titles and the cells of a table: those of the ``measures`` that any row has."""
-    columns = [name for name in measures if any(name in row for row in rows.values())]
-    cells = [(name, *(row.get(column) for column in columns)) for name, row in rows.items()]
-    return ["", *(TITLES[name] for name in columns)], cells
-
-
-def as_table(
-    metrics: Mapping[str, Any], prefix: str = ""
-) -> tuple[list[str], list[tuple[str | float | None, ...]]]:
-    """The columns' titles and the rows of a summary's metrics, as ``as_metrics`` wrote them."""
-    rows = as_rows(metrics, prefix)
-    return tabulated({name.replace("-", " ") or "translation": row for name, row in rows.items()})
+def as_table(metrics: Mapping[str, Any], prefix: str = "test/") -> Table:
+    """The titles and the rows of a summary's metrics of a way, those that begin with ``prefix``."""
+    rows = as_rows(metrics, TITLES, prefix)
+    return tabulated({name or "translation": row for name, row in rows.items()}, TITLES)

@@ -12,9 +12,10 @@ import numpy as np
 from experiments.adversarial.judges import Judge
 from experiments.running.experiment import Splits
 from experiments.running.fitting import Setup, Translation
+from experiments.running.tables import as_metrics
 from experiments.translation import pictures
 from experiments.translation.models import TranslationConfig
-from experiments.translation.scores import Scorer, as_metrics
+from experiments.translation.scores import Scorer
 from experiments.translation.tasks import Baseline
 from experiments.translation.ways import CHUNK, Way
 from gen_jax import data, evaluation, training
@@ -69,9 +70,9 @@ def translation_setup(
         rows = {way.prefix: scorer.rows(way, state, test_key, dataset) for way in ways}
         metrics: dict[str, float | int | str] = {}
         for prefix, found in rows.items():  # first the translations, of every way
-            metrics |= as_metrics({"": found[""]}, prefix)
+            metrics |= as_metrics({"": found[""]}, f"test/{prefix}")
         for prefix, found in rows.items():
-            metrics |= as_metrics(found, prefix)
+            metrics |= as_metrics(found, f"test/{prefix}")
         return metrics | scorer.provenance(dataset)
 
     def add_pictures(state: Any, splits: Splits, run_dir: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from experiments import evaluate, planning, sample, translate
 from experiments.mazes import walks, wishes
 from experiments.mazes.planner import Planner, Plans, with_more_steps
-from experiments.mazes.scores import Scorer, as_metrics, as_rows, judged, of_plans
+from experiments.mazes.scores import Scorer, as_groups, as_metrics, judged, of_plans
 from experiments.running.options import UsageError
 from experiments.running.reopened import reopen
 from experiments.running.run import run
@@ -166,7 +166,7 @@ def test_the_plans_of_a_perfect_model_score_full_marks(state, kind):
     assert {"walk by 1", "walk by 2", "search"} <= set(groups["larger"])
     metrics = as_metrics(groups)
     assert metrics["test/larger/best-of-2/valid"] == 1.0
-    assert {group: as_rows(metrics, group) for group in groups} == groups
+    assert as_groups({"test/nll": 1.0, **metrics}) == groups
 
 
 def test_a_better_plan_among_worse_is_counted_where_it_is_looked_for():

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.running.tables import as_metrics
 from experiments.translation.pictures import film, sheet
-from experiments.translation.scores import as_metrics, as_rows, as_table, tabulated
+from experiments.translation.scores import as_table
 from experiments.translation.ways import Way
 from gen_jax import data
 
@@ -36,18 +37,9 @@ def test_short_strips_stand_two_to_a_row(shape, size):
     assert picture.shape == (size[0] * 11 + 1, size[1] * (strip + 1) + 1, 3)
 
 
-def test_scores_come_back_from_a_summary_by_row_and_way():
+def test_the_table_of_a_way_is_read_from_its_own_metrics():
     rows = {"": {"l1": 1.0, "fid": 2.0}, "best constant shift": {"l1": 3.0}}
-    metrics = as_metrics(rows, "forward/") | as_metrics({"": {"l1": 9.0}}, "backward/")
-    assert as_rows(metrics, "forward/") == {"": rows[""], "best-constant-shift": {"l1": 3.0}}
-    columns, cells = as_table(metrics, "forward/")
+    metrics = as_metrics(rows, "test/forward/") | as_metrics({"": {"l1": 9.0}}, "test/backward/")
+    columns, cells = as_table(metrics, "test/forward/")
     assert columns == ["", "L1 [levels]", "FID"]
     assert cells == [("translation", 1.0, 2.0), ("best constant shift", 3.0, None)]
-
-
-def test_a_table_has_the_measures_asked_for_where_any_row_has_them():
-    rows = {"a": {"l1": 1.0, "psnr": 2.0}, "b": {"seconds": 3.0}}
-    assert tabulated(rows, ["seconds", "fid", "l1"]) == (
-        ["", "time [s]", "L1 [levels]"],
-        [("a", None, 1.0), ("b", 3.0, None)],
-    )
