@@ -26,7 +26,7 @@ from experiments.running.terminal import main, say
 from experiments.text import pictures, sources
 from experiments.text.captions import Sentences, numbered, open_captions
 from experiments.text.game import draw, note
-from experiments.text.scores import as_table
+from experiments.text.scores import PARTS, REAL, as_table
 from experiments.text.sources import FOLDER, VectorsConfig
 from gen_jax import images, reporting
 
@@ -78,9 +78,7 @@ def work(job: Job) -> Findings:
             say(f"{NAMES[objective]}:")
         result = model.train()
         found = model.setup.test(result.state, test)
-        for name, value in found.items():
-            _, is_score, rest = name.partition("test/")
-            metrics[f"test/{objective}/{rest}" if is_score else name] = value
+        metrics |= {of_model(name, objective): value for name, value in found.items()}
         metrics[f"test/{objective}/seconds"] = result.seconds
         made = pictures.of_each(draw, key, result.state, few.vectors, EACH)
         columns.append(made.reshape(len(few), EACH, *made.shape[1:]))
@@ -94,6 +92,13 @@ def work(job: Job) -> Findings:
         examples_per_s=min(speeds),
         metrics=metrics,
     )
+
+
+def of_model(name: str, objective: str) -> str:
+    """What a model's metric is called here. What is measured of real images, and what scores were
+    taken by, is the same for every model: it keeps its name."""
+    first, *rest = name.split("/")
+    return name if first != "test" or REAL in rest else "/".join(("test", objective, *rest))
 
 
 def nested(job: Job, objective: str) -> Nested:
@@ -132,11 +137,11 @@ def add_sheet(run_dir: Path, rows: np.ndarray, sentences: Sentences) -> None:
 
 def add_scores(run_dir: Path, metrics: Mapping[str, Any]) -> None:
     """Adds the table of test scores."""
-    prefixes = {
-        f"test/{objective}/{part}": f"{name}, {words}"
-        for part, words in (("", "test"), ("held-out/", "held-out combinations"))
-        for objective, name in NAMES.items()
-    }
+    prefixes: dict[str, str] = {}
+    for prefix, words in PARTS.items():
+        of_models = {of_model(prefix, objective): name for objective, name in NAMES.items()}
+        prefixes |= {own: f"{name}, {words}" for own, name in of_models.items()}
+        prefixes[prefix] = words  # real images
     columns, rows = as_table(metrics, prefixes)
     reporting.add_table(
         run_dir, "scores", columns, rows, title="Test scores", caption=note(metrics)

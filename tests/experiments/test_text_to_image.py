@@ -225,9 +225,12 @@ def test_objectives_are_compared_beside_one_text_encoder(folder, encoder, tmp_pa
         assert (config.objective, config.seed, config.features) == (objective, 0, 2)
     picture, table = json.loads((made / "pictures" / "index.json").read_text())
     assert picture["name"] == "models"
-    assert [row[0] for row in table["rows"]][::2] == [
-        f"{name}, test, as written" for name in text_losses.NAMES.values()
+    assert [row[0] for row in table["rows"]] == [
+        *(f"{name}, test, as written" for name in text_losses.NAMES.values()),
+        "test, real images, as written",
     ]
+    of_real = [name for name in metrics if "real" in name.split("/")]
+    assert of_real == ["test/real/r_precision"]  # once: no model made them
 
 
 # Scores
