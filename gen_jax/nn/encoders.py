@@ -17,11 +17,14 @@ is what the convolutions reach.
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from gen_jax.images import as_float
 from gen_jax.nn.conv import Conv, ConvTranspose
 from gen_jax.typing import Array
+
+Spatial = UInt8[Array, "batch *space c"] | Float[Array, "batch *space c"]
+Features = Float[Array, "batch *out features"]
 
 
 class ResidualEncoder(nn.Module):
@@ -50,9 +53,7 @@ class ResidualEncoder(nn.Module):
         return self.dilations[block % len(self.dilations)]
 
     @nn.compact
-    def __call__(
-        self, spatial: Float[Array, "batch *space c"]
-    ) -> Float[Array, "batch *out features"]:
+    def __call__(self, spatial: Spatial) -> Features:
         _check_positive(self, "features", "blocks", "stride", "upsample")
         if not self.dilations or min(self.dilations) < 1:
             raise ValueError(f"dilations must be one or more, each 1 or more, got {self.dilations}")
@@ -77,9 +78,7 @@ class UNetEncoder(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, spatial: Float[Array, "batch *space c"]
-    ) -> Float[Array, "batch *out features"]:
+    def __call__(self, spatial: Spatial) -> Features:
         _check_positive(self, "features", "depth", "upsample")
         f, taps = self.features, (3,) * (spatial.ndim - 2)
 
@@ -118,9 +117,7 @@ class IteratedEncoder(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, spatial: Float[Array, "batch *space c"]
-    ) -> Float[Array, "batch *out features"]:
+    def __call__(self, spatial: Spatial) -> Features:
         _check_positive(self, "features", "steps", "stride", "upsample")
         full = _enter(spatial, self.features, self.dtype)
         begin = _reduced(full, self.stride)

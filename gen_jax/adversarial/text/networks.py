@@ -12,6 +12,7 @@ Both are called as those of ``adversarial.networks`` are, for images of the same
 """
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -86,15 +87,8 @@ class TextDiscriminator(nn.Module):
         self, x: FloatImages, cond: Condition | None = None, *, train: bool = False
     ) -> PerExample:
         text = _reduced("discriminator", cond, self.text_dim, self.dtype, spectral=self.spectral)
-        x = conv_maps(
-            x,
-            self.features,
-            norm=self.norm,
-            spectral=self.spectral,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            train=train,
-        )
+        shared: Any = {"train": train, "axis_name": self.axis_name, "dtype": self.dtype}
+        x = conv_maps(x, self.features, norm=self.norm, spectral=self.spectral, **shared)
         everywhere = jnp.broadcast_to(text[:, None, None], (*x.shape[:3], self.text_dim))
         x = Conv(
             x.shape[-1],
@@ -105,14 +99,7 @@ class TextDiscriminator(nn.Module):
             dtype=self.dtype,
             name="joint",
         )(jnp.concatenate([x, everywhere], axis=-1))
-        x = normalize(
-            x,
-            self.norm,
-            train=train,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            name="joint_norm",
-        )
+        x = normalize(x, self.norm, name="joint_norm", **shared)
         return Logit(None, self.spectral, NORMAL, name="logit")(nn.leaky_relu(x, LEAK), None)
 
 
