@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from gen_jax.nn.conv import conv, conv_transpose
+from gen_jax.nn.conv import conv, conv_transpose, xla
 from gen_jax.nn.conv import cpu as conv_cpu
-from gen_jax.nn.conv.geometry import Geometry, xla_convolution
+from gen_jax.nn.conv.geometry import Geometry
 
 GEOMETRIES = {
     "same": Geometry((1, 1), ((1, 1), (1, 1)), (1, 1), (7, 6), (3, 3)),
@@ -48,7 +48,7 @@ def operands(g, c_in, c_out, batch=4):
 
 @jax.jit(static_argnames="g")
 def xla_maps(x, kernel, y, g):
-    result, pull_back = jax.vjp(functools.partial(xla_convolution, geometry=g), x, kernel)
+    result, pull_back = jax.vjp(functools.partial(xla.convolution, geometry=g), x, kernel)
     return result, *pull_back(y)
 
 

@@ -10,7 +10,7 @@ import pytest
 from jax import export, lax
 from jax.test_util import check_grads
 
-from gen_jax.nn.conv import conv, conv_transpose, products
+from gen_jax.nn.conv import conv, conv_transpose, products, xla
 from gen_jax.nn.conv import cpu as conv_cpu
 from gen_jax.nn.conv.geometry import (
     APPLY,
@@ -19,7 +19,6 @@ from gen_jax.nn.conv.geometry import (
     Geometry,
     flipped,
     straightening,
-    xla_convolution,
 )
 
 ONE, TWO = (1, 1), (2, 2)
@@ -69,8 +68,8 @@ def operands(g, batch=3, c_in=4, c_out=5):
 def xla_map(roles, arrays, g):
     """One of the three by XLA, of arrays that are not turned."""
     if roles == APPLY:
-        return xla_convolution(arrays["x"], arrays["kernel"], g)
-    of = functools.partial(xla_convolution, geometry=g)
+        return xla.convolution(arrays["x"], arrays["kernel"], g)
+    of = functools.partial(xla.convolution, geometry=g)
     to_x, to_kernel = jax.vjp(of, arrays["x"], arrays["kernel"])[1](arrays["y"])
     return to_x if roles == INPUT_GRADIENT else to_kernel
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gen_jax.nn.conv import cpu as conv_cpu
-from gen_jax.nn.conv import winograd
-from gen_jax.nn.conv.geometry import Geometry, xla_convolution
+from gen_jax.nn.conv import winograd, xla
+from gen_jax.nn.conv.geometry import Geometry
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def test_minimal_filtering_gives_all_three_maps(name, chunk_bytes, monkeypatch):
         return jax.jit(all_three)(x, kernel)
 
     def theirs(x, kernel):
-        return xla_convolution(x, kernel, g)
+        return xla.convolution(x, kernel, g)
 
     ours = maps(
         lambda x, kernel: winograd.apply(x, kernel, g),

@@ -3,6 +3,7 @@
 XLA's CPU backend computes the transposes up to 30 times slower than a convolution of the same
 arithmetic, and strided ones below a matrix product's speed, so
 
+- small ones are left to XLA: ``xla``;
 - kernels larger than the maps they meet are multiplied tap by tap, as they lie: ``products``;
 - kernels twice as long as their stride take 9 products for 16: ``winograd``;
 - a strided convolution of few channels is a matrix product of the patches under the kernel;
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-from gen_jax.nn.conv import products, winograd
+from gen_jax.nn.conv import products, winograd, xla
 from gen_jax.nn.conv.geometry import (
     APPLY,
     INPUT_GRADIENT,
@@ -36,18 +37,19 @@ from gen_jax.nn.conv.geometry import (
     kernel_blocks,
     pad,
     straightening,
-    xla_convolution,
 )
 from gen_jax.typing import Array
 
 PATCH_BYTES = 2**21  # about a second-level cache: the best of 0.5 to 16 MiB on two x86 cores
 NARROW = 16  # channels that fill a vector register
 FEW_ROWS = 128  # pixels of outputs, of all images
+SMALL = 2**19  # products
 WIDE = 2**17  # elements of a kernel that XLA's part YNNPACK divides among cores
 
 
-def _choosing(roles: Roles, by_products: Way) -> Callable[[Way], Way]:
-    """Makes a way give way to ``products`` where those are the faster, and take turned kernels."""
+def _choosing(roles: Roles, by_xla: Way, by_products: Way) -> Callable[[Way], Way]:
+    """Makes a way give way to ``xla`` or ``products`` where those are better, and take turned
+    kernels."""
 
     def decorate(way: Way) -> Way:
         otherwise = straightening(roles)(way)
@@ -55,12 +57,26 @@ def _choosing(roles: Roles, by_products: Way) -> Callable[[Way], Way]:
         @functools.wraps(way)
         def chosen(a: Array, b: Array, geometry: Geometry) -> Array:
             channels = b.shape[-2:] if roles[1] == "kernel" else (a.shape[-1], b.shape[-1])
-            fast = _larger_than_its_maps(geometry, len(a), math.prod(channels))
-            return (by_products if fast else otherwise)(a, b, geometry)
+            sizes = geometry, len(a), math.prod(channels)
+            if _small(*sizes) and jnp.finfo(a.dtype).bits >= 32:
+                return by_xla(a, b, geometry)
+            return (by_products if _larger_than_its_maps(*sizes) else otherwise)(a, b, geometry)
 
         return chosen
 
     return decorate
+
+
+def _small(geometry: Geometry, batch: int, channels: int) -> bool:
+    """Whether compiling counts for more than computing.
+
+    One operation compiles faster than the many of the ways below, which XLA besides repeats in
+    each operation that reads what they give: a step of CycleGAN's least networks, on 8x8 pixels, is
+    161,000 of them, and compiles in 20 s; by this way 4 s. Up to so many products both ways take
+    about a millisecond at most.
+    """
+    outputs = batch * math.prod(geometry.output_size)
+    return outputs * math.prod(geometry.kernel_size) * channels <= SMALL
 
 
 def _larger_than_its_maps(geometry: Geometry, batch: int, channels: int) -> bool:
@@ -76,7 +92,7 @@ def _larger_than_its_maps(geometry: Geometry, batch: int, channels: int) -> bool
     return rows <= FEW_ROWS and math.prod(geometry.kernel_size) * channels >= WIDE
 
 
-@_choosing(APPLY, products.apply)
+@_choosing(APPLY, xla.apply, products.apply)
 def apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """As ``primitive.apply``."""
     g, (c_in, c_out) = geometry, kernel.shape[-2:]
@@ -91,7 +107,7 @@ def apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
     block = g.strides
     if c_in * math.prod(g.strides) > NARROW:
         if len(g.strides) != 2 or max(g.dilation) > 1 or kernel.size >= WIDE:
-            return xla_convolution(x, kernel, g)
+            return xla.convolution(x, kernel, g)
         block = (1, g.strides[1])
     steps = tuple(s // b for s, b in zip(g.strides, block, strict=True))
     kernel = kernel_blocks(kernel, dataclasses.replace(g, strides=block))
@@ -131,14 +147,14 @@ def _on_all_cores(x: Array, kernel: Array, geometry: Geometry) -> Array:
     more = int(kernel.size < WIDE)
     enough = any(m >= n + more for m, n in zip(size, g.input_size, strict=True))
     if len(size) != 2 or enough or few:
-        return xla_convolution(x, kernel, g)
+        return xla.convolution(x, kernel, g)
     low, high = g.pads[-1]
     pads = (*g.pads[:-1], (low, high + g.input_size[-1] + more - size[-1]))
-    y = xla_convolution(x, kernel, dataclasses.replace(g, pads=pads))
+    y = xla.convolution(x, kernel, dataclasses.replace(g, pads=pads))
     return lax.slice_in_dim(y, 0, size[-1], axis=-2)
 
 
-@_choosing(INPUT_GRADIENT, products.input_gradient)
+@_choosing(INPUT_GRADIENT, xla.input_gradient, products.input_gradient)
 def input_gradient(y: Array, kernel: Array, geometry: Geometry) -> Array:
     """As ``primitive.input_gradient``."""
     g, n = geometry, len(geometry.strides)
@@ -181,7 +197,7 @@ def _product_then_shifts(y: Array, kernel: Array, dilation, span) -> Array:
     return functools.reduce(jnp.add, placed)
 
 
-@_choosing(KERNEL_GRADIENT, products.kernel_gradient)
+@_choosing(KERNEL_GRADIENT, xla.kernel_gradient, products.kernel_gradient)
 def kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     """As ``primitive.kernel_gradient``."""
     g, c_in, c_out = geometry, x.shape[-1], y.shape[-1]

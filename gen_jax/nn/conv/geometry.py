@@ -86,20 +86,6 @@ class Geometry:
         return dataclasses.replace(self, pads=pads, input_size=self.output_size)
 
 
-def xla_convolution(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    """XLA's own: x [B, *input_size, c_in], kernel [*kernel_size, c_in, c_out] to outputs."""
-    g, n = geometry, len(geometry.strides)
-    image, taps = (0, n + 1, *range(1, n + 1)), (n + 1, n, *range(n))
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        g.strides,
-        g.pads,
-        rhs_dilation=g.dilation,
-        dimension_numbers=lax.ConvDimensionNumbers(image, taps, image),
-    )
-
-
 def flipped(kernel: Array) -> Array:
     """The kernel of the convolution back: taps reversed, channels exchanged."""
     return jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-1, -2)

@@ -14,7 +14,7 @@ The derivatives of each map are the other two, so every order of reverse and for
 among these three. That is why they are primitives: JAX's functions with custom derivatives give
 up either forward mode or their rule for the second derivative.
 
-Off the CPU the maps are XLA's own convolution and its transposes; ``cpu`` has the CPU's. ``meshes``
+Off the CPU the maps are XLA's own (``xla``); ``cpu`` has the CPU's. ``meshes``
 has what they need on a mesh of devices.
 """
 
@@ -31,6 +31,7 @@ from jax.interpreters import ad, batching, mlir, xla
 from jax.sharding import AbstractMesh
 
 from gen_jax.nn.conv import cpu, meshes
+from gen_jax.nn.conv import xla as own
 from gen_jax.nn.conv.geometry import (
     APPLY,
     INPUT_GRADIENT,
@@ -38,8 +39,6 @@ from gen_jax.nn.conv.geometry import (
     Geometry,
     Roles,
     kept_axis,
-    straightening,
-    xla_convolution,
 )
 from gen_jax.typing import Array
 
@@ -62,21 +61,6 @@ def kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
 def _bound(primitive: Primitive, roles: Roles, a: Array, b: Array, geometry: Geometry) -> Array:
     bind = functools.partial(primitive.bind, geometry=geometry)
     return meshes.on_any_mesh(bind, geometry.named(roles), a, b)
-
-
-# XLA's own
-
-
-@straightening(INPUT_GRADIENT)
-def _xla_input(y: Array, kernel: Array, geometry: Geometry) -> Array:
-    x = jax.ShapeDtypeStruct((y.shape[0], *geometry.input_size, kernel.shape[-2]), y.dtype)
-    return jax.linear_transpose(lambda x: xla_convolution(x, kernel, geometry), x)(y)[0]
-
-
-@straightening(KERNEL_GRADIENT)
-def _xla_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
-    kernel = jax.ShapeDtypeStruct((*geometry.kernel_size, x.shape[-1], y.shape[-1]), x.dtype)
-    return jax.linear_transpose(lambda kernel: xla_convolution(x, kernel, geometry), kernel)(y)[0]
 
 
 # The primitives
@@ -160,21 +144,21 @@ _apply_p = _primitive(
     "convolution",
     APPLY,
     lambda x, kernel, g: (x[0], *g.output_size, g.channels(kernel)[1]),
-    straightening(APPLY)(xla_convolution),
+    own.apply,
     cpu.apply,
 )
 _input_p = _primitive(
     "convolution_input_gradient",
     INPUT_GRADIENT,
     lambda y, kernel, g: (y[0], *g.input_size, g.channels(kernel)[0]),
-    _xla_input,
+    own.input_gradient,
     cpu.input_gradient,
 )
 _kernel_p = _primitive(
     "convolution_kernel_gradient",
     KERNEL_GRADIENT,
     lambda x, y, g: (*g.kernel_size, *g.channels((x[-1], y[-1]))),
-    _xla_kernel,
+    own.kernel_gradient,
     cpu.kernel_gradient,
 )
 
