@@ -10,7 +10,7 @@ from typing import Any
 
 import optax
 
-from experiments.adversarial.games import Game, game_setup
+from experiments.adversarial.games import Game, game_setup, open_scored
 from experiments.adversarial.models import GameConfig
 from experiments.running.fitting import Setup, Training
 from experiments.running.options import UsageError, dashed, require_at_least
@@ -118,7 +118,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     return game_setup(config, spec, game)
 
 
-EXPERIMENT = Training("began", __doc__, PRESETS, build=build)
+EXPERIMENT = Training("began", __doc__, PRESETS, build=build, open=open_scored)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

@@ -7,7 +7,7 @@ python -m experiments.gan --loss least-squares --network dense
 
 import functools
 
-from experiments.adversarial.games import Game, game_setup
+from experiments.adversarial.games import Game, game_setup, open_scored
 from experiments.adversarial.models import GANConfig, make_networks
 from experiments.running.fitting import Setup, Training
 from experiments.running.run import run
@@ -60,7 +60,7 @@ def build(config: GANConfig, spec: data.ExampleSpec, n_examples: int) -> Setup:
     return game_setup(config, spec, game)
 
 
-EXPERIMENT = Training("gan", __doc__, PRESETS, build=build)
+EXPERIMENT = Training("gan", __doc__, PRESETS, build=build, open=open_scored)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

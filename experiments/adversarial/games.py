@@ -13,13 +13,26 @@ from experiments.adversarial import scores as scoring
 from experiments.adversarial.judges import Judge
 from experiments.adversarial.models import GameConfig
 from experiments.adversarial.pictures import add_pictures
-from experiments.running.experiment import Splits
+from experiments.running.experiment import Splits, open_images, require_examples
 from experiments.running.fitting import Setup
 from gen_jax import data, evaluation, training
 from gen_jax.adversarial.gan import GANState, n_classes
 from gen_jax.typing import PRNGKey
 
 WATCHED = 500  # images of each kind that the discriminator scores
+LEAST = {"validation": 2, "test": 6}  # images: of a covariance, and of one with five neighbours
+
+
+def open_scored(config: GameConfig, split: str) -> data.Dataset:
+    """One part of the config's images.
+
+    Raises ``UsageError`` where a network at hand scores generated images by them, and there are too
+    few.
+    """
+    part = open_images(config, split)
+    if judge_at_hand(part.example_spec, config) is not None:
+        require_examples(part, LEAST.get(split, 1))
+    return part
 
 
 def judge_at_hand(spec: data.ExampleSpec, config: GameConfig) -> Judge | None:

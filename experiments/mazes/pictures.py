@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from experiments.mazes.planner import with_more_steps
-from experiments.mazes.scores import GROUPS, Scorer
+from experiments.mazes.scores import Scorer, title_of
 from experiments.mazes.wishes import Wishes
 from experiments.running.output import write_gif
 from gen_jax import data, images, reporting
@@ -97,9 +97,8 @@ def add_wishes(
     for points, colour in ((asked.way_points, WISHED), (asked.forbidden, FORBIDDEN)):
         for maze, (row, column) in ((i, p) for i in range(n) for p in points[i]):
             pictures[maze, row, column] = colour
-    add_sheet(
-        run_dir, name, pictures, f"Plans {GROUPS[name][0].lower()}{GROUPS[name][1:]}", caption
-    )
+    title = title_of(name, changing=bool(asked.changing.any()))
+    add_sheet(run_dir, name, pictures, f"Plans {title[0].lower()}{title[1:]}", caption)
 
 
 def add_drawing(run_dir: Path, spatial: Spatial, paths: Paths) -> None:

@@ -36,20 +36,30 @@ GROUPS = {
     "way-points": "Through way-points",
     "forbidden": "Past forbidden pixels",
 }
+HINTS = {  # where no plan has to change for what is asked
+    "way-points": "Through way-points on the path",
+    "forbidden": "Past forbidden pixels beside the path",
+}
+CHANGING = {"way-points": "off_path", "forbidden": "on_path"}  # counted as a metric of this name
 
 NOTES = {
     "": "A plan is valid where nothing but a path from start to goal is drawn, and optimal where "
     "none is shorter. Best of n: the likeliest of n plans, by the model; any of n: whether one is "
     "valid. Walks go from the start to the neighbour that is likeliest on the path: see "
-    "experiments/mazes/walks.py. The time is that of a maze, on whatever else the machine did.",
+    "experiments/mazes/walks.py. A perfect maze has one path, and so every valid plan of it is "
+    "optimal. The time is that of a maze, on whatever else the machine did.",
     "larger": "The same model, whose encoder takes more steps, in mazes that it never saw the size "
     "of.",
-    "way-points": "Plans that have to pass given pixels, off the shortest path where a walk there "
-    "can be drawn. A plan's pixels before a way-point, in raster order, are drawn without it in "
-    "sight.",
-    "forbidden": "Plans that may not use a given pixel: one of the shortest path, where there is "
-    "another path.",
+    "way-points": "Plans that have to pass given pixels, which the shortest path does not do in "
+    "{off_path} of {mazes} mazes. A plan's pixels before a way-point, in raster order, are drawn "
+    "without it in sight.",
+    "forbidden": "Plans that may not use a given pixel, which the shortest path does in {on_path} "
+    "of {mazes} mazes.",
 }
+HINT = (
+    " No plan has to change for it: it is a hint, and not a test. Mazes with several paths, as in "
+    "--dataset mazes:loops:8, have tests."
+)
 
 
 def judged(spatial: Spatial, paths: Paths, asked: Wishes | None = None) -> Columns:
@@ -123,7 +133,7 @@ class Scorer:
             larger = data.some(self.larger_mazes(dataset), self._fewer)["spatial"]
             prepared = with_more_steps(state, self.larger)
             groups["larger"] = self._timed_rows(prepared, keys[1], larger)
-        for i, (name, asked) in enumerate(self.wishes(spatial[: self._fewer]).items(), 2):
+        for i, (name, asked) in enumerate(self.asked(dataset).items(), 2):
             mazes = spatial[asked.numbers]
             drawn = self.planner(state, keys[i], mazes, self.counts[-1], wishes=asked)
             groups[name] = of_plans(mazes, drawn, self.counts, asked)
@@ -132,6 +142,10 @@ class Scorer:
     @property
     def _fewer(self) -> int:
         return max(1, self.mazes // 4)
+
+    def asked(self, dataset: data.AnyDataset) -> dict[str, Wishes]:
+        """What is asked for in the mazes that are measured so."""
+        return self.wishes(data.some(dataset, self.mazes)["spatial"][: self._fewer])
 
     def wishes(self, spatial: Spatial) -> dict[str, Wishes]:
         """What is asked for in these mazes, by the name of the group."""
@@ -184,15 +198,38 @@ def _prefix(group: str) -> str:
     return f"test/{group}/" if group else "test/"
 
 
+def as_counts(asked: Mapping[str, Wishes]) -> dict[str, int]:
+    """In how many mazes something was asked for, and in how many a plan has to change for it, as a
+    summary's metrics: ``test/way-points/off_path``."""
+    counts: dict[str, int] = {}
+    for group, found in asked.items():
+        counts[f"test/{group}/mazes"] = len(found.numbers)
+        counts[f"test/{group}/{CHANGING[group]}"] = int(found.changing.sum())
+    return counts
+
+
+def title_of(group: str, *, changing: bool) -> str:
+    """What a group is called; ``changing``: plans have to change for what is asked."""
+    return GROUPS[group] if changing else HINTS[group]
+
+
 def add_table(run_dir: Path, metrics: Mapping[str, Any]) -> None:
     """Adds a table of the numbers of each group that there is."""
     for group, rows in as_groups(metrics).items():
+        counts = _counts(metrics, group)
+        changing = group not in CHANGING or counts[CHANGING[group]] > 0
         columns, cells = tables.tabulated(rows, TITLES)
         reporting.add_table(
             run_dir,
             f"{group or 'test'}-scores",
             columns,
             cells,
-            title=GROUPS[group],
-            caption=NOTES[group],
+            title=title_of(group, changing=changing),
+            caption=NOTES[group].format(**counts) + ("" if changing else HINT),
         )
+
+
+def _counts(metrics: Mapping[str, Any], group: str) -> dict[str, int]:
+    """What ``as_counts`` says of a group."""
+    names = ("mazes", CHANGING[group]) if group in CHANGING else ()
+    return {name: metrics[f"test/{group}/{name}"] for name in names}

@@ -17,11 +17,23 @@ Points = Int[np.ndarray, "n k 2"]
 
 @dataclasses.dataclass(frozen=True)
 class Wishes:
-    """Way-points and forbidden pixels, by row and column, of the mazes ``numbers``."""
+    """Way-points and forbidden pixels, by row and column, of the mazes ``numbers``.
+
+    ``changing`` are those that ask for another path than the shortest. The others are hints: they
+    ask for what is so anyway, and a plan can only be helped by them.
+    """
 
     numbers: Int[np.ndarray, " n"]
     way_points: Points
     forbidden: Points
+    changing: Bool[np.ndarray, " n"]
+
+    def telling(self) -> "Wishes":
+        """Those that are no hints, or all where there are none but hints."""
+        if not self.changing.any():
+            return self
+        fields = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return Wishes(*(values[self.changing] for values in fields))
 
     def evidence(self, shape: tuple[int, ...]) -> autoregressive.Evidence:
         """Images [n, H, W, 1] that have the way-points on and the forbidden pixels off."""
@@ -32,16 +44,17 @@ class Wishes:
 def way_points(spatial: Spatial, k: int, rng: np.random.Generator) -> Wishes:
     """``k`` way-points of each maze through which the shortest walk can be drawn.
 
-    Where some of those tried are off the shortest path, the first such; else of those tried that
-    can be drawn the first; else pixels of the shortest path at even distances. Mazes whose shortest
-    path has too few pixels are left out.
+    Of those tried that can be drawn they are the first for which a longer path is needed. Only
+    mazes that have such are kept, unless none has, as no perfect maze does: then they are the first
+    of those tried that can be drawn, else pixels of the shortest path at even distances, and mazes
+    whose shortest path has too few pixels are left out.
     """
     grids = Grids.read(spatial)
     usual = plans.shortest(spatial)
     numbers = np.flatnonzero(usual.length > k)  # the pixels between both ends
     grids, spatial, usual_length = _of(grids, numbers), spatial[numbers], usual.length[numbers]
     points = _evenly(usual.path[numbers, ..., 0] > 0, grids, k)
-    rank = np.zeros(len(numbers), int)  # 1: drawable, 2: and off the shortest path
+    rank = np.zeros(len(numbers), int)  # 1: drawable, 2: and longer than the shortest path
     free = (distances(~grids.walls, grids.start) >= 0) & ~_ends(grids)
     for _ in range(TRIES):
         tried = _random(free, k, rng)
@@ -49,12 +62,15 @@ def way_points(spatial: Spatial, k: int, rng: np.random.Generator) -> Wishes:
         ranks = np.where(found.drawable, 1 + (found.length > usual_length), 0)
         better = ranks > rank
         points[better], rank[better] = tried[better], ranks[better]
-    return Wishes(numbers, points, np.zeros((len(numbers), 0, 2), int))
+    return Wishes(numbers, points, np.zeros((len(numbers), 0, 2), int), rank == 2).telling()
 
 
 def forbidden(spatial: Spatial, rng: np.random.Generator) -> Wishes:
-    """A forbidden pixel of each maze: on the shortest path where another path leads to the goal,
-    else beside it. Mazes that have neither are left out."""
+    """A forbidden pixel of each maze, on the shortest path where another path leads to the goal.
+
+    Only mazes that have such are kept, unless none has, as no perfect maze does: then it is a pixel
+    beside the path, and mazes without one are left out.
+    """
     grids = Grids.read(spatial)
     path = plans.shortest(spatial).path[..., 0] > 0
     beside = ~grids.walls & ~path
@@ -68,7 +84,7 @@ def forbidden(spatial: Spatial, rng: np.random.Generator) -> Wishes:
         field = distances(~grids.walls & ~dotted(tried, grids.walls.shape), grids.goal)
         better = ~blocking & (field[rows, *grids.start.T] >= 0)
         points[better], blocking[better] = tried[better], True
-    return Wishes(numbers, np.zeros((len(numbers), 0, 2), int), points)
+    return Wishes(numbers, np.zeros((len(numbers), 0, 2), int), points, blocking).telling()
 
 
 def _of(grids: Grids, numbers: Int[np.ndarray, " n"]) -> Grids:

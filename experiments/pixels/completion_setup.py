@@ -16,8 +16,8 @@ from experiments.pixels.completions import (
     calibration,
     colourless_bits,
     columns,
+    exchanged,
     mean_image,
-    others,
 )
 from experiments.running.experiment import Splits
 from experiments.running.fitting import Setup, Translation
@@ -53,6 +53,7 @@ def completion_setup(
     key = jax.random.fold_in(jax.random.key(config.seed), 4)
     film_key, test_key, picture_key = jax.random.split(key, 3)
     rival = functools.cache(lambda: open_rival(config, spec))
+    levels = None if config.likelihood == "bernoulli" else config.levels
 
     def film(state: TrainState, splits: Splits) -> np.ndarray:
         rows, _ = strips(completer, film_key, state, splits.validation, WATCHED, shown=2, draws=2)
@@ -62,7 +63,14 @@ def completion_setup(
         metrics = {**setup.test(state, test)}
         measured = data.some(test, config.completed_images)
         return metrics | measure(
-            completer, test_key, state, measured, task, draws=config.draws, rival=rival()
+            completer,
+            test_key,
+            state,
+            measured,
+            task,
+            draws=config.draws,
+            levels=levels,
+            rival=rival(),
         )
 
     def pictures(state: TrainState, splits: Splits, run_dir: Path) -> None:
@@ -135,10 +143,12 @@ def measure(
     task: Task,
     *,
     draws: int,
+    levels: int | None,
     rival: Rival | None = None,
 ) -> dict[str, float | int]:
     """The scores of what several draws make of each source, beside those of what else could be
-    given, and the calibration of the likelihood."""
+    given, and the calibration of the likelihood, which is over so many ``levels`` (None: over black
+    and white)."""
     source, target = examples["spatial"], examples["image"]
     state = dataclasses.replace(state, key=key)  # not the key that training used
     drawn = completer.draws(key, state, source, draws)
@@ -152,18 +162,19 @@ def measure(
         rows["truth"] = {"colourfulness": colourfulness_of(target)}
     found = calibration(
         completer.bits_per_dim(state, target, source),
-        completer.bits_per_dim(state, target, others(source)),
+        completer.bits_per_dim(state, *exchanged(target, source, task.hole)),
         bits,
     )
+    colourless = colourless_bits(source, levels) if task.in_colour and levels else None
     counts = {f"{PREFIX}images": len(source), f"{PREFIX}draws": draws}
-    return as_metrics(rows) | as_calibration(found, source, task) | counts
+    return as_metrics(rows) | as_calibration(found, colourless) | counts
 
 
-def as_calibration(found: Calibration, source: np.ndarray, task: Task) -> dict[str, float]:
-    """The metrics of a calibration, and for gray sources that of knowing no colours."""
+def as_calibration(found: Calibration, colourless: float | None) -> dict[str, float]:
+    """The metrics of a calibration, and beside it the bits of knowing no colours, if known."""
     metrics = {f"{PREFIX}bits_per_dim/{name}": getattr(found, name) for name in found._fields[:3]}
-    if task.in_colour:
-        metrics[f"{PREFIX}bits_per_dim/colourless"] = colourless_bits(source)
+    if colourless is not None:
+        metrics[f"{PREFIX}bits_per_dim/colourless"] = colourless
     return metrics | {f"{PREFIX}likelier": found.likelier}
 
 

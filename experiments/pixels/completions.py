@@ -18,7 +18,8 @@ from jaxtyping import Float, UInt8
 from experiments.running.tables import Columns
 from experiments.translation.scores import colourfulness, fidelity_to
 from gen_jax import autoregressive, training
-from gen_jax.data.translation.conditions import Gray
+from gen_jax.data.translation.conditions import Gray, Hole
+from gen_jax.densities import Pixels
 from gen_jax.evaluation import fidelity
 from gen_jax.nn.condition import Condition
 from gen_jax.state import TrainState
@@ -151,10 +152,10 @@ class Calibration(NamedTuple):
     """What a model's likelihoods say of the model itself: bits a dimension of the same images.
 
     ``own`` is of test images given their own source, and ``other`` given the source of another
-    test image: what they differ by is what the model reads off the source. ``drawn`` is of the
-    model's own draws: an estimate of its entropy, which equals ``own`` where the model is the true
-    distribution, and is less where it is too sure of itself. ``likelier`` is the share of draws
-    that are likelier than the truth, 0.5 in the mean for the true distribution.
+    test image (see ``exchanged``): what they differ by is what the model reads off the source.
+    ``drawn`` is of the model's own draws: an estimate of its entropy, which equals ``own`` where
+    the model is the true distribution, and is less where it is too sure of itself. ``likelier`` is
+    the share of draws that are likelier than the truth, 0.5 in the mean for the true distribution.
     """
 
     own: float
@@ -173,27 +174,46 @@ def calibration(
     return Calibration(*(float(np.mean(x)) for x in (own, other, drawn, likelier)))
 
 
-def others(source: Images) -> Images:
-    """For each image the source of another one, half of the set away."""
-    return np.roll(source, max(1, len(source) // 2), axis=0)
+def exchanged(image: Images, source: Images, hole: Hole | None) -> tuple[Images, Images]:
+    """Images with the source of another one, half of the set away, in the place of their own.
 
-
-def colourless_bits(gray: Images) -> float:
-    """Bits a dimension of RGB images whose every pixel is any colour of its gray level, all as
-    probable: log2 of the number of those colours, divided by 3.
-
-    It is what an image costs a model that reads ``Gray`` without a fault and knows nothing of
-    colours; the mean over all pixels of gray images [n, H, W, 1].
+    A source with a ``hole`` keeps it, and what it hides of the image: the other image is around it,
+    in the source as in the image, whose likelihood is that of the same pixels as before. A pixel
+    around it that has the hole's level is made one level darker.
     """
-    return float(np.log2(_colours_of_gray())[gray].mean() / 3.0)
+    away = max(1, len(source) // 2)
+    if hole is None:
+        return image, np.roll(source, away, axis=0)
+    around = np.roll(image, away, axis=0)
+    around = np.where(hole.hides(around), np.uint8(hole.level - 1), around)
+    hidden = hole.hides(source)
+    return np.where(hidden, image, around), np.where(hidden, source, around)
+
+
+def colourless_bits(gray: Images, levels: int) -> float:
+    """Bits a dimension of RGB images, of so many levels, whose every pixel is any colour that its
+    gray level may come from, all as probable: log2 of the number of those colours, divided by 3.
+
+    It is what an image costs a model that reads ``Gray`` of 256 levels without a fault and knows
+    nothing of colours; the mean over all pixels of gray images [n, H, W, 1].
+    """
+    return float(np.log2(_colours_of_gray(levels))[gray].mean() / 3.0)
 
 
 @functools.cache
-def _colours_of_gray() -> np.ndarray:
-    """How many of the 256^3 colours have each gray level: [256]."""
-    green, blue = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
-    counts = np.zeros(256, np.int64)
-    for red in range(256):
-        colours = np.stack([np.full_like(green, red), green, blue], axis=-1).astype(np.uint8)
-        counts += np.bincount(Gray()(colours[None], np.zeros(1, int)).ravel(), minlength=256)
-    return counts
+def _colours_of_gray(levels: int) -> np.ndarray:
+    """How many of the levels^3 colours have each gray level: [256].
+
+    Each stands for a cube of the 256^3 colours, of which a step of one level changes the gray level
+    by at most one: it may come from all between those of the darkest and the brightest.
+    """
+    level = np.asarray(Pixels().quantize(jnp.arange(256, dtype=jnp.uint8), levels))
+    first, end = (np.searchsorted(level, np.arange(levels), side) for side in ("left", "right"))
+    change = np.zeros(257, np.int64)  # of the number, from one gray level to the next
+    for ends, step in ((first, 1), (end - 1, -1)):
+        green, blue = np.meshgrid(ends, ends, indexing="ij")
+        for red in ends:
+            colours = np.stack([np.full_like(green, red), green, blue], axis=-1).astype(np.uint8)
+            gray = Gray()(colours[None], np.zeros(1, int)).ravel().astype(int)
+            change += step * np.bincount(gray + (step < 0), minlength=257)
+    return change.cumsum()[:256]

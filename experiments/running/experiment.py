@@ -39,6 +39,16 @@ def open_images(config: ImageConfig, split: str) -> data.Dataset:
     return data.load(config.dataset, split, **config.opening)
 
 
+def require_examples(part: data.AnyDataset, least: int) -> None:
+    """Raises ``UsageError`` for a part of fewer examples than what is measured needs."""
+    if len(part) < least:
+        noun = part.example_spec.noun
+        raise UsageError(
+            f"{part.name}: {part.split} has too few {noun} to measure anything on, {len(part)}; it "
+            f"needs {least} or more"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """What there is to work with: the config, the open run folder, and the data.

@@ -139,15 +139,12 @@ def _config_class(experiment: Training) -> type[Any]:
 
 
 def _size(spec: data.ExampleSpec) -> str:
-    """All that a model's shapes, and the measures of it, follow from."""
+    """All that a model's shapes follow from."""
     size = "×".join(map(str, spec.shape))
     if spec.spatial is not None:
         size += f" from {'×'.join(map(str, spec.spatial))}"
-    if spec.text is not None:  # of how many captions an image has, nothing follows
-        plural = "s" * (spec.attributes != 1)
-        size += (
-            f" with captions of {spec.text[1]} letters about {spec.attributes} attribute{plural}"
-        )
+    if spec.text is not None:  # neither of how many, nor of what they say
+        size += f" with captions of {spec.text[1]} letters"
     return size if spec.vector is None else f"{size} in vectors of {spec.vector}"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from experiments.running.config import ImageConfig
+from experiments.running.experiment import require_examples
 from experiments.running.options import require_at_least
 from gen_jax import data
 from gen_jax.data.captions import letters
@@ -17,6 +18,7 @@ from gen_jax.data.captions.sentences import sentence
 from gen_jax.data.permutation import random_words
 
 HELD_OUT = "held-out"
+LEAST = 2  # images of a split: one has no other to be told from, and no covariance
 _WORDINGS = 9  # separates these draws from other uses of a seed
 
 
@@ -43,14 +45,27 @@ class CaptionsConfig(ImageConfig):
 
 
 def open_captions(config: CaptionsConfig, split: str) -> data.Captioned:
-    """One part of the config's captions."""
-    return data.load_captions(
+    """One part of the config's captions; vectors of a file are brought to a mean square of 1.
+
+    Raises ``UsageError`` where it has too few images to be measured on.
+    """
+    part = data.load_captions(
         config.dataset,
         split,
         length=config.letters,
         embeddings=config.embeddings,
         **config.opening,
     )
+    require_examples(part, LEAST)
+    if part.embeddings is None:
+        return part
+    return part.with_embeddings(unit_mean_square(part.embeddings))
+
+
+def unit_mean_square(vectors: Float[np.ndarray, "n size"]) -> Float[np.ndarray, "n size"]:
+    """Vectors of a mean square of 1 each, like the noise beside them; one of zeros stays so."""
+    scale = np.sqrt(np.square(vectors, dtype=np.float64).mean(axis=1, keepdims=True))
+    return (vectors / np.where(scale > 0.0, scale, 1.0)).astype(vectors.dtype)
 
 
 def measured_parts(config: CaptionsConfig, test: data.Captioned) -> dict[str, data.Captioned]:

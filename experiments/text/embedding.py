@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from experiments.running.reopened import reopen
+from experiments.text.captions import unit_mean_square
 from gen_jax import data, training
 from gen_jax.adversarial import joint_embedding
 from gen_jax.data.captions import letters
@@ -50,11 +51,8 @@ class Embedder:
         return _compiled("image").in_chunks(self.state, {"image": images}, CHUNK)
 
     def conditions(self, tokens: UInt8[np.ndarray, "n letters"]) -> Vectors:
-        """Vectors to make images from: those of the texts, of a mean square of 1, like the noise
-        beside them."""
-        vectors = self.of_tokens(tokens)
-        squares = np.square(vectors).mean(axis=1, keepdims=True)
-        return vectors / np.sqrt(np.maximum(squares, 1e-12))
+        """Vectors to make images from: those of the texts, of a mean square of 1."""
+        return unit_mean_square(self.of_tokens(tokens))
 
     def conditions_of(self, texts: Sequence[str]) -> Vectors:
         """Raises ``DataError`` and warns as ``letters.encode`` does."""

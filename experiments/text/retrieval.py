@@ -1,4 +1,8 @@
-"""How well images and sentences find one another in their joint space."""
+"""How well images and sentences find one another in their joint space.
+
+In a run of ``text_to_image`` that space is the one of the encoder whose vectors G is conditioned
+on: G may please it where another reader of images would see less.
+"""
 
 import numpy as np
 
@@ -11,10 +15,14 @@ OTHERS = 99  # wrong sentences of an image, as in AttnGAN
 
 
 def scores(embedder: Embedder, real: Sentences, *, seed: int) -> dict[str, float]:
-    """``text_precision`` and ``r_precision`` of real images and their sentences."""
+    """``text_precision`` and ``r_precision`` of real images and their sentences.
+
+    ``text_precision`` is that of the nearest image alone, its own among those it is looked for in:
+    AP@50 of Reed et al. 2016 (1605.05395) is that of the 50 nearest, by class.
+    """
     text, image = embedder.of_tokens(real.tokens), embedder.of_images(real.image)
     said = real.meaning, real.attributes
-    # Of sentences that say much, fewer images are right than the 50 of Reed et al.
+    # Fewer than 50 images are right for a sentence that says much.
     found = {"text_precision": evaluation.text_precision(text, image, *said, k=1)}
     return found | r_precision(image, text, real, seed=seed)
 

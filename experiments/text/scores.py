@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.adversarial.judges import Judge, provenance
+from experiments.running.options import UsageError
 from experiments.running.tables import Columns, Table, as_rows, tabulated
 from experiments.text import agreement
 from experiments.text.captions import Sentences
@@ -48,7 +49,16 @@ class Scorer:
     seed: int
 
     def rows(self, make: Make, sentences: Sentences) -> dict[str, Columns]:
-        """All that can be measured, by ``ROWS``."""
+        """All that can be measured, by ``ROWS``.
+
+        Raises ``UsageError`` for sentences that do not speak of digits, where those are read.
+        """
+        n = sentences.meaning.shape[1]
+        if self.digits and n != len(ATTRIBUTES):
+            raise UsageError(
+                f"this run reads the digits in images, of which its sentences say "
+                f"{len(ATTRIBUTES)} attributes; these sentences say {n}"
+            )
         real = self._read(sentences.image)
         found = {"": self._score(make(sentences.vectors), sentences, real)}
         if self.digits and self.embedder is not None:

@@ -25,8 +25,8 @@ class VectorsConfig(CaptionsConfig):
     """What embeds the captions."""
 
     text_embeddings: Path | None = of_source(None, "captions:")
-    """Vectors of all captions in the order of their file, .npy or .safetensors [captions, D];
-    sentences of other texts then cannot be made images of."""
+    """Vectors of all captions in the order of their file, .npy or .safetensors [captions, D]; each
+    is brought to a mean square of 1. Images of other sentences then cannot be made."""
     text_encoder: Path | None = where(
         None, lambda config: config.text_embeddings is None, "a run without --text-embeddings"
     )

@@ -71,10 +71,15 @@ class Task:
         return data.Mapped(images, condition)
 
     @property
+    def hole(self) -> Hole | None:
+        """The condition, where it is a hole."""
+        return self.condition if isinstance(self.condition, Hole) else None
+
+    @property
     def hides(self) -> Callable[[Any], Any] | None:
         """Which pixels of sources [n, H, W, C] say nothing, bool [n, H, W, 1], where the others are
         those of the image; None where no pixel is."""
-        return self.condition.hides if isinstance(self.condition, Hole) else None
+        return self.hole and self.hole.hides
 
     @property
     def picture_channels(self) -> int | None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from gen_jax.data.errors import DataError
 
@@ -120,9 +121,8 @@ class Cache:
             for file, size in manifest["files"].items():
                 if pathlib.Path(file).name != file or (path / file).stat().st_size != size:
                     return None
-                arrays[file.removesuffix(".npy")] = np.load(
-                    path / file, mmap_mode="r", allow_pickle=False
-                )
+                # Not np.load, which reads archives and pickles as well.
+                arrays[file.removesuffix(".npy")] = open_memmap(path / file, mode="r")
             return Entry(arrays, manifest["notes"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError):
             return None  # absent, or not ours: the caller makes it anew

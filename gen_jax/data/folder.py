@@ -90,6 +90,10 @@ class FileTree:
             raise DataError(f"{self.name}: only some of {', '.join(names)} have subfolders")
         return files, self._class_names if labelled == {True} else None
 
+    def classes(self, split: str) -> list[str | None]:
+        """The class of each file of a split, in order; None where there are no class folders."""
+        return [label for _, label in self._files[split]]
+
     def by_name(self, split: str) -> dict[str, pathlib.Path]:
         """The files of a split, in order, by their path within its folder without the ending.
 

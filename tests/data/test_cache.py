@@ -98,6 +98,9 @@ def test_several_at_once_end_with_one_entry(cache, monkeypatch, lockable):
         lambda folder: (folder / "images.npy").write_bytes(
             b"x" * (folder / "images.npy").stat().st_size
         ),
+        lambda folder: (folder / "images.npy").write_bytes(  # as an archive begins
+            b"PK\x03\x04".ljust((folder / "images.npy").stat().st_size)
+        ),
         lambda folder: (folder / "cache.json").unlink(),
         lambda folder: (folder / "cache.json").write_text("{"),
         lambda folder: (folder / "cache.json").write_text("[]"),

@@ -209,3 +209,18 @@ def test_mistakes_are_one_line(tmp_path, argv, words):
     with pytest.raises(UsageError, match=words) as refused:
         run(gan.EXPERIMENT, ["smoke", "--run-dir", str(tmp_path / "run"), *argv])
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("split", "n", "least"), [("validation", 1, 2), ("test", 5, 6)])
+def test_too_few_images_to_score_by_are_refused_before_training(tmp_path, split, n, least):
+    counts = {"train": 2, "validation": 2, "test": 6, split: n}
+    for part, count in counts.items():
+        (tmp_path / "set" / part).mkdir(parents=True)
+        for i in range(count):
+            gray = Image.fromarray(np.full((28, 28), 20 * i, np.uint8))
+            gray.save(tmp_path / "set" / part / f"{i}.png")
+    options = ["--dataset", f"folder:{tmp_path / 'set'}", "--run-dir", str(tmp_path / "run")]
+    message = rf"^folder:.*: {split} has too few images .*, {n}; it needs {least} or more$"
+    with pytest.raises(UsageError, match=message):
+        run(gan.EXPERIMENT, ["smoke", "--quiet", *options])
+    assert not (tmp_path / "run").exists()

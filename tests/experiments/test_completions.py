@@ -18,7 +18,7 @@ from experiments.pixels.completions import (
     answers,
     calibration,
     colourless_bits,
-    others,
+    exchanged,
 )
 from experiments.running.options import UsageError, parse
 from experiments.running.run import run
@@ -250,7 +250,8 @@ class State:
     key: object = None
 
 
-def test_a_model_that_knows_the_truth_is_as_good_as_it():
+@pytest.mark.parametrize("n_levels", [None, 16])
+def test_a_model_that_knows_the_truth_is_as_good_as_it(n_levels):
     completer = Knowing(3, None, chunk=4)
     source = Gray()(completer.truth, np.arange(4))
     examples = {"image": completer.truth, "spatial": source}
@@ -262,6 +263,7 @@ def test_a_model_that_knows_the_truth_is_as_good_as_it():
         examples,
         task,
         draws=3,
+        levels=n_levels,
         rival=lambda gray: 255 - completer.truth,
     )
     for row in DRAWN:
@@ -274,6 +276,8 @@ def test_a_model_that_knows_the_truth_is_as_good_as_it():
     assert found["completed/bits_per_dim/other"] == 8.0
     assert found["completed/bits_per_dim/drawn"] == 0.0
     assert found["completed/likelier"] == 0.5
+    colourless = found.get("completed/bits_per_dim/colourless")  # none of black and white
+    assert colourless == (n_levels and colourless_bits(source, n_levels))
 
 
 def test_calibration_counts_the_draws_that_are_likelier_than_the_truth():
@@ -284,15 +288,45 @@ def test_calibration_counts_the_draws_that_are_likelier_than_the_truth():
 
 @pytest.mark.parametrize("n", [2, 3, 8])
 def test_no_image_is_given_its_own_source(n):
-    source = levels(n, 4, 4, 1)
-    moved = others(source)
+    image, source = levels(n, 4, 4, 3), levels(n, 4, 4, 1)
+    same, moved = exchanged(image, source, None)
+    np.testing.assert_array_equal(same, image)
     assert sorted(x.tobytes() for x in moved) == sorted(x.tobytes() for x in source)
     assert not any(np.array_equal(a, b) for a, b in zip(source, moved, strict=True))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_hole_stays_where_it_is_and_others_are_around_it(channels):
+    image, hole = levels(4, 8, 8, channels), Hole()
+    image[:, 0, :2] = hole.level  # as a hole is, and outside of some
+    source = hole(image, np.arange(4))
+    hidden = hole.hides(source)
+    spliced, moved = exchanged(image, source, hole)
+    np.testing.assert_array_equal(hole.hides(moved), hidden)
+    own = np.broadcast_to(hidden, image.shape)
+    np.testing.assert_array_equal(spliced[own], image[own])
+    np.testing.assert_array_equal(spliced[~own], moved[~own])
+    off = np.abs(moved.astype(int) - np.roll(image, 2, axis=0))
+    assert off[~own].max() <= 1
+
+
 def test_a_colourless_model_shares_all_colours_out_among_the_gray_levels():
     grays = np.arange(256, dtype=np.uint8).reshape(256, 1, 1, 1)
-    colours = 2.0 ** np.array([3.0 * colourless_bits(gray[None]) for gray in grays])
+    colours = 2.0 ** np.array([3.0 * colourless_bits(gray[None], 256) for gray in grays])
     assert colours.sum() == pytest.approx(2**24)
     dark = np.stack(np.meshgrid(*[np.arange(8, dtype=np.uint8)] * 3), -1).reshape(1, 8, 64, 3)
     assert colours[0] == pytest.approx((Gray()(dark, np.zeros(1, int)) == 0).sum())
+
+
+@pytest.mark.parametrize("n_levels", [2, 5, 16])
+def test_colours_of_fewer_levels_are_counted_as_such(n_levels):
+    image = levels(1, 500, 600, 3)
+    cells = np.asarray(Categorical(n_levels).quantize(jnp.asarray(image)))
+    cells = cells.reshape(-1, 3) @ n_levels ** np.arange(3)
+    grays = Gray()(image, np.zeros(1, int)).ravel()
+    for gray in (40, 128, 200):
+        seen = len(np.unique(cells[grays == gray]))
+        level = np.full((1, 1, 1, 1), gray, np.uint8)
+        found = 2.0 ** (3.0 * colourless_bits(level, n_levels))
+        # Most that can occur are among the random ones, and none but those that can.
+        assert 0.8 * found <= seen <= found + 1e-6

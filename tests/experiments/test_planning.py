@@ -12,12 +12,21 @@ from PIL import Image
 from experiments import evaluate, planning, sample, translate
 from experiments.mazes import walks, wishes
 from experiments.mazes.planner import Planner, Plans, with_more_steps
-from experiments.mazes.scores import Scorer, as_groups, as_metrics, judged, of_plans
+from experiments.mazes.scores import (
+    Scorer,
+    add_table,
+    as_counts,
+    as_groups,
+    as_metrics,
+    judged,
+    of_plans,
+)
 from experiments.running.options import UsageError
 from experiments.running.reopened import reopen
 from experiments.running.run import run
 from gen_jax import autoregressive, data, densities, training
 from gen_jax.data.mazes import making, plans
+from gen_jax.reporting.pictures import read_entries
 
 KINDS = ("perfect", "loops", "rooms")
 
@@ -87,8 +96,10 @@ def test_way_points_lie_on_a_path_that_can_be_drawn(kind, k):
     best = plans.shortest(kept, asked.way_points)
     # Pixels of the shortest path can be passed; of others only those that can be drawn are asked.
     assert best.drawable.all()
+    assert len(kept) > 5
     detours = best.length > plans.shortest(kept).length
-    assert detours.any() == (kind != "perfect")
+    np.testing.assert_array_equal(asked.changing, detours)
+    assert detours.all() if kind != "perfect" else not detours.any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,7 +109,9 @@ def test_past_a_forbidden_pixel_a_path_is_left(kind):
     kept = spatial[asked.numbers]
     found = plans.shortest(kept, avoiding=asked.forbidden)  # refuses a maze without a path
     moved = (found.path != plans.shortest(kept).path).any((1, 2, 3))
-    assert moved.any() == (kind != "perfect")
+    assert len(kept) > 5
+    np.testing.assert_array_equal(asked.changing, moved)
+    assert moved.all() if kind != "perfect" else not moved.any()
 
 
 def test_paths_with_too_few_pixels_for_the_way_points_are_left_out():
@@ -114,7 +127,9 @@ def test_every_plan_passes_its_way_points_and_keeps_off_forbidden_pixels(state):
     rng = np.random.default_rng(0)
     through, off = wishes.way_points(spatial, 2, rng), wishes.forbidden(spatial, rng)
     assert len(through.numbers) == len(off.numbers) == len(spatial)
-    asked = wishes.Wishes(through.numbers, through.way_points, off.forbidden)
+    asked = wishes.Wishes(
+        through.numbers, through.way_points, off.forbidden, through.changing | off.changing
+    )
     drawn = Planner(8)(state, jax.random.key(1), spatial, 3, wishes=asked)
     rows = np.arange(6)[:, None]
     for j in range(3):
@@ -164,9 +179,24 @@ def test_the_plans_of_a_perfect_model_score_full_marks(state, kind):
             assert row["valid"] == row.get("optimal", 1.0) == row.get("kept", 1.0) == 1.0
             assert row.get("excess", 0.0) == 0.0
     assert {"walk by 1", "walk by 2", "search"} <= set(groups["larger"])
-    metrics = as_metrics(groups)
+    counts = as_counts(scorer.asked(test))
+    assert 0 < counts["test/way-points/mazes"] <= 5
+    for name in ("way-points/off_path", "forbidden/on_path"):
+        mazes = counts[f"test/{name.partition('/')[0]}/mazes"]
+        assert counts[f"test/{name}"] == (0 if kind == "perfect" else mazes)
+    metrics = as_metrics(groups) | counts
     assert metrics["test/larger/best-of-2/valid"] == 1.0
     assert as_groups({"test/nll": 1.0, **metrics}) == groups
+
+
+@pytest.mark.parametrize("changing", [0, 4])
+def test_a_table_says_whether_plans_had_to_change_for_what_was_asked(tmp_path, changing):
+    metrics = {"test/forbidden/best-of-1/valid": 0.5, "test/forbidden/mazes": 5}
+    add_table(tmp_path, metrics | {"test/forbidden/on_path": changing})
+    (entry,) = read_entries(tmp_path)
+    assert f"in {changing} of 5 mazes" in entry.caption
+    assert ("it is a hint, and not a test" in entry.caption) == (changing == 0)
+    assert entry.title.endswith("beside the path") == (changing == 0)
 
 
 def test_a_better_plan_among_worse_is_counted_where_it_is_looked_for():
@@ -227,6 +257,7 @@ def test_a_run_learns_and_shows_what_it_promises(planned):
     assert metrics["test/best-of-2/seconds"] > 0.0
     assert metrics["test/way-points/best-of-1/kept"] == 1.0
     assert metrics["test/forbidden/best-of-1/kept"] == 1.0
+    assert metrics["test/way-points/off_path"] == metrics["test/forbidden/on_path"] == 0
     assert 0.0 <= metrics["test/larger/best-of-2/valid"] <= 1.0
     rows = [json.loads(line) for line in (planned / "metrics.jsonl").read_text().splitlines()]
     nll = [row["validation/nll"] for row in rows if "validation/nll" in row]

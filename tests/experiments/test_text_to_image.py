@@ -142,8 +142,8 @@ def test_evaluate_gives_the_numbers_of_the_summary(trained, tmp_path, capsys):
 
 
 @pytest.mark.smoke
-def test_other_captions_than_the_models_are_refused(trained, folder):
-    with pytest.raises(UsageError, match="28×28×3 with captions of 128 letters about 6 attributes"):
+def test_captions_that_do_not_speak_of_digits_are_refused(trained, folder):
+    with pytest.raises(UsageError, match="say 6 attributes; these sentences say 2"):
         evaluate.program([str(trained), "--dataset", f"captions:{folder}", "--image-size", "28"])
 
 

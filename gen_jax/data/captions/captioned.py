@@ -98,6 +98,11 @@ class Captioned:
         return tuple(self._captions.texts[span] for span in self._captions.spans)
 
     @property
+    def embeddings(self) -> Float[np.ndarray, "all_captions size"] | None:
+        """The vectors of all captions, in the order of the images and their captions."""
+        return self._captions.vectors
+
+    @property
     def example_spec(self) -> ExampleSpec:
         vectors = self._captions.vectors
         return ExampleSpec(

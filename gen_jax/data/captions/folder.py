@@ -5,16 +5,17 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import safetensors
 import safetensors.numpy
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from numpy.lib.format import read_array
 
 from gen_jax.data.captions.captioned import Captioned
-from gen_jax.data.captions.groups import of_groups, tied
 from gen_jax.data.captions.letters import spelled
+from gen_jax.data.captions.sharing import by_sharing
 from gen_jax.data.errors import DataError
 from gen_jax.data.pictures.folder import ImageFolder
 from gen_jax.data.pictures.picture import ImageOptions
@@ -34,15 +35,17 @@ class CaptionedFolder:
     its ending or without, as ``train/cats/1.png``; and its caption, "text" (or "caption",
     "captions"), of which JSON may hold a list. A picture may have several lines.
 
-    The one attribute is the group of pictures that share a caption, and whatever is chained
-    together so: what is said of several pictures is wrong for none of them.
+    A caption is wrong for the pictures that do not have it, as spelled. Class folders say more:
+    where there are two or more, a caption is true of all pictures of its own picture's class (see
+    ``by_sharing``).
 
     ``embeddings`` is an .npy file, or a .safetensors file of one array, of floats [number of
     captions, D] in the order of the file of captions, whatever the splits.
 
-    Raises ``DataError`` for a missing or damaged file, a caption that is empty or of no picture, a
-    picture without a caption, two that differ only in their ending, embeddings of another number,
-    and with ``skip_bad_images``.
+    Raises ``DataError`` for a missing or damaged file, a line that names its picture or its caption
+    twice or has more fields than the header, a caption that is empty or of no picture, a picture
+    without a caption, captions of which none is ever wrong, two pictures that differ only in their
+    ending, embeddings of another number, and with ``skip_bad_images``.
     """
 
     def __init__(
@@ -64,27 +67,25 @@ class CaptionedFolder:
         self.splits = self._pictures.splits
         self.ignored = self._pictures.ignored
         self._captions = _captions_of(name, path, self._keys(path))
-        self._groups = dict(
-            zip(
-                self._captions,
-                tied([[text for text, _ in those] for those in self._captions.values()]).tolist(),
-                strict=True,
-            )
-        )
-        n = sum(len(those) for those in self._captions.values())
+        texts = [[text for text, _ in those] for those in self._captions.values()]
+        meanings, attributes = by_sharing(name, texts, self._kinds())
+        ends = np.cumsum([len(those) for those in texts])
+        self._meanings = dict(zip(self._captions, np.split(meanings, ends[:-1]), strict=True))
+        self._attributes = dict(zip(self._captions, attributes, strict=True))
+        n = len(meanings)
         self._vectors = None if embeddings is None else _vectors(name, pathlib.Path(embeddings), n)
 
     def open(self, *splits: str) -> Captioned:
+        pictures = self._pictures.open(*splits)
         keys = [key for key in self._captions if key[0] in splits]
         keys.sort(key=lambda key: (splits.index(key[0]), key[1]))
         own = [self._captions[key] for key in keys]
-        texts = [[text for text, _ in those] for those in own]
-        groups = np.array([self._groups[key] for key in keys], np.int32)
         rows = [row for those in own for _, row in those]
         return Captioned(
-            self._pictures.open(*splits),
-            texts,
-            *of_groups(texts, groups),
+            pictures,
+            [[text for text, _ in those] for those in own],
+            np.concatenate([self._meanings[key] for key in keys]),
+            np.stack([self._attributes[key] for key in keys]),
             embeddings=None if self._vectors is None else self._vectors[rows],
             length=self._length,
             least_captions=max(map(len, self._captions.values())),
@@ -100,6 +101,18 @@ class CaptionedFolder:
                 keys[inside.as_posix()] = (split, place)
                 keys.setdefault(inside.with_suffix("").as_posix(), (split, place))
         return keys
+
+    def _kinds(self) -> Int[np.ndarray, " n"] | None:
+        """The class of each picture, None where classes tell nothing: there are none, or one."""
+        classes = {split: self._pictures.classes(split) for split in self.splits}
+        own = [classes[split][place] for split, place in self._captions]
+        if len({*own}) < 2:
+            return None
+        numbers: dict[str | Key, int] = {}
+        named = zip(self._captions, own, strict=True)
+        return np.array(
+            [numbers.setdefault(key if name is None else name, len(numbers)) for key, name in named]
+        )
 
 
 def _captions_of(
@@ -153,11 +166,7 @@ def _read(name: str, file: pathlib.Path) -> Iterator[tuple[str, str, list[str]]]
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             if file.suffix == ".csv":
-                table = csv.DictReader(lines, strict=True)
-                for fields in table:
-                    yield _picture_and_texts(
-                        f"{name}: line {table.line_num} of {file.name}", fields
-                    )
+                yield from _rows(name, file, lines)
                 return
             for number, line in enumerate(lines, start=1):
                 where = f"{name}: line {number} of {file.name}"
@@ -165,6 +174,23 @@ def _read(name: str, file: pathlib.Path) -> Iterator[tuple[str, str, list[str]]]
                     yield _picture_and_texts(where, _parsed(where, line))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{name}: {file.name} cannot be read: {error}") from error
+
+
+def _rows(name: str, file: pathlib.Path, lines: TextIO) -> Iterator[tuple[str, str, list[str]]]:
+    """``_read`` for a table."""
+    table = csv.DictReader(lines, strict=True)
+    columns = table.fieldnames or ()
+    for column in (*NAMES, *TEXTS):
+        if columns.count(column) > 1:
+            raise DataError(f"{name}: {file.name} has several columns {column}; it needs one")
+    for fields in table:
+        where = f"{name}: line {table.line_num} of {file.name}"
+        if None in fields:  # what the columns leave over
+            raise DataError(
+                f"{where} has {len(columns) + len(fields[None])} fields, the header "
+                f'{len(columns)}; a caption with a comma needs quotes, as in 1.png,"a cat, asleep"'
+            )
+        yield _picture_and_texts(where, fields)
 
 
 def _parsed(where: str, line: str) -> Any:
@@ -176,8 +202,7 @@ def _parsed(where: str, line: str) -> Any:
 
 def _picture_and_texts(where: str, fields: Any) -> tuple[str, str, list[str]]:
     if isinstance(fields, dict):
-        picture = next((fields[key] for key in NAMES if key in fields), None)
-        texts = next((fields[key] for key in TEXTS if key in fields), None)
+        picture, texts = (_one_of(where, fields, names) for names in (NAMES, TEXTS))
         texts = [texts] if isinstance(texts, str) else texts
         if (
             isinstance(picture, str)
@@ -193,15 +218,28 @@ def _picture_and_texts(where: str, fields: Any) -> tuple[str, str, list[str]]:
     )
 
 
+def _one_of(where: str, fields: dict[str, Any], names: tuple[str, ...]) -> Any:
+    """The field that has one of the names, None where none has."""
+    found = [name for name in names if name in fields]
+    if len(found) > 1:
+        raise DataError(f"{where} has both {found[0]} and {found[1]}; it needs one of them")
+    return fields[found[0]] if found else None
+
+
 def _vectors(name: str, file: pathlib.Path, n: int) -> Float[np.ndarray, "n size"]:
     try:
         if file.suffix == ".safetensors":
             arrays = safetensors.numpy.load_file(file.expanduser())
             vectors = next(iter(arrays.values())) if len(arrays) == 1 else None
         else:
-            vectors = np.load(file.expanduser(), allow_pickle=False)
+            with file.expanduser().open("rb") as stream:
+                vectors = read_array(stream, allow_pickle=False)
     except (OSError, ValueError, EOFError, safetensors.SafetensorError) as error:
         raise DataError(f"{name}: the embeddings {file} cannot be read: {error}") from error
+    except (AttributeError, KeyError, TypeError) as error:  # of safetensors
+        raise DataError(
+            f"{name}: the embeddings {file} have numbers of a type that NumPy lacks: {error}"
+        ) from error
     if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or len(vectors) != n:
         shape = list(getattr(vectors, "shape", ["several arrays"]))
         raise DataError(

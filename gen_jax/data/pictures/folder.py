@@ -35,6 +35,10 @@ class ImageFolder:
     def ignored(self) -> tuple[str, ...]:
         return self._tree.ignored
 
+    def classes(self, split: str) -> list[str | None]:
+        """The class of each picture of a split, as ``FileTree.classes`` has them."""
+        return self._tree.classes(split)
+
     def by_name(self, split: str) -> dict[str, pathlib.Path]:
         """The files of a split, in the order of its examples, as ``FileTree.by_name`` has them."""
         return self._tree.by_name(split)

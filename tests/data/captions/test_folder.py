@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from gen_jax import data
 from gen_jax.data.captions import letters
+from gen_jax.meaning import wrong
 
 CAPTIONS = {
     "a/1.png": ["a cat", "a small cat"],
@@ -50,9 +51,47 @@ def test_captions_belong_to_their_pictures(write, picture, memory_limit):
         np.testing.assert_array_equal(examples["image"][number], picture(number))
     assert examples["label"].tolist() == [0, 0, 1, 1]
     assert letters.decode(examples["tokens"][1]) == ["a dog"] * 3
-    # What is said of two pictures ties them together.
-    assert examples["attributes"].tolist() == [[0], [1], [1], [2]]
-    assert examples["meaning"][..., 0].tolist() == [[0] * 3, [1] * 3, [1] * 3, [2] * 3]
+
+
+def falsehood(dataset) -> dict[str, list[int]]:
+    """The pictures that each caption is wrong for."""
+    examples = dataset.take(np.arange(len(dataset)))
+    found = wrong(examples["meaning"][:, :, None], examples["attributes"])  # [n, K, n]
+    return {
+        text: np.flatnonzero(found[i, k]).tolist()
+        for i, texts in enumerate(dataset.texts)
+        for k, text in enumerate(texts)
+    }
+
+
+def test_what_is_said_of_two_pictures_is_wrong_for_neither(write):
+    captions = {f"{n}.png": texts for n, texts in enumerate(CAPTIONS.values())}
+    found = falsehood(load(write(captions, tuple(captions))))
+    assert found["a dog"] == [0, 3]
+    assert found["a thing"] == [0, 1, 3]  # that it shares another caption does not matter
+    assert found["a tree"] == [0, 1, 2]
+
+
+def test_a_caption_is_true_of_its_class(write):
+    pictures = ("train/cats/1.png", "train/cats/2.png", "train/dogs/1.png", "test/cats/1.png")
+    captions = {name: [f"caption {n}"] for n, name in enumerate(pictures)}
+    spec = write(captions, pictures)
+    train, test = (load(spec, split).take(np.arange(n)) for split, n in (("train", 3), ("test", 1)))
+    assert falsehood(load(spec)) == {"caption 0": [2], "caption 1": [2], "caption 2": [0, 1]}
+    # Across splits, too.
+    assert wrong(test["meaning"][0], train["attributes"]).tolist() == [False, False, True]
+
+
+def test_a_single_class_tells_nothing(write):
+    captions = {f"pictures/{n}.png": [f"caption {n}"] for n in range(3)}
+    found = falsehood(load(write(captions, tuple(captions))))
+    assert found == {"caption 0": [1, 2], "caption 1": [0, 2], "caption 2": [0, 1]}
+
+
+def test_captions_that_are_the_same_everywhere_are_refused(write):
+    captions = {f"{n}.png": ["a bird"] for n in range(3)}
+    with pytest.raises(data.DataError, match=r"^captions:.*: every caption describes every image"):
+        load(write(captions, tuple(captions)))
 
 
 def test_the_file_may_have_another_form(write):
@@ -67,6 +106,26 @@ def test_csv_is_read_as_well(write):
     content = "\r\n".join(["\ufefffile,caption,more", *rows]).encode()
     dataset = load(write(name="captions.csv", content=content))
     assert dataset.texts[0] == ("a cat, or so", "a small cat, or so")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"file_name,text\na/1.png,a cat\na/2.png,a red bird, small",
+            "line 3 of captions.csv has 3 fields, the header 2; a caption with a comma needs "
+            'quotes, as in 1.png,"a cat, asleep"',
+        ),
+        (b"image,text,text\na/1.png,a,b", "captions.csv has several columns text; it needs one"),
+        (
+            b"file_name,text,caption\na/1.png,a cat,a small cat",
+            "line 2 of captions.csv has both text and caption; it needs one of them",
+        ),
+    ],
+)
+def test_no_part_of_a_line_is_lost(write, content, message):
+    with pytest.raises(data.DataError, match=f": {re.escape(message)}$"):
+        load(write(name="captions.csv", content=content))
 
 
 def test_splits_are_those_of_the_folder(write):
@@ -127,6 +186,23 @@ def test_embeddings_may_be_the_one_array_of_a_safetensors_file(write, tmp_path):
     file.write_bytes(b"no tensors at all")
     with pytest.raises(data.DataError, match="cannot be read: "):
         load(spec, embeddings=file)
+    about = {"phi": {"dtype": "F8_E4M3", "shape": [7, 3], "data_offsets": [0, 21]}}
+    header = json.dumps(about).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(21))
+    with pytest.raises(data.DataError, match=r"have numbers of a type that NumPy lacks: "):
+        load(spec, embeddings=file)
+
+
+@pytest.mark.parametrize("name", ["vectors.npz", "vectors.npy"])
+def test_embeddings_cut_short_are_one_line(write, tmp_path, name):
+    spec, file = write(), tmp_path / name
+    (np.savez if name.endswith("npz") else np.save)(file, np.ones((7, 50)))
+    file.write_bytes(file.read_bytes()[:-60])
+    with pytest.raises(
+        data.DataError, match=rf"the embeddings .*{name} cannot be read: "
+    ) as caught:
+        load(spec, embeddings=file)
+    assert "\n" not in str(caught.value)
 
 
 def test_embeddings_need_a_file_of_captions():
