@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from experiments import benchmark_sampling
+from experiments.benchmarks import sampling_cases
 from experiments.running.options import UsageError
 
 pytestmark = pytest.mark.smoke
 TORCH = importlib.util.find_spec("torch") is not None
+CONDITIONAL = ("gated-residual", "gated-unet")
 COLUMNS = {
     "model",
     "method",
@@ -40,8 +42,9 @@ def test_every_network_and_method_has_a_row_that_holds_together(tmp_path):
         assert row["ratio_to_forward"] == pytest.approx(row["seconds"] / row["forward_s"])
         assert row["images_per_s"] == pytest.approx(row["batch"] / row["seconds"])
         assert row["compile_s"] > 0
-        if row["model"] != "gated-side":
+        if row["model"] not in sampling_cases.CACHED_ALONE:
             assert row["agree"] == 1.0, row  # all of so few images
+        assert (row["ratio_to_unconditional"] is None) == (row["model"] not in CONDITIONAL)
     by_method = {row["method"]: row for row in rows if row["model"] == "gated-7x32"}
     assert set(by_method) == set(options.method)
     assert by_method["naive"]["passes"] == 36
