@@ -107,8 +107,8 @@ def measure(name: str, case: Case, batch: int, params: Any, options: Options) ->
     stop = n_units if n_units <= WHOLE_NAIVE else NAIVE_POSITIONS
     programs = sampling_programs(case, batch, params, stop, options)
     plain, bare = case.unconditional, {}
-    if plain is not None:
-        bare = sampling_programs(plain, batch, plain.start().params, stop, options)
+    if plain is not None:  # it does not read the parameters of what it lacks
+        bare = sampling_programs(plain, batch, params, stop, options)
     rows, drawn = [], {}
     for method, program in programs.items():
         result = program.run()

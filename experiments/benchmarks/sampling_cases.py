@@ -123,9 +123,11 @@ def make_case(name: str, options: Options) -> Case:
     if name == "gated-side":
         return image(gated(7, 32), batches=(4,))
     if name == "gated-residual":
-        return image(gated(7, 32, ar.ResidualEncoder(4 if small else 16, dtype=dtype)))
+        sizes = {"features": 4, "blocks": 1} if small else {}
+        return image(gated(7, 32, ar.ResidualEncoder(**sizes, dtype=dtype)))
     if name == "gated-unet":
-        return image(gated(7, 32, ar.UNetEncoder(4 if small else 32, dtype=dtype)))
+        sizes = {"features": 4, "depth": 1} if small else {}
+        return image(gated(7, 32, ar.UNetEncoder(**sizes, dtype=dtype)))
     if name == "gated-12x64":
         return image(gated(12, 64), batches=(16, 128))
     if name == "masked-7x64":  # 64 maps between the blocks, 32 within
