@@ -91,7 +91,7 @@ class Case:
             return None
         shape = (batch, *self.shape[:-1], 3)
         noise = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-        return Condition(spatial=noise)
+        return Condition(spatial=jnp.asarray(noise))
 
     @property
     def unconditional(self) -> Self | None:

@@ -131,7 +131,8 @@ class AutoregressiveCase:
         if encoder is not None:
             encoder = encoder.clone(dtype=jnp.dtype(dtype))
         model = self.model.clone(dtype=jnp.dtype(dtype), condition=encoder)
-        tx, batch = optax.adam(LEARNING_RATE, eps=EPSILON), self.batches(1).batch_at(0, slice(2))
+        batch: Any = self.batches(1).batch_at(0, slice(2))
+        tx = optax.adam(LEARNING_RATE, eps=EPSILON)
         init = jax.jit(functools.partial(autoregressive.init, model, tx))
         cond = batch_condition(batch, labels=False)
         return init(jax.random.key(0), batch[self.keys[0]], cond=cond)
