@@ -13,7 +13,9 @@ plans to hold besides parameters and outputs. With PyTorch installed, and JAX on
 as it is, a plain PyTorch Gated PixelCNN of the same size, sampled naively, stands beside
 ``gated-7x32``.
 
-Row ``gated-trained`` is a small Gated PixelCNN trained for ``--train-steps`` steps first, for the
+``gated-residual`` and ``gated-unet`` read another image by an encoder, which runs once a batch:
+``ratio_to_unconditional`` sets their time against the same network's without it. Row
+``gated-trained`` is a small Gated PixelCNN trained for ``--train-steps`` steps first, for the
 number of Jacobi passes depends on what was learned. ``gated-side`` rows, drawn as a plot beside
 ``--out``, show the time against the number of positions.
 """
@@ -23,138 +25,39 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from experiments.benchmarks.peers import why_no_peer
+from experiments.benchmarks.sampling_cases import (
+    CACHED_ALONE,
+    Case,
+    Model,
+    Options,
+    make_case,
+)
 from experiments.benchmarks.timing import Program, alternate
 from experiments.running.options import UsageError, parse
 from experiments.running.output import prepare_output, write_json
 from experiments.running.terminal import main, say
 from gen_jax import autoregressive, data, training
 from gen_jax.autoregressive import sampling
-from gen_jax.densities import Bernoulli, LogisticMixture
 from gen_jax.files import write_atomically
 from gen_jax.reporting import plots
-from gen_jax.state import TrainState
 
-Model = Literal[
-    "gated-7x32",
-    "gated-12x64",
-    "masked-7x64",
-    "plus-plus",
-    "row-lstm",
-    "diagonal-bilstm",
-    "wavenet",
-    "gated-trained",
-    "gated-side",
-]
 Row = dict[str, Any]
 SIDES = (16, 28, 32, 64)
 NAIVE_POSITIONS = 4
 WHOLE_NAIVE = 64  # positions: so few are drawn to the end
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What to measure, and for how long."""
-
-    model: tuple[Model, ...] = get_args(Model)
-    method: tuple[sampling.Method, ...] = ("cached", "jacobi", "naive")
-    batch: tuple[int, ...] = ()
-    """Images drawn at once; default what the model's targets name."""
-    size: int | None = None
-    """Side of the images, or samples of sound; default the model's own."""
-    channels: Literal[1, 3] | None = None
-    """Of the images; sound has one."""
-    seconds: float = 8.0
-    """Of repetitions, a row."""
-    train_steps: int = 200
-    """Of the row gated-trained."""
-    small: bool = False
-    """Tiny networks: to see that everything runs."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    devices: int = 1
-    """Devices that a batch is spread over. A CPU's cores become as many; the forward pass beside
-    it still runs on all cores at once."""
-    peer: bool = True
-    """Measure PyTorch too, where it is installed and a peer."""
-    out: Path | None = None
-    """Write the rows as JSON, and the plot of gated-side beside them."""
-
-    def __post_init__(self):
-        sizes = (*self.batch, *(() if self.size is None else (self.size,)))
-        if self.seconds <= 0 or any(s < 1 for s in (*sizes, self.train_steps, self.devices)):
-            raise UsageError(
-                "--seconds, --train-steps, --devices, --batch and --size must be positive"
-            )
-
-
 PRESETS = {
     "smoke": Options(seconds=0.1, train_steps=2, small=True, size=6, batch=(2,)),
     "default": Options(),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One network, and what it is measured on."""
-
-    model: Any
-    shape: tuple[int, ...]  # *space, channels
-    batches: tuple[int, ...]
-
-    def start(self) -> TrainState:
-        """The network before training, started on noise."""
-        levels = self.model.likelihood.levels
-        noise = np.random.default_rng(0).integers(0, levels, (4, *self.shape))
-        example = self.model.likelihood.to_data(jnp.asarray(noise, jnp.int32))
-        init = functools.partial(autoregressive.init, self.model, optax.adam(2e-3))
-        return jax.jit(init)(jax.random.key(0), example)
-
-
-def make_case(name: str, options: Options) -> Case:
-    """The networks by name, at the sizes that the targets name."""
-    binary, colour = Bernoulli(), LogisticMixture()
-    ar, dtype = autoregressive, jnp.dtype(options.dtype)
-    small = options.small
-
-    def image(model: Any, *, side: int = 28, channels: int = 1, batches=(16,)) -> Case:
-        side, channels = options.size or side, options.channels or channels
-        return Case(model, (side, side, channels), options.batch or batches)
-
-    def gated(layers: int, features: int) -> Any:
-        layers, features = (2, 4) if small else (layers, features)
-        return ar.GatedPixelCNN(binary, layers=layers, features=features, dtype=dtype)
-
-    rnn = {"layers": 1, "features": 4} if small else {"layers": 7, "features": 16}
-    if name in ("gated-7x32", "gated-trained"):
-        return image(gated(7, 32))
-    if name == "gated-side":
-        return image(gated(7, 32), batches=(4,))
-    if name == "gated-12x64":
-        return image(gated(12, 64), batches=(16, 128))
-    if name == "masked-7x64":  # 64 maps between the blocks, 32 within
-        sizes = {"layers": 1, "features": 4} if small else {"layers": 7, "features": 32}
-        return image(ar.PixelCNN(binary, dtype=dtype, **sizes))
-    if name == "plus-plus":
-        sizes = (
-            {"stages": 2, "blocks": 1, "features": 4} if small else {"blocks": 2, "features": 64}
-        )
-        model = ar.PixelCNNPlusPlus(colour, dtype=dtype, **sizes)
-        return image(model, side=32, channels=3)
-    if name == "row-lstm":
-        return image(ar.RowLSTM(binary, dtype=dtype, **rnn))
-    if name == "diagonal-bilstm":
-        return image(ar.DiagonalBiLSTM(binary, dtype=dtype, **rnn))
-    sizes = {"stacks": 1, "layers": 2, "features": 4} if small else {"stacks": 2, "layers": 10}
-    shape = (options.size or 8000, 1)
-    return Case(ar.WaveNet(dtype=dtype, **sizes), shape, options.batch or (8,))
 
 
 def trained(case: Case, steps: int) -> Any:
@@ -169,35 +72,51 @@ def trained(case: Case, steps: int) -> Any:
     return result.state.params
 
 
-def measure(name: str, case: Case, batch: int, params: Any, options: Options) -> list[Row]:
-    """A row for each method."""
-    model, shape, key = case.model, (batch, *case.shape), jax.random.key(1)
-    x = jnp.zeros(shape, jnp.float32)
-    forward = Program.of(lambda params, x: model.apply({"params": params}, x), params, x)
-    n_units = sampling.make_task(model, params, key, shape).units * int(np.prod(case.shape[:-1]))
-    stop = n_units if n_units <= WHOLE_NAIVE else NAIVE_POSITIONS
+def sampling_programs(
+    case: Case, batch: int, params: Any, stop: int, options: Options
+) -> dict[sampling.Method, Program]:
+    """The sampler of each method, spread over the devices; the naive one stops early."""
+    model, shape, cond = case.model, (batch, *case.shape), case.condition(batch)
 
-    def draw(method: sampling.Method, params: Any, key: Any) -> autoregressive.Sampled:
+    def draw(method: sampling.Method, params: Any, key: Any, cond: Any) -> autoregressive.Sampled:
         if method == "naive":
-            value, _ = sampling.naive(sampling.make_task(model, params, key, shape), stop=stop)
-            return autoregressive.Sampled(model.likelihood.to_data(value), jnp.int32(n_units))
-        return autoregressive.sample_counted(model, params, key, shape, method=method)
+            task = sampling.make_task(model, params, key, shape, cond=cond)
+            value, _ = sampling.naive(task, stop=stop)
+            return autoregressive.Sampled(
+                model.likelihood.to_data(value), jnp.int32(task.units * task.pixels)
+            )
+        return autoregressive.sample_counted(model, params, key, shape, method=method, cond=cond)
 
     mesh = training.make_mesh(jax.devices()[: options.devices])
     spread: Any = NamedSharding(mesh, PartitionSpec("data"))
     everywhere: Any = NamedSharding(mesh, PartitionSpec())
-    inputs = jax.device_put((params, key), everywhere)
+    inputs = *jax.device_put((params, jax.random.key(1)), everywhere), jax.device_put(cond, spread)
     out = autoregressive.Sampled(data=spread, passes=everywhere)
-    programs = {
+    return {
         method: Program.of(functools.partial(draw, method), *inputs, out_shardings=out)
         for method in options.method
     }
+
+
+def measure(name: str, case: Case, batch: int, params: Any, options: Options) -> list[Row]:
+    """A row for each method."""
+    model = case.model
+    inputs = jnp.zeros((batch, *case.shape), jnp.float32), case.condition(batch)
+    forward = Program.of(lambda p, *inputs: model.apply({"params": p}, *inputs), params, *inputs)
+    n_units = model.likelihood.units(case.shape[-1]) * int(np.prod(case.shape[:-1]))
+    stop = n_units if n_units <= WHOLE_NAIVE else NAIVE_POSITIONS
+    programs = sampling_programs(case, batch, params, stop, options)
+    plain, bare = case.unconditional, {}
+    if plain is not None:  # it does not read the parameters of what it lacks
+        bare = sampling_programs(plain, batch, params, stop, options)
     rows, drawn = [], {}
     for method, program in programs.items():
         result = program.run()
         whole = method != "naive" or stop == n_units
         drawn[method] = np.asarray(result.data) if whole else None
-        seconds, forward_s = alternate([program.run, forward.run], options.seconds)
+        runs = [program.run, forward.run, *([bare[method].run] if bare else [])]
+        seconds, forward_s, *bare_s = alternate(runs, options.seconds)
+        unconditional = seconds / bare_s[0] if bare_s else None
         if method == "naive":
             seconds *= n_units / stop
         rows.append(
@@ -213,6 +132,7 @@ def measure(name: str, case: Case, batch: int, params: Any, options: Options) ->
                 "images_per_s": batch / seconds,
                 "forward_s": forward_s,
                 "ratio_to_forward": seconds / forward_s,
+                "ratio_to_unconditional": unconditional,
                 "speedup_over_naive": None,
                 "passes": int(result.passes),
                 "peak_bytes": program.peak_bytes,
@@ -281,6 +201,7 @@ def peer_row(case: Case, batch: int, params: Any, options: Options) -> Row | Non
         "images_per_s": batch / seconds,
         "forward_s": forward_s,
         "ratio_to_forward": seconds / forward_s,
+        "ratio_to_unconditional": None,
         "speedup_over_naive": 1.0,
         "passes": n_pixels,
         "peak_bytes": None,
@@ -292,13 +213,14 @@ def peer_row(case: Case, batch: int, params: Any, options: Options) -> Row | Non
 
 def rows_of(name: Model, options: Options) -> list[Row]:
     """All rows of one model."""
+    if name in CACHED_ALONE:
+        options = dataclasses.replace(options, method=("cached",))
     if name == "gated-side":
         sides = (4, 6) if options.small else SIDES
-        only_cached = dataclasses.replace(options, method=("cached",))
         rows = []
         for side in sides:
             case = make_case(name, dataclasses.replace(options, size=side))
-            rows += measure(name, case, case.batches[0], case.start().params, only_cached)
+            rows += measure(name, case, case.batches[0], case.start().params, options)
         return rows
     case = make_case(name, options)
     params = trained(case, options.train_steps) if name == "gated-trained" else case.start().params
@@ -345,13 +267,17 @@ def require_devices(options: Options) -> None:
                 )
 
 
-HEAD = ("model", "method", "batch", "seconds", "forward", "ratio", "x naive", "passes", "agree")
-LINE = "{:16} {:16} {:>5} {:>9} {:>9} {:>7} {:>8} {:>7} {:>6}"
+HEAD = (
+    *("model", "method", "batch", "seconds", "forward", "ratio", "x uncond."),
+    *("x naive", "passes", "agree"),
+)
+LINE = "{:16} {:16} {:>5} {:>9} {:>9} {:>7} {:>9} {:>8} {:>7} {:>6}"
 
 
 def table_line(row: Row) -> str:
     """A row for the terminal."""
     speedup, agree = row["speedup_over_naive"], row["agree"]
+    unconditional = row["ratio_to_unconditional"]
     return LINE.format(
         row["model"],
         row["method"],
@@ -359,6 +285,7 @@ def table_line(row: Row) -> str:
         f"{row['seconds']:.3f}",
         f"{row['forward_s']:.3f}",
         f"{row['ratio_to_forward']:.2f}",
+        "–" if unconditional is None else f"{unconditional:.2f}",
         "–" if speedup is None else f"{speedup:.0f}",
         row["passes"],
         "–" if agree is None else f"{agree:.1%}",

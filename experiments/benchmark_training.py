@@ -47,12 +47,16 @@ Model = Literal[
     "masked",
     "plus-plus",
     "wavenet",
+    "gated-unet",
+    "plus-plus-unet",
     "dcgan-28",
     "dcgan-64",
     "wgan-gp-28",
     "pix2pix-64",
     "pix2pix-256",
     "cyclegan-128",
+    "text-to-image",
+    "text-encoder",
     "fit",
 ]
 Row = dict[str, Any]
@@ -147,10 +151,11 @@ def measure(name: str, case: Case, options: Options, peak: float) -> Row:
 
 def forward_flops(case: LatentCase | AutoregressiveCase, state: State) -> float:
     """Operations of one forward pass, as XLA counts them before it optimizes."""
-    x = jnp.zeros((case.batch_size, *case.shape))
-    lowered = jax.jit(lambda params, x: state.model.apply({"params": params}, x)).lower(
-        state.params, x
-    )
+
+    def forward(params: Any, *inputs: Any) -> Any:
+        return state.model.apply({"params": params}, *inputs)
+
+    lowered = jax.jit(forward).lower(state.params, *case.inputs)
     analysis = lowered.cost_analysis()
     assert analysis is not None, "XLA counts operations on every backend"
     return float(analysis["flops"])

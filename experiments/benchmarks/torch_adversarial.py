@@ -59,16 +59,18 @@ class Generator(nn.Module):
         return torch.tanh(self.image(x)[:, :, :height, :width])
 
 
-class Discriminator(nn.Module):
-    """The twin of ``adversarial.ConvDiscriminator`` for images of one shape [H, W, C]."""
+class Halvings(nn.Module):
+    """Convolutions of kernel 4 and stride 2 and leaky ReLUs, from images of one shape [H, W, C] to
+    their ``smallest`` maps, [C, H, W]."""
 
-    def __init__(self, ours: ConvDiscriminator, shape: tuple[int, int, int]):
+    def __init__(self, features: int, shape: tuple[int, int, int], norm: str):
         super().__init__()
         *sides, channels = shape
         smallest, *sizes = map_sizes(sides)
         k = len(sizes)
-        maps = [channels, *(ours.features * 2**i for i in range(k))]
-        bias = [i == 0 or ours.norm != "batch" for i in range(k)]
+        maps = [channels, *(features * 2**i for i in range(k))]
+        bias = [i == 0 or norm != "batch" for i in range(k)]
+        self.smallest = (maps[-1], *smallest)
         self.convs = nn.ModuleList(
             nn.Sequential(
                 nn.ZeroPad2d((1, 1 + size[1] % 2, 1, 1 + size[0] % 2)),
@@ -77,15 +79,26 @@ class Discriminator(nn.Module):
             for i, size in enumerate(reversed(sizes))
         )
         self.norms = nn.ModuleList(
-            norm_layer(ours.norm if i > 0 else "none", m) for i, m in enumerate(maps[1:])
+            norm_layer(norm if i > 0 else "none", m) for i, m in enumerate(maps[1:])
         )
-        self.logit = nn.Linear(maps[-1] * math.prod(smallest), 1)
-        self.apply(draw_normal)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.leaky_relu(norm(conv(x)), LEAK)
-        return self.logit(x.flatten(1))[:, 0]
+        return x
+
+
+class Discriminator(nn.Module):
+    """The twin of ``adversarial.ConvDiscriminator`` for images of one shape [H, W, C]."""
+
+    def __init__(self, ours: ConvDiscriminator, shape: tuple[int, int, int]):
+        super().__init__()
+        self.maps = Halvings(ours.features, shape, ours.norm)
+        self.logit = nn.Linear(math.prod(self.maps.smallest), 1)
+        self.apply(draw_normal)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logit(self.maps(x).flatten(1))[:, 0]
 
 
 def draw_normal(module: nn.Module) -> None:

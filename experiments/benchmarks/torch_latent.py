@@ -7,7 +7,6 @@ uint8 tensors in memory. Importing this module needs PyTorch.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed everywhere
@@ -129,16 +128,19 @@ def channels_first(batches: np.ndarray) -> torch.Tensor:
 
 
 def trainer(
-    twin: nn.Module, loss: Callable[[Any, torch.Tensor], torch.Tensor], batches: np.ndarray
+    twin: nn.Module, loss: Callable[..., torch.Tensor], *batches: np.ndarray
 ) -> Callable[[], None]:
-    """A function that takes one Adam step on each of ``batches``, [K, B, *space, C] as stored."""
-    examples = channels_first(batches)
+    """A function that takes one Adam step on each of ``batches``, [K, B, *space, C] as stored.
+
+    ``loss(twin, ...)`` is given a batch of each.
+    """
+    examples = list(zip(*map(channels_first, batches), strict=True))
     optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3, eps=1e-4)
 
     def train() -> None:
         for example in examples:
             optimizer.zero_grad(set_to_none=True)
-            loss(twin, example).backward()
+            loss(twin, *example).backward()
             optimizer.step()
 
     return train

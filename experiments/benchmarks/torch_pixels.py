@@ -3,7 +3,9 @@
 
 Eager PyTorch as its users write it, with the layers and sizes of ours, for one unit a pixel or
 sample. A twin is made of our network and the number of channels; it maps images [B, C, H, W], or
-sound [B, C, T], in [0, 1] to outputs [B, n_outputs, ...]. Importing this module needs PyTorch.
+sound [B, C, T], in [0, 1] to outputs [B, n_outputs, ...]. Where ours has an encoder of conditions,
+it is called with their sources as well, uint8 images of as many channels. Importing this module
+needs PyTorch.
 """
 
 import math
@@ -13,6 +15,8 @@ import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 from torch.nn.utils.parametrizations import weight_norm  # pyright: ignore[reportMissingImports]
+
+from experiments.benchmarks.torch_encoders import encoder_of
 
 
 def gate(x: torch.Tensor) -> torch.Tensor:
@@ -45,6 +49,7 @@ class GatedPixelCNN(nn.Module):
         self.features, self.channels = f, channels
         self.vertical, self.horizontal = nn.ModuleList(), nn.ModuleList()
         self.link, self.out = nn.ModuleList(), nn.ModuleList()
+        self.encoder, self.condition = encoder_of(ours, channels), nn.ModuleList()
         for i, reach in enumerate(self.reach):
             c_in, rows = (channels, reach) if i == 0 else (f, reach + 1)
             self.vertical.append(nn.Conv2d(c_in, 2 * f, (rows, 2 * reach + 1)))
@@ -52,15 +57,20 @@ class GatedPixelCNN(nn.Module):
             self.horizontal.append(MaskedConv(c_in, 2 * f, (1, reach + 1), seen=seen))
             self.link.append(nn.Conv2d(2 * f, 2 * f, 1))
             self.out.append(nn.Conv2d(f, f + s, 1))
+            if self.encoder is not None:
+                self.condition.append(nn.Conv2d(ours.condition.features, 2 * f, 1, bias=False))
         self.head = nn.Conv2d(s, s, 1)
         self.outputs = nn.Conv2d(s, ours.likelihood.unit_outputs(channels), 1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, source: torch.Tensor | None = None) -> torch.Tensor:
+        features = None if self.encoder is None else self.encoder(source)
         vertical = horizontal = 2.0 * x - 1.0
         skip = torch.zeros(())
         for i, reach in enumerate(self.reach):
             bottom = -1 if i == 0 else 0  # the first sees rows above alone
             above = self.vertical[i](F.pad(vertical, (reach, reach, reach, bottom)))
+            if features is not None:
+                above = above + self.condition[i](features)
             beside = self.horizontal[i](F.pad(horizontal, (reach, 0)))
             out = self.out[i](gate(beside + self.link[i](above)))
             forward, part = out.split([self.features, out.shape[1] - self.features], 1)
@@ -142,20 +152,33 @@ class Doubling(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """A residual block with ``c_shortcut`` channels of shortcut."""
+    """A residual block with channels of a shortcut, and of a condition, where there are any."""
 
-    def __init__(self, features: int, window: Any, c_shortcut: int, dropout_rate: float):
+    def __init__(
+        self, features: int, window: Any, c_shortcut: int, c_condition: int, dropout_rate: float
+    ):
         super().__init__()
         self.conv_1 = ShiftedConv(2 * features, features, *window)
         self.shortcut = ShiftedConv(c_shortcut, features, 1) if c_shortcut else None
         self.dropout = nn.Dropout(dropout_rate)
         self.conv_2 = ShiftedConv(2 * features, 2 * features, *window)
+        self.condition = None
+        if c_condition:
+            self.condition = nn.Conv2d(c_condition, 2 * features, 1, bias=False)
 
-    def forward(self, x: torch.Tensor, shortcut: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        x: torch.Tensor,
+        condition: torch.Tensor | None,
+        shortcut: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         c1 = self.conv_1(concat_elu(x))
         if self.shortcut is not None:
             c1 = c1 + self.shortcut(shortcut)
-        a, b = self.conv_2(self.dropout(concat_elu(c1))).chunk(2, 1)
+        c2 = self.conv_2(self.dropout(concat_elu(c1)))
+        if self.condition is not None:
+            c2 = c2 + self.condition(condition)
+        a, b = c2.chunk(2, 1)
         return x + a * torch.sigmoid(b)
 
 
@@ -166,6 +189,8 @@ class PixelCNNPlusPlus(nn.Module):
         super().__init__()
         f, rate = ours.features, ours.dropout_rate
         self.stages, self.blocks = ours.stages, ours.blocks
+        self.encoder = encoder_of(ours, channels)
+        c = 0 if self.encoder is None else ours.condition.features
         self.layers = layers = nn.ModuleDict()
         layers["u_first"] = ShiftedConv(channels + 1, f, (2, 3), (1, 1, 2, -1))
         layers["ul_first_above"] = ShiftedConv(channels + 1, f, (1, 3), (1, 1, 1, -1))
@@ -177,15 +202,15 @@ class PixelCNNPlusPlus(nn.Module):
                 layers[f"u_double_{level - 1}"] = Doubling(f, (2, 3))
                 layers[f"ul_double_{level - 1}"] = Doubling(f, (2, 2))
             for b in range(self.blocks):
-                layers[f"u_down_{level}_{b}"] = GatedBlock(f, ABOVE, 0, rate)
-                layers[f"ul_down_{level}_{b}"] = GatedBlock(f, ABOVE_LEFT, 2 * f, rate)
+                layers[f"u_down_{level}_{b}"] = GatedBlock(f, ABOVE, 0, c, rate)
+                layers[f"ul_down_{level}_{b}"] = GatedBlock(f, ABOVE_LEFT, 2 * f, c, rate)
             for b in range(self.blocks + (level < self.stages - 1)):
-                layers[f"u_up_{level}_{b}"] = GatedBlock(f, ABOVE, 2 * f, rate)
-                layers[f"ul_up_{level}_{b}"] = GatedBlock(f, ABOVE_LEFT, 4 * f, rate)
+                layers[f"u_up_{level}_{b}"] = GatedBlock(f, ABOVE, 2 * f, c, rate)
+                layers[f"ul_up_{level}_{b}"] = GatedBlock(f, ABOVE_LEFT, 4 * f, c, rate)
         layers["outputs"] = ShiftedConv(f, ours.likelihood.unit_outputs(channels), 1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        layers = self.layers
+    def forward(self, x: torch.Tensor, source: torch.Tensor | None = None) -> torch.Tensor:
+        layers, features = self.layers, None if self.encoder is None else self.encoder(source)
         seen = F.pad(2.0 * x - 1.0, (0, 0, 0, 0, 0, 1), value=1.0)  # 1 in the image, 0 around it
         u = layers["u_first"](seen)
         ul = layers["ul_first_above"](seen) + layers["ul_first_left"](seen)
@@ -195,9 +220,10 @@ class PixelCNNPlusPlus(nn.Module):
                 u = layers[f"u_halve_{level - 1}"](u)
                 ul = layers[f"ul_halve_{level - 1}"](ul)
             skips.append([(u, ul)])
+            h = at_level(features, level)
             for b in range(self.blocks):
-                u = layers[f"u_down_{level}_{b}"](u)
-                ul = layers[f"ul_down_{level}_{b}"](ul, concat_elu(u))
+                u = layers[f"u_down_{level}_{b}"](u, h)
+                ul = layers[f"ul_down_{level}_{b}"](ul, h, concat_elu(u))
                 skips[level].append((u, ul))
         skips[-1].pop()  # it is where the way back begins
         for level in reversed(range(self.stages)):
@@ -205,11 +231,17 @@ class PixelCNNPlusPlus(nn.Module):
                 sides = skips[level][0][0].shape[2:]
                 u = layers[f"u_double_{level}"](u, sides)
                 ul = layers[f"ul_double_{level}"](ul, sides)
+            h = at_level(features, level)
             for b, (u_skip, ul_skip) in enumerate(reversed(skips[level])):
-                u = layers[f"u_up_{level}_{b}"](u, concat_elu(u_skip))
+                u = layers[f"u_up_{level}_{b}"](u, h, concat_elu(u_skip))
                 both = torch.cat([concat_elu(u), concat_elu(ul_skip)], 1)
-                ul = layers[f"ul_up_{level}_{b}"](ul, both)
+                ul = layers[f"ul_up_{level}_{b}"](ul, h, both)
         return layers["outputs"](F.elu(ul))
+
+
+def at_level(features: torch.Tensor | None, level: int) -> torch.Tensor | None:
+    """A condition's features where the maps of a level have their pixels."""
+    return None if features is None else features[:, :, :: 2**level, :: 2**level]
 
 
 class WaveNet(nn.Module):
@@ -239,20 +271,20 @@ class WaveNet(nn.Module):
         return self.outputs(F.relu(self.head(F.relu(skip))))
 
 
-# Losses: negative log-likelihoods, nats an example, of data as it is stored
+# Losses: negative log-likelihoods, nats an example, of data as it is stored, given their sources
 
 
-def binary_loss(twin: nn.Module, image: torch.Tensor) -> torch.Tensor:
+def binary_loss(twin: nn.Module, image: torch.Tensor, *source: torch.Tensor) -> torch.Tensor:
     """Of binary pixels, drawn anew from uint8 images [B, C, H, W]."""
     x = torch.bernoulli(image.float() / 255.0)
-    total = F.binary_cross_entropy_with_logits(twin(x), x, reduction="sum")
+    total = F.binary_cross_entropy_with_logits(twin(x, *source), x, reduction="sum")
     return total / len(x)
 
 
-def mixture_loss(twin: nn.Module, image: torch.Tensor) -> torch.Tensor:
+def mixture_loss(twin: nn.Module, image: torch.Tensor, *source: torch.Tensor) -> torch.Tensor:
     """Of uint8 images [B, 3, H, W] under a discretized mixture of logistics."""
     x = image.float() / 255.0
-    parts = twin(x).unflatten(1, (10, -1))  # [B, 10, components, H, W]
+    parts = twin(x, *source).unflatten(1, (10, -1))  # [B, 10, components, H, W]
     x = (2.0 * x - 1.0)[:, :, None]
     coefficients = torch.tanh(parts[:, 7:])
     green = parts[:, 2] + coefficients[:, 0] * x[:, 0]

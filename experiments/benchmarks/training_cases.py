@@ -1,6 +1,7 @@
 """The models whose training steps ``benchmark_training`` measures, each with its PyTorch twin.
 
 ``gated`` is 10 layers of 128 maps, as EugenHotaj/pytorch-generative's Gated PixelCNN by default.
+The ``-unet`` ones read another image as well, as those of ``pixelcnn --task super-resolve-2`` do.
 """
 
 import dataclasses
@@ -14,11 +15,13 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.examples import Batches, Examples, Peer
+from experiments.benchmarks.text_cases import TextCase, text_cases
 from experiments.benchmarks.translation_cases import TranslationCase, translation_cases
 from gen_jax import adversarial, autoregressive, latent
 from gen_jax.adversarial import gan, losses
-from gen_jax.densities import Bernoulli, Gaussian, Likelihood, LogisticMixture
+from gen_jax.densities import Bernoulli, Categorical, Gaussian, Likelihood, LogisticMixture
 from gen_jax.latent import autoencoder
+from gen_jax.nn.condition import Condition, batch_condition
 from gen_jax.state import TrainState
 from gen_jax.training.sharding import Step
 
@@ -43,6 +46,11 @@ class LatentCase:
 
     def batches(self, steps: int) -> Batches:
         return Batches.noise(np.uint8, (steps, self.batch_size, *self.shape), "image")
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """What a forward pass reads."""
+        return (jnp.zeros((self.batch_size, *self.shape)),)
 
     def state(self, dtype: str) -> TrainState:
         """Our model, before its first step."""
@@ -88,7 +96,10 @@ class LatentCase:
 
 @dataclasses.dataclass(frozen=True)
 class AutoregressiveCase:
-    """One autoregressive network, and the images [H, W, C] or the sound [T, C] it is trained on."""
+    """One autoregressive network, and the images [H, W, C] or the sound [T, C] it is trained on.
+
+    Where it has an encoder of conditions, this reads another image of the same shape.
+    """
 
     model: Any
     shape: tuple[int, ...]
@@ -99,38 +110,55 @@ class AutoregressiveCase:
     train_step = staticmethod(autoregressive.train_step)
 
     @property
-    def key(self) -> str:
-        """What batches call the data."""
-        return "image" if len(self.shape) == 3 else "audio"
+    def keys(self) -> tuple[str, ...]:
+        """What batches call the data, and its condition."""
+        data = "image" if len(self.shape) == 3 else "audio"
+        return (data,) if self.model.condition is None else (data, "spatial")
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """What a forward pass reads."""
+        x = jnp.zeros((self.batch_size, *self.shape))
+        return (x,) if self.model.condition is None else (x, Condition(spatial=x))
 
     def batches(self, steps: int) -> Batches:
-        stored = np.uint8 if self.key == "image" else np.int16
-        return Batches.noise(stored, (steps, self.batch_size, *self.shape), self.key)
+        stored = np.uint8 if self.keys[0] == "image" else np.int16
+        return Batches.noise(stored, (steps, self.batch_size, *self.shape), *self.keys)
 
     def state(self, dtype: str) -> TrainState:
         """Our network, before its first step."""
-        model = self.model.clone(dtype=jnp.dtype(dtype))
+        encoder = self.model.condition
+        if encoder is not None:
+            encoder = encoder.clone(dtype=jnp.dtype(dtype))
+        model = self.model.clone(dtype=jnp.dtype(dtype), condition=encoder)
+        batch: Any = self.batches(1).batch_at(0, slice(2))
         tx = optax.adam(LEARNING_RATE, eps=EPSILON)
         init = jax.jit(functools.partial(autoregressive.init, model, tx))
-        return init(jax.random.key(0), self.batches(1).batch_at(0, slice(2))[self.key])
+        cond = batch_condition(batch, labels=False)
+        return init(jax.random.key(0), batch[self.keys[0]], cond=cond)
 
     def peer(self, examples: Examples) -> Peer:
         """The twin's steps on ``examples``, and its number of parameters."""
         from experiments.benchmarks.torch_latent import count_parameters, trainer
 
         twin, loss = self.twin()
-        return trainer(twin, loss, examples[self.key]), count_parameters(twin)
+        return trainer(twin, loss, *(examples[key] for key in self.keys)), count_parameters(twin)
 
-    def twin(self) -> tuple[Any, Callable[[Any, Any], Any]]:
+    def twin(self) -> tuple[Any, Callable[..., Any]]:
         """The same network in PyTorch, and its loss."""
         from experiments.benchmarks import torch_pixels as twins
 
-        make, loss = {
-            autoregressive.GatedPixelCNN: (twins.GatedPixelCNN, twins.binary_loss),
-            autoregressive.PixelCNN: (twins.PixelCNN, twins.binary_loss),
-            autoregressive.PixelCNNPlusPlus: (twins.PixelCNNPlusPlus, twins.mixture_loss),
-            autoregressive.WaveNet: (twins.WaveNet, twins.sound_loss),
+        make = {
+            autoregressive.GatedPixelCNN: twins.GatedPixelCNN,
+            autoregressive.PixelCNN: twins.PixelCNN,
+            autoregressive.PixelCNNPlusPlus: twins.PixelCNNPlusPlus,
+            autoregressive.WaveNet: twins.WaveNet,
         }[type(self.model)]
+        loss = {
+            Bernoulli: twins.binary_loss,
+            LogisticMixture: twins.mixture_loss,
+            Categorical: twins.sound_loss,
+        }[type(self.model.likelihood)]
         return make(self.model, self.shape[-1]), loss
 
 
@@ -180,7 +208,7 @@ class AdversarialCase:
         return train, sum(map(count_parameters, pair))
 
 
-Case = LatentCase | AutoregressiveCase | AdversarialCase | TranslationCase
+Case = LatentCase | AutoregressiveCase | AdversarialCase | TranslationCase | TextCase
 
 
 def cases(small: bool) -> dict[str, Case]:
@@ -190,6 +218,7 @@ def cases(small: bool) -> dict[str, Case]:
         **autoregressive_cases(small),
         **adversarial_cases(small),
         **translation_cases(small),
+        **text_cases(small),
     }
 
 
@@ -215,10 +244,12 @@ def latent_cases(small: bool) -> dict[str, LatentCase]:
 
 def autoregressive_cases(small: bool) -> dict[str, AutoregressiveCase]:
     """Pixel networks, and one of sound."""
+    ar, case, mixture = autoregressive, AutoregressiveCase, LogisticMixture(10)
     if small:
         gated = gated_7x32 = {"layers": 2, "features": 4, "skip_features": 5}
         masked, wavenet = {"layers": 1, "features": 4}, {"stacks": 1, "layers": 2, "features": 4}
-        plus_plus = {"blocks": 1, "stages": 1, "features": 4}
+        plus_plus = half_plus_plus = {"blocks": 1, "stages": 1, "features": 4}
+        unet = ar.UNetEncoder(3, depth=1)
         binary: dict[str, Any] = {"shape": (6, 6, 1), "batch_size": 4}
         colour: dict[str, Any] = {"shape": (6, 7, 3), "batch_size": 4}
         sound: dict[str, Any] = {"shape": (40, 1), "batch_size": 4}
@@ -226,17 +257,22 @@ def autoregressive_cases(small: bool) -> dict[str, AutoregressiveCase]:
         gated = {"layers": 10, "features": 128, "skip_features": 128}
         gated_7x32 = masked = {"layers": 7, "features": 32}
         plus_plus = {"blocks": 2, "stages": 3, "features": 64}
+        half_plus_plus = {"blocks": 1, "stages": 3, "features": 32, "dropout_rate": 0.0}
+        unet = ar.UNetEncoder(32)
         wavenet = {"stacks": 2, "layers": 10, "features": 32}
         binary = {"shape": (28, 28, 1), "batch_size": 32}
         colour = {"shape": (32, 32, 3), "batch_size": 16}
         sound = {"shape": (4096, 1), "batch_size": 8}
-    ar, case = autoregressive, AutoregressiveCase
     return {
         "gated": case(ar.GatedPixelCNN(**gated), **binary),
         "gated-7x32": case(ar.GatedPixelCNN(**gated_7x32), **binary, steps_per_dispatch=5),
         "masked": case(ar.PixelCNN(**masked), **binary, steps_per_dispatch=5),
-        "plus-plus": case(ar.PixelCNNPlusPlus(LogisticMixture(10), **plus_plus), **colour),
+        "plus-plus": case(ar.PixelCNNPlusPlus(mixture, **plus_plus), **colour),
         "wavenet": case(ar.WaveNet(**wavenet), **sound),
+        "gated-unet": case(ar.GatedPixelCNN(mixture, **gated_7x32, condition=unet), **colour),
+        "plus-plus-unet": case(
+            ar.PixelCNNPlusPlus(mixture, **half_plus_plus, condition=unet), **colour
+        ),
     }
 
 

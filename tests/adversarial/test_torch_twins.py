@@ -1,5 +1,6 @@
 """The PyTorch peers of the benchmarks are twins: our outputs from our parameters."""
 
+import dataclasses
 import functools
 import importlib.util
 import re
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.benchmarks import translation_cases
+from experiments.benchmarks import text_cases, translation_cases
 from gen_jax.adversarial import (
     ConvDiscriminator,
     ConvGenerator,
@@ -26,9 +27,9 @@ if importlib.util.find_spec("torch") is None:
     pytest.skip("PyTorch is not installed", allow_module_level=True)
 
 import torch
-from torch_layout import give, torch_layout
+from torch_layout import give, our_name, torch_layout
 
-from experiments.benchmarks import torch_adversarial, torch_translation
+from experiments.benchmarks import torch_adversarial, torch_text, torch_translation
 
 SHAPES = [(14, 14, 1), (16, 16, 3)]
 
@@ -46,25 +47,30 @@ def drawn(model, *inputs):
 
 
 def dcgan_name(name):
-    """Our name of a layer of DCGAN's twins."""
-    name = re.sub(r"^ups\.(\d+)$", lambda found: f"up_{int(found[1]) + 1}", name)
-    name = re.sub(r"^convs\.(\d+)\.1$", r"conv_\1", name)  # after its padding
-    return name.replace("norms.", "norm_")
+    """Our name of a layer of DCGAN's twins, and of those that are made of its parts."""
+    name = our_name(name)
+    name = re.sub(r"\bups\.(\d+)$", lambda found: f"up_{int(found[1]) + 1}", name)
+    name = re.sub(r"\bconvs\.(\d+)\.1$", r"conv_\1", name)  # after its padding
+    name = re.sub(r"^logit$", "logit.dense", name)
+    return name.replace("maps.", "").replace("norms.", "norm_")
 
 
 def channels_first_products(variables, smallest):
-    """DCGAN's dense layers for maps that lie [C, H, W]; ``smallest`` is [H, W, C]."""
-    params = dict(variables["params"])
-    if "dense" in params:
-        to_image = (0, 3, 1, 2)
-        dense = {
-            name: p.reshape(-1, *smallest).transpose(to_image).reshape(p.shape)
-            for name, p in params["dense"].items()
-        }
-        return {**variables, "params": params | {"dense": dense}}
-    logit = dict(params["logit"]["dense"])
-    kernel = logit["kernel"].reshape(smallest).transpose(2, 0, 1).reshape(-1, 1)
-    return {**variables, "params": params | {"logit": logit | {"kernel": kernel}}}
+    """DCGAN's products of whole maps, for maps that lie [C, H, W]; ``smallest`` is [H, W, C]."""
+
+    def moved(p, axis):
+        axis %= p.ndim
+        split = p.reshape(*p.shape[:axis], *smallest, *p.shape[axis + 1 :])
+        return jnp.moveaxis(split, axis + 2, axis).reshape(p.shape)
+
+    def change(path, p):
+        name = "/".join(key.key for key in path)
+        if re.search("(logit/dense|image/embedding)/kernel$", name):
+            return moved(p, -2)
+        return moved(p, -1) if re.search("(^|images/)dense/", name) else p
+
+    params = jax.tree_util.tree_map_with_path(change, variables["params"])
+    return {**variables, "params": params}
 
 
 def count(tree):
@@ -156,22 +162,24 @@ def test_twins_judge_patches_as_we_do(field, conditional):
     require_same_outputs(ours, twin, inputs, theirs, variables, load)
 
 
-CASES = translation_cases.translation_cases(small=True)
+CASES = translation_cases.translation_cases(small=True) | text_cases.text_cases(small=True)
 
 
-def gradients(network):
-    """Of a network's first step: half of each is in Adam's first moment afterwards."""
+def gradients(network, b1=0.5):
+    """Of a network's first step: Adam's first moment has a part of each afterwards."""
     moments = optax.tree.get(network.opt_state, "mu")
-    return {"params": jax.tree.map(lambda moment: 2.0 * moment, moments)}
+    return {"params": jax.tree.map(lambda moment: moment / (1.0 - b1), moments)}
 
 
-def require_same_gradients(network, twin):
-    """What our step found, and what the twin's left behind."""
-    ours = torch_layout(twin, gradients(network))
+def require_same_gradients(found, twin, name_of=our_name):
+    """What our step found, for each of our parameters, and what the twin's left behind."""
+    ours = torch_layout(twin, found, name_of)
     theirs = {name: p.grad for name, p in twin.named_parameters()}
     assert theirs.keys() == ours.keys()
+    assert sum(gradient.numel() for gradient in ours.values()) == count(found)
+    rounding = 1e-6 * max(float(gradient.abs().max()) for gradient in ours.values())
     for name, gradient in ours.items():
-        atol = 1e-3 * float(gradient.abs().max())
+        atol = 1e-3 * float(gradient.abs().max()) + rounding
         np.testing.assert_allclose(gradient, theirs[name], rtol=1e-3, atol=atol, err_msg=name)
 
 
@@ -189,8 +197,8 @@ def test_a_step_of_pix2pix_has_our_gradients(monkeypatch):
     torch_translation.pix2pix_trainer(
         *pair, batches.examples["image"], batches.examples["spatial"]
     )()
-    require_same_gradients(after.discriminator, pair[1])
-    require_same_gradients(after.generator, pair[0])
+    require_same_gradients(gradients(after.discriminator), pair[1])
+    require_same_gradients(gradients(after.generator), pair[0])
 
 
 @pytest.mark.slow
@@ -207,7 +215,54 @@ def test_a_step_of_cyclegan_has_our_gradients():
     )()
     for game, players in zip(games, (after.forward, after.backward), strict=True):
         for twin, network in zip(game, (players.generator, players.discriminator), strict=True):
-            require_same_gradients(network, twin)
+            require_same_gradients(gradients(network), twin)
+
+
+def captioned(case):
+    """A batch of two images: the first one's caption, which says nothing, is true of both, and the
+    second one's is wrong for the first."""
+    batches = case.batches(1)
+    batches.examples["attributes"][0] = [[0], [1]]
+    batches.examples["meaning"][0] = [[[-1]], [[1]]]
+    return batches
+
+
+def test_a_step_of_text_to_image_has_our_gradients(monkeypatch):
+    case = CASES["text-to-image"]
+    monkeypatch.setattr(torch, "randn", lambda *shape: torch.full(shape, 0.5))
+    state = dataclasses.replace(
+        case.state("float32"), prior=lambda key, shape: jnp.full(shape, 0.5)
+    )
+    pair, smallest = case.twins(), (4, 4, 2 * case.features)
+    for twin, network in zip(pair, (state.generator, state.discriminator), strict=True):
+        variables = {"params": network.params, **network.model_state}
+        give(twin, channels_first_products(variables, smallest), dcgan_name)
+    batches = captioned(case)
+    after, _ = jax.jit(case.train_step)(state, batches.batch_at(0))
+    torch_text.text_to_image_trainer(*pair, batches.examples)()
+    for twin, network in zip(pair, (after.generator, after.discriminator), strict=True):
+        found = channels_first_products(gradients(network), smallest)
+        require_same_gradients(found, twin, dcgan_name)
+
+
+def test_a_step_of_the_text_encoder_has_our_gradients():
+    case = CASES["text-encoder"]
+
+    def as_theirs(variables):
+        text = variables["params"]["text"]
+        gru = {
+            name: part if name == "input" else {"kernel": part}
+            for name, part in text["gru"].items()
+        }
+        params = {**variables["params"], "text": {**text, "gru": gru}}
+        return channels_first_products({"params": params}, (4, 4, 2 * case.image_features))
+
+    state, batches, twin = case.state("float32"), captioned(case), case.twin()
+    give(twin, as_theirs({"params": state.params}), dcgan_name)
+    after, metrics = jax.jit(case.train_step)(state, batches.batch_at(0))
+    assert metrics["loss"] > 0.0
+    torch_text.joint_embedding_trainer(twin, batches.examples)()
+    require_same_gradients(as_theirs(gradients(after, b1=0.9)), twin, dcgan_name)
 
 
 def test_the_pool_returns_what_it_is_given_until_it_is_full_then_mixes():

@@ -10,8 +10,11 @@ from torch import nn
 
 
 def our_name(name: str) -> str:
-    """Our name of a twin's layer, where the twin keeps its layers by it."""
-    return name.removeprefix("layers.")
+    """Our name of a twin's layer, where the twin keeps its layers by it.
+
+    Of a layer of a part it is the part's name and the layer's, with a point between.
+    """
+    return re.sub(r"\blayers\.", "", name)
 
 
 def torch_layout(
@@ -28,14 +31,22 @@ def torch_layout(
         if not isinstance(module, LAYERS):
             continue
         ours = name_of(name)
-        for part, array in (*params[ours].items(), *stats.get(ours, {}).items()):
+        for part, array in (*layer(params, ours).items(), *layer(stats, ours).items()):
             array = kernel_of(module, array) if part == "kernel" else array
             arrays[f"{name}.{PARTS[part]}"] = array
     return {name: torch.tensor(np.array(array)) for name, array in arrays.items()}
 
 
+def layer(tree: Any, name: str) -> Any:
+    """What a tree has for a layer: nothing where it is not there."""
+    for part in name.split("."):
+        tree = tree.get(part, {})
+    return tree
+
+
 LAYERS = (
     nn.Linear,
+    nn.Conv1d,
     nn.Conv2d,
     nn.ConvTranspose2d,
     nn.BatchNorm2d,
@@ -54,6 +65,8 @@ PARTS = {
 def kernel_of(module: nn.Module, kernel: Any) -> np.ndarray:
     """A kernel [*space, c_in, c_out] as the module has it."""
     kernel = np.asarray(kernel)
+    if isinstance(module, nn.Linear):  # ours may be a convolution of one place
+        kernel = kernel.reshape(kernel.shape[-2:])
     space = range(kernel.ndim - 2)
     if isinstance(module, nn.ConvTranspose2d):  # turned round, and to c_out from c_in
         return np.flip(kernel, space).transpose(-2, -1, *space)

@@ -14,16 +14,19 @@ from experiments import benchmark_training
 from experiments.benchmarks import peers, training_cases
 from experiments.benchmarks.training_cases import AutoregressiveCase
 from experiments.running.options import UsageError
-from gen_jax.autoregressive import GatedPixelCNN, PixelCNNPlusPlus
+from gen_jax.autoregressive import GatedPixelCNN, PixelCNNPlusPlus, UNetEncoder
 from gen_jax.densities import LogisticMixture
 from gen_jax.latent import autoencoder
+from gen_jax.nn.condition import batch_condition
 
 pytestmark = pytest.mark.smoke
 TORCH = importlib.util.find_spec("torch") is not None
 FULL = training_cases.autoregressive_cases(small=False)
-TWO_STAGES = PixelCNNPlusPlus(LogisticMixture(), blocks=1, stages=2, features=4)
+TWO_STAGES = PixelCNNPlusPlus(
+    LogisticMixture(), blocks=1, stages=2, features=4, condition=UNetEncoder(3, depth=1)
+)
 TINY = training_cases.autoregressive_cases(small=True) | {
-    "plus-plus": AutoregressiveCase(TWO_STAGES, (6, 7, 3), batch_size=2)
+    "plus-plus-unet": AutoregressiveCase(TWO_STAGES, (6, 7, 3), batch_size=2)
 }
 
 
@@ -160,18 +163,21 @@ def test_twins_compute_our_outputs_and_losses_from_our_parameters(name):
     twin, loss = case.twin()
     copy_parameters(twin.eval(), params)
 
-    value = model.likelihood.quantize(case.batches(1).batch_at(0)[case.key])
+    batch = case.batches(1).batch_at(0)
+    data, *sources = (batch[key] for key in case.keys)
+    value, cond = model.likelihood.quantize(data), batch_condition(batch, labels=False)
     x, stored = model.likelihood.as_input(value), model.likelihood.to_data(value)
+    sources = [channels_first(source) for source in sources]
 
     @jax.jit
     def ours(params):
-        outputs = model.apply({"params": params}, x)
+        outputs = model.apply({"params": params}, x, cond)
         return outputs[..., 0, :], -model.likelihood.unit_log_prob(outputs, value[..., None, :])
 
     outputs, nll = ours(params)
     with torch.no_grad():
-        theirs = twin(channels_first(x)).numpy()
-        their_loss = float(loss(twin, channels_first(stored)))
+        theirs = twin(channels_first(x), *sources).numpy()
+        their_loss = float(loss(twin, channels_first(stored), *sources))
     np.testing.assert_allclose(np.moveaxis(theirs, 1, -1), outputs, rtol=1e-4, atol=1e-4)
     assert their_loss == pytest.approx(float(nll.sum()) / case.batch_size, rel=1e-4)
 
@@ -190,34 +196,40 @@ def channels_first(x: Any) -> Any:
 
 
 def copy_parameters(twin: Any, params: Any) -> None:
-    """Gives the twin's convolutions our kernels, scales and biases."""
+    """Gives the twin's layers our kernels, scales and biases."""
     import torch
-    from torch.nn import Conv1d, Conv2d, ConvTranspose2d
+    from torch.nn import Conv1d, Conv2d, ConvTranspose2d, LayerNorm, Linear
 
     layers = layers_by_name(params)
     with torch.no_grad():
         for name, module in twin.named_modules():
-            if not isinstance(module, (Conv1d, Conv2d, ConvTranspose2d)):
+            if not isinstance(module, (Conv1d, Conv2d, ConvTranspose2d, LayerNorm, Linear)):
                 continue
-            layer = layers.pop(our_name(name))
-            kernel = torch.tensor(np.asarray(layer["kernel"]))
+            layer = {
+                part: torch.tensor(np.asarray(p)) for part, p in layers.pop(our_name(name)).items()
+            }
+            if "bias" in layer:
+                module.bias.copy_(layer["bias"])
+            if isinstance(module, LayerNorm):
+                module.weight.copy_(layer["scale"])
+                continue
+            kernel = layer["kernel"]
             order = (-1, -2, *range(kernel.ndim - 2))
             if isinstance(module, ConvTranspose2d):  # turned round, and to c_out from c_in
                 kernel, order = kernel.flip(0, 1), (-2, -1, 0, 1)
             kernel = kernel.permute(*(i % kernel.ndim for i in order))
-            module.bias.copy_(torch.tensor(np.asarray(layer["bias"])))
             if "scale" not in layer:
-                module.weight.copy_(kernel)
+                module.weight.copy_(kernel.reshape(module.weight.shape))
                 continue
             scale, direction = module.parametrizations.weight.parameters()
-            scale.copy_(torch.tensor(np.asarray(layer["scale"])).reshape(scale.shape))
+            scale.copy_(layer["scale"].reshape(scale.shape))
             direction.copy_(kernel)
     assert not layers
 
 
 def layers_by_name(params: Any, prefix: str = "") -> dict[str, Any]:
     """Our layers; those of a block have its name before theirs."""
-    if "kernel" in params:
+    if not any(isinstance(part, dict) for part in params.values()):
         return {prefix: params}
     parts = [
         layers_by_name(part, f"{prefix}_{name}" if prefix else name)
@@ -228,4 +240,6 @@ def layers_by_name(params: Any, prefix: str = "") -> dict[str, Any]:
 
 def our_name(name: str) -> str:
     """Our name of a twin's layer."""
+    if name.startswith("encoder."):
+        return name.replace("encoder.layers", "condition").replace(".", "_")
     return re.sub(r"^layers\.|\.conv$", "", name).replace(".", "_")
