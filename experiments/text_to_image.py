@@ -67,6 +67,9 @@ class Config(VectorsConfig, RunConfig):
     """Maps of the discriminator's first layer; default half as many as the generator's."""
     batch_size: int = 64
     """Images an update, over all devices."""
+    match: Literal["joined", "projected"] = "joined"
+    """How the discriminator compares a text with an image: joined as in the paper, by a layer at
+    each place, or by a projection of the whole image."""
     learning_rate: float = 2e-4
     watched_samples: int = 500
     """Sentences whose images are scored along the way."""
@@ -144,7 +147,10 @@ PRESETS = {
         latent_dim=32,
         text_dim=64,
         features=32,
-        discriminator_features=32,
+        discriminator_features=16,
+        objective="cls",
+        match="projected",
+        loss="hinge",
         learning_rate=4e-4,
         ema_decay=0.99,
         evaluations=6,
@@ -200,6 +206,7 @@ def networks(config: Config, shape: tuple[int, ...]) -> tuple[TextGenerator, Tex
     ), TextDiscriminator(
         config.discriminator_features or max(1, config.features // 2),
         text_dim=config.text_dim,
+        match=config.match,
         **config.recipe.norm_options,
         **config.shared,
     )

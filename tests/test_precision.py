@@ -75,6 +75,9 @@ CASES = {
     **{f"translator-{name}": Case(model, SOURCE) for name, model in TRANSLATORS.items()},
     "critic-patches": Case(PATCHES, (IMAGE, SOURCE[1])),
     "text-generator": Case(adversarial.TextGenerator(3, text_dim=2, **MADE), (Z, TEXT)),
+    "projecting-text-critic": Case(
+        adversarial.TextDiscriminator(3, text_dim=2, match="projected", **HALF), (IMAGE, TEXT)
+    ),
     "text-critic": Case(adversarial.TextDiscriminator(3, text_dim=2, **HALF), (IMAGE, TEXT)),
     "style-encoder": Case(adversarial.StyleEncoder(3, latent_dim=4, **HALF), (IMAGE,)),
     "image-encoder": Case(adversarial.ImageEncoder(3, 4, **HALF), (IMAGE,)),

@@ -274,7 +274,8 @@ def train_step(
         made, model_state = generate(params, last, cond)
         if imagined is None:
             return (made, None), model_state
-        unseen, model_state = generate(params, d_steps, imagined.cond, model_state)
+        # Statistics to sample by are those of images of the batch's own conditions.
+        unseen, _ = generate(params, d_steps, imagined.cond)
         return (made, unseen), model_state
 
     def update(

@@ -370,16 +370,47 @@ def test_networks_have_the_papers_widths():
     assert d["logit"]["dense"]["kernel"] == (1, 4 * 4 * 512, 1)
 
 
+def test_a_projection_compares_text_and_image_by_an_inner_product():
+    """Of one number each: what four images gain by each of four texts is a product of the two."""
+    x = jax.random.normal(jax.random.key(0), (4, *SHAPE))
+    texts = jax.random.normal(jax.random.key(1), (4, SIZE))
+    ranks = []
+    for match in ("projected", "joined"):
+        model = TextDiscriminator(2, text_dim=1, match=match, norm="none")
+        params = jax.jit(model.init)(jax.random.key(2), x, Condition(vector=texts))
+        params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # any but small ones
+
+        @jax.jit
+        def logits(text, model=model, params=params):
+            return model.apply(params, x, Condition(vector=jnp.tile(text[None], (4, 1))))
+
+        table = np.stack([np.asarray(logits(text), np.float64) for text in texts], 1)
+        table -= table.mean(0)
+        table -= table.mean(1, keepdims=True)
+        values = np.linalg.svd(table, compute_uv=False)
+        ranks.append(int((values > 1e-5 * values[0]).sum()))
+    assert ranks[0] == 1 < ranks[1]
+
+
+def test_statistics_to_sample_by_are_of_own_captions_alone(batch):
+    state = make(batch, norm="batch")
+    plain, imagined = (
+        step(state, batch, interpolated=weight)[0].generator.model_state for weight in (None, 1.0)
+    )
+    chex.assert_trees_all_close(plain, imagined, rtol=1e-6)
+
+
 def test_options_of_the_networks_change_no_shape(batch):
     for norm in ("batch", "layer", "none"):
         for dtype in (jnp.float32, jnp.bfloat16):
             state = jax.eval_shape(functools.partial(make, norm=norm, dtype=dtype), batch)
             after, _ = jax.eval_shape(text_to_image.train_step, state, batch)
             chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
-    model = TextDiscriminator(2, text_dim=4, spectral=True)
     x, cond = jnp.zeros((2, *SHAPE)), Condition(vector=jnp.zeros((2, SIZE)))
-    variables = jax.eval_shape(model.init, jax.random.key(0), x, cond)
-    assert set(variables["spectral_norm"]) == {"text", "conv_0", "joint", "logit"}
+    for match, layer in (("joined", "joint"), ("projected", "seen")):
+        model = TextDiscriminator(2, text_dim=4, match=match, spectral=True)
+        variables = jax.eval_shape(model.init, jax.random.key(0), x, cond)
+        assert set(variables["spectral_norm"]) == {"text", "conv_0", layer, "logit"}
 
 
 def test_the_step_and_queries_lower_for_every_platform(batch):
