@@ -54,8 +54,8 @@ class Config(VectorsConfig, RunConfig):
     beta: float = with_interpolation(0.5)
     """Where between two captions: the share of the first."""
     interpolation_weight: float = with_interpolation(1.0)
-    """Of the generator's loss at interpolated captions: 1 in the paper's equation 5, 1/2 in effect in
-    its authors' code."""
+    """Of the generator's loss at interpolated captions: 1 in the paper's equation 5, and 1/2 in
+    effect in its authors' code."""
     loss: LossName = "non-saturating"
     """What both players minimize, as in gan."""
     latent_dim: int = 100

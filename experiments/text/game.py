@@ -156,5 +156,6 @@ def note(metrics: Mapping[str, Any]) -> str:
     """What the table's numbers are."""
     return (
         "Shares of the images whose sentence says it. Retrieved: the sentence is not wrong for the "
-        f"nearest real image, by the encoder that the captions are read by. FID by {metrics['features']}."
+        "nearest real image, by the encoder that the captions are read by. FID by "
+        f"{metrics['features']}."
     )
