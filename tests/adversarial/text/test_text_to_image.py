@@ -12,13 +12,13 @@ from gen_jax import training
 from gen_jax.adversarial import (
     TextDiscriminator,
     TextGenerator,
-    captions,
     gan,
     losses,
     text_to_image,
 )
 from gen_jax.adversarial.augmentation import jitter
 from gen_jax.adversarial.players import draw_noise, play
+from gen_jax.adversarial.text import captions
 from gen_jax.images import as_symmetric
 from gen_jax.meaning import wrong
 from gen_jax.nn.condition import Condition
