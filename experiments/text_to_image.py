@@ -143,7 +143,7 @@ PRESETS = {
         style_steps=2,
     ),
     "default": Config(
-        steps=4000,
+        steps=8000,
         letters=128,
         latent_dim=32,
         text_dim=64,
@@ -153,6 +153,7 @@ PRESETS = {
         match="projected",
         loss="hinge",
         learning_rate=4e-4,
+        decay_epochs="run",
         ema_decay=0.99,
         evaluations=6,
     ),
