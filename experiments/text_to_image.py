@@ -143,7 +143,8 @@ PRESETS = {
         style_steps=2,
     ),
     "default": Config(
-        steps=8000,
+        steps=16_000,
+        batch_size=32,
         letters=128,
         latent_dim=32,
         text_dim=64,
