@@ -43,7 +43,7 @@ from gen_jax.typing import Array
 PATCH_BYTES = 2**21  # about a second-level cache: the best of 0.5 to 16 MiB on two x86 cores
 NARROW = 16  # channels that fill a vector register
 FEW_ROWS = 128  # pixels of outputs, of all images
-SMALL = 2**19  # products
+SMALL = 2**20  # products
 WIDE = 2**17  # elements of a kernel that XLA's part YNNPACK divides among cores
 
 
@@ -58,9 +58,11 @@ def _choosing(roles: Roles, by_xla: Way, by_products: Way) -> Callable[[Way], Wa
         def chosen(a: Array, b: Array, geometry: Geometry) -> Array:
             channels = b.shape[-2:] if roles[1] == "kernel" else (a.shape[-1], b.shape[-1])
             sizes = geometry, len(a), math.prod(channels)
-            if _small(*sizes) and jnp.finfo(a.dtype).bits >= 32:
-                return by_xla(a, b, geometry)
-            return (by_products if _larger_than_its_maps(*sizes) else otherwise)(a, b, geometry)
+            if _larger_than_its_maps(*sizes):
+                return by_products(a, b, geometry)
+            strided = roles == APPLY and max(geometry.strides) > 1  # where XLA is 20 times slower
+            small = _small(*sizes) and not strided and jnp.finfo(a.dtype).bits >= 32
+            return (by_xla if small else otherwise)(a, b, geometry)
 
         return chosen
 
@@ -72,8 +74,8 @@ def _small(geometry: Geometry, batch: int, channels: int) -> bool:
 
     One operation compiles faster than the many of the ways below, which XLA besides repeats in
     each operation that reads what they give: a step of CycleGAN's least networks, on 8x8 pixels, is
-    161,000 of them, and compiles in 20 s; by this way 4 s. Up to so many products both ways take
-    about a millisecond at most.
+    161,000 of them, and compiles in 20 s; by this way in 4 s. Up to so many products either way
+    takes a millisecond or two at most.
     """
     outputs = batch * math.prod(geometry.output_size)
     return outputs * math.prod(geometry.kernel_size) * channels <= SMALL
