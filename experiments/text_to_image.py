@@ -68,7 +68,9 @@ class Config(VectorsConfig, RunConfig):
     """Maps of the discriminator's first layer; default half as many as the generator's."""
     batch_size: int = 64
     """Images an update, over all devices."""
-    match: Literal["joined", "projected"] = "joined"
+    match: Literal["joined", "projected"] = dataclasses.field(
+        default="joined", metadata={"before": "joined"}
+    )
     """How the discriminator compares a text with an image: joined as in the paper, by a layer at
     each place, or by a projection of the whole image."""
     learning_rate: float = 2e-4
@@ -134,6 +136,8 @@ PRESETS = {
         steps=8,
         batch_size=16,
         letters=128,
+        match="projected",
+        loss="hinge",
         latent_dim=4,
         text_dim=4,
         features=4,

@@ -20,7 +20,7 @@ from gen_jax.adversarial.gan import GANState, n_classes
 from gen_jax.typing import PRNGKey
 
 WATCHED = 500  # images of each kind that the discriminator scores
-LEAST = {"validation": 2, "test": 6}  # images: of a covariance, and of one with five neighbours
+LEAST = {"validation": 2, "test": 6}  # images that a covariance needs; that five neighbours need
 
 
 def open_scored(config: GameConfig, split: str) -> data.Dataset:

@@ -155,7 +155,7 @@ TextCase = TextToImageCase | TextEncoderCase
 
 
 def text_cases(small: bool) -> dict[str, TextCase]:
-    """Text to image and its text encoder, at the sizes of their default presets."""
+    """Text to image, the paper's game at sizes for digits, and its text encoder."""
     if small:
         tiny: Any = {"shape": (14, 14, 3), "batch_size": 2, "captions": 1}
         players: Any = {"features": 2, "latent_dim": 3, "text_size": 5, "text_dim": 4}

@@ -37,10 +37,10 @@ GROUPS = {
     "forbidden": "Past forbidden pixels",
 }
 HINTS = {  # where no plan has to change for what is asked
-    "way-points": "Through way-points on the path",
-    "forbidden": "Past forbidden pixels beside the path",
+    "way-points": "Through way-points that need no longer path",
+    "forbidden": "Past forbidden pixels beside the path of the data",
 }
-CHANGING = {"way-points": "off_path", "forbidden": "on_path"}  # counted as a metric of this name
+CHANGING = {"way-points": "longer_path", "forbidden": "on_path"}  # counted as a metric of this name
 
 NOTES = {
     "": "A plan is valid where nothing but a path from start to goal is drawn, and optimal where "
@@ -50,11 +50,11 @@ NOTES = {
     "optimal. The time is that of a maze, on whatever else the machine did.",
     "larger": "The same model, whose encoder takes more steps, in mazes that it never saw the size "
     "of.",
-    "way-points": "Plans that have to pass given pixels, which the shortest path does not do in "
-    "{off_path} of {mazes} mazes. A plan's pixels before a way-point, in raster order, are drawn "
-    "without it in sight.",
-    "forbidden": "Plans that may not use a given pixel, which the shortest path does in {on_path} "
-    "of {mazes} mazes.",
+    "way-points": "Plans that have to pass given pixels. In {longer_path} of {tried} mazes tried "
+    "there were some whose plan needs a longer path; {mazes} mazes are measured. A plan's pixels "
+    "before a way-point, in raster order, are drawn without it in sight.",
+    "forbidden": "Plans that may not use a given pixel. In {on_path} of {tried} mazes tried there "
+    "was one that lies on the path of the data, and a way past it; {mazes} mazes are measured.",
 }
 HINT = (
     " No plan has to change for it: it is a hint, and not a test. Mazes with several paths, as in "
@@ -199,11 +199,13 @@ def _prefix(group: str) -> str:
 
 
 def as_counts(asked: Mapping[str, Wishes]) -> dict[str, int]:
-    """In how many mazes something was asked for, and in how many a plan has to change for it, as a
-    summary's metrics: ``test/way-points/off_path``."""
+    """In how many mazes something is asked for, in how many such was looked for that a plan has to
+    change for it, and in how many it was found, as a summary's metrics:
+    ``test/way-points/longer_path``."""
     counts: dict[str, int] = {}
     for group, found in asked.items():
         counts[f"test/{group}/mazes"] = len(found.numbers)
+        counts[f"test/{group}/tried"] = found.tried
         counts[f"test/{group}/{CHANGING[group]}"] = int(found.changing.sum())
     return counts
 
@@ -231,5 +233,5 @@ def add_table(run_dir: Path, metrics: Mapping[str, Any]) -> None:
 
 def _counts(metrics: Mapping[str, Any], group: str) -> dict[str, int]:
     """What ``as_counts`` says of a group."""
-    names = ("mazes", CHANGING[group]) if group in CHANGING else ()
+    names = ("mazes", "tried", CHANGING[group]) if group in CHANGING else ()
     return {name: metrics[f"test/{group}/{name}"] for name in names}

@@ -19,21 +19,24 @@ Points = Int[np.ndarray, "n k 2"]
 class Wishes:
     """Way-points and forbidden pixels, by row and column, of the mazes ``numbers``.
 
-    ``changing`` are those that ask for another path than the shortest. The others are hints: they
-    ask for what is so anyway, and a plan can only be helped by them.
+    ``changing`` are those that another path than the data's is needed for: a longer one through
+    way-points, or one past a forbidden pixel of the data's path. The others are hints: a plan as
+    short as the data's serves, and can only be helped by them. ``tried`` counts the mazes in which
+    changing ones were looked for.
     """
 
     numbers: Int[np.ndarray, " n"]
     way_points: Points
     forbidden: Points
     changing: Bool[np.ndarray, " n"]
+    tried: int
 
     def telling(self) -> "Wishes":
         """Those that are no hints, or all where there are none but hints."""
         if not self.changing.any():
             return self
-        fields = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return Wishes(*(values[self.changing] for values in fields))
+        kept = (self.numbers, self.way_points, self.forbidden, self.changing)
+        return Wishes(*(values[self.changing] for values in kept), self.tried)
 
     def evidence(self, shape: tuple[int, ...]) -> autoregressive.Evidence:
         """Images [n, H, W, 1] that have the way-points on and the forbidden pixels off."""
@@ -62,11 +65,12 @@ def way_points(spatial: Spatial, k: int, rng: np.random.Generator) -> Wishes:
         ranks = np.where(found.drawable, 1 + (found.length > usual_length), 0)
         better = ranks > rank
         points[better], rank[better] = tried[better], ranks[better]
-    return Wishes(numbers, points, np.zeros((len(numbers), 0, 2), int), rank == 2).telling()
+    none = np.zeros((len(numbers), 0, 2), int)
+    return Wishes(numbers, points, none, rank == 2, len(numbers)).telling()
 
 
 def forbidden(spatial: Spatial, rng: np.random.Generator) -> Wishes:
-    """A forbidden pixel of each maze, on the shortest path where another path leads to the goal.
+    """A forbidden pixel of each maze, on the data's path where another path leads to the goal.
 
     Only mazes that have such are kept, unless none has, as no perfect maze does: then it is a pixel
     beside the path, and mazes without one are left out.
@@ -84,7 +88,8 @@ def forbidden(spatial: Spatial, rng: np.random.Generator) -> Wishes:
         field = distances(~grids.walls & ~dotted(tried, grids.walls.shape), grids.goal)
         better = ~blocking & (field[rows, *grids.start.T] >= 0)
         points[better], blocking[better] = tried[better], True
-    return Wishes(numbers, np.zeros((len(numbers), 0, 2), int), points, blocking).telling()
+    none = np.zeros((len(numbers), 0, 2), int)
+    return Wishes(numbers, none, points, blocking, len(numbers)).telling()
 
 
 def _of(grids: Grids, numbers: Int[np.ndarray, " n"]) -> Grids:

@@ -64,8 +64,9 @@ def open_captions(config: CaptionsConfig, split: str) -> data.Captioned:
 
 def unit_mean_square(vectors: Float[np.ndarray, "n size"]) -> Float[np.ndarray, "n size"]:
     """Vectors of a mean square of 1 each, like the noise beside them; one of zeros stays so."""
-    scale = np.sqrt(np.square(vectors, dtype=np.float64).mean(axis=1, keepdims=True))
-    return (vectors / np.where(scale > 0.0, scale, 1.0)).astype(vectors.dtype)
+    squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)  # without a copy in float64
+    scale = np.sqrt(squares / vectors.shape[1]).astype(vectors.dtype)[:, None]
+    return vectors / np.where(scale > 0.0, scale, np.ones_like(scale))
 
 
 def measured_parts(config: CaptionsConfig, test: data.Captioned) -> dict[str, data.Captioned]:

@@ -97,7 +97,7 @@ class DenseDiscriminator(nn.Module):
         for i, width in enumerate(self.hidden):
             bias = i == 0 or self.norm != "batch"
             options: Any = {"spectral": self.spectral, "dtype": self.dtype}
-            x = _dense(x, width, use_bias=bias, name=f"dense_{i}", **options)
+            x = dense_layer(x, width, use_bias=bias, name=f"dense_{i}", **options)
             if i > 0:
                 x = normalize(x, self.norm, name=f"norm_{i}", **shared)
             x = nn.leaky_relu(x, LEAK)
@@ -298,7 +298,7 @@ class Logit(nn.Module):
     def __call__(self, x: Float[Array, "batch *space c"], cond: Condition | None) -> PerExample:
         label = read_label("discriminator", self.n_classes, cond)
         x = x.astype(last_dtype(x.dtype))
-        dense = functools.partial(_dense, spectral=self.spectral, dtype=x.dtype)
+        dense = functools.partial(dense_layer, spectral=self.spectral, dtype=x.dtype)
         flat = x.reshape(x.shape[0], -1)
         logit = dense(flat, 1, kernel_init=self.kernel_init, name="dense").astype(jnp.float32)[:, 0]
         if label is not None and self.n_classes is not None:
@@ -309,7 +309,7 @@ class Logit(nn.Module):
         return logit
 
 
-def _dense(
+def dense_layer(
     x: Float[Array, "batch c_in"], features: int, *, spectral: bool, **options: Any
 ) -> Float[Array, "batch features"]:
     """A dense layer of the calling module whose kernel may be normalized: a 1-pixel convolution."""

@@ -133,6 +133,10 @@ def test_batches_are_checked_before_anything_is_measured(monkeypatch):
         (["--batch", "0"], "must be positive"),
         (["--devices", "3"], "--batch 2 cannot be spread evenly over 3"),
         (["--devices", "5"], "--devices 5: there are 4"),
+        (
+            ["--model", "wavenet", "gated-unet", "--method", "naive"],
+            "gated-unet: measured with --method cached",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, message):

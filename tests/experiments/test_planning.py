@@ -112,6 +112,7 @@ def test_past_a_forbidden_pixel_a_path_is_left(kind):
     assert len(kept) > 5
     np.testing.assert_array_equal(asked.changing, moved)
     assert moved.all() if kind != "perfect" else not moved.any()
+    assert len(kept) <= asked.tried <= len(spatial)
 
 
 def test_paths_with_too_few_pixels_for_the_way_points_are_left_out():
@@ -128,7 +129,7 @@ def test_every_plan_passes_its_way_points_and_keeps_off_forbidden_pixels(state):
     through, off = wishes.way_points(spatial, 2, rng), wishes.forbidden(spatial, rng)
     assert len(through.numbers) == len(off.numbers) == len(spatial)
     asked = wishes.Wishes(
-        through.numbers, through.way_points, off.forbidden, through.changing | off.changing
+        through.numbers, through.way_points, off.forbidden, through.changing | off.changing, 6
     )
     drawn = Planner(8)(state, jax.random.key(1), spatial, 3, wishes=asked)
     rows = np.arange(6)[:, None]
@@ -181,8 +182,10 @@ def test_the_plans_of_a_perfect_model_score_full_marks(state, kind):
     assert {"walk by 1", "walk by 2", "search"} <= set(groups["larger"])
     counts = as_counts(scorer.asked(test))
     assert 0 < counts["test/way-points/mazes"] <= 5
-    for name in ("way-points/off_path", "forbidden/on_path"):
-        mazes = counts[f"test/{name.partition('/')[0]}/mazes"]
+    for name in ("way-points/longer_path", "forbidden/on_path"):
+        group = name.partition("/")[0]
+        mazes, tried = (counts[f"test/{group}/{of}"] for of in ("mazes", "tried"))
+        assert mazes <= tried <= 5
         assert counts[f"test/{name}"] == (0 if kind == "perfect" else mazes)
     metrics = as_metrics(groups) | counts
     assert metrics["test/larger/best-of-2/valid"] == 1.0
@@ -191,12 +194,13 @@ def test_the_plans_of_a_perfect_model_score_full_marks(state, kind):
 
 @pytest.mark.parametrize("changing", [0, 4])
 def test_a_table_says_whether_plans_had_to_change_for_what_was_asked(tmp_path, changing):
-    metrics = {"test/forbidden/best-of-1/valid": 0.5, "test/forbidden/mazes": 5}
-    add_table(tmp_path, metrics | {"test/forbidden/on_path": changing})
+    metrics = {"test/forbidden/best-of-1/valid": 0.5, "test/forbidden/mazes": 4}
+    counts = {"test/forbidden/tried": 5, "test/forbidden/on_path": changing}
+    add_table(tmp_path, metrics | counts)
     (entry,) = read_entries(tmp_path)
-    assert f"in {changing} of 5 mazes" in entry.caption
+    assert f"In {changing} of 5 mazes tried" in entry.caption
     assert ("it is a hint, and not a test" in entry.caption) == (changing == 0)
-    assert entry.title.endswith("beside the path") == (changing == 0)
+    assert entry.title.endswith("beside the path of the data") == (changing == 0)
 
 
 def test_a_better_plan_among_worse_is_counted_where_it_is_looked_for():
@@ -257,7 +261,7 @@ def test_a_run_learns_and_shows_what_it_promises(planned):
     assert metrics["test/best-of-2/seconds"] > 0.0
     assert metrics["test/way-points/best-of-1/kept"] == 1.0
     assert metrics["test/forbidden/best-of-1/kept"] == 1.0
-    assert metrics["test/way-points/off_path"] == metrics["test/forbidden/on_path"] == 0
+    assert metrics["test/way-points/longer_path"] == metrics["test/forbidden/on_path"] == 0
     assert 0.0 <= metrics["test/larger/best-of-2/valid"] <= 1.0
     rows = [json.loads(line) for line in (planned / "metrics.jsonl").read_text().splitlines()]
     nll = [row["validation/nll"] for row in rows if "validation/nll" in row]

@@ -204,7 +204,7 @@ def of_joint_embedding():
     return Case(init, joint_embedding.train_step, joint_embedding.eval_step, batch)
 
 
-def of_text_to_image(**options):
+def of_text_to_image(discriminator=None, **options):
     random = np.random.default_rng(3)
     attributes = np.arange(8, dtype=np.int32)[:, None] % 3
     captions = {
@@ -216,8 +216,8 @@ def of_text_to_image(**options):
 
     def init():
         generator = adversarial.TextGenerator(2, image_shape=SHAPE, latent_dim=3, text_dim=2)
-        discriminator = adversarial.TextDiscriminator(2, text_dim=2)
-        return text_to_image.init(generator, discriminator, SGD, SGD, KEY, batch, ema_decay=0.9)
+        players = generator, discriminator or adversarial.TextDiscriminator(2, text_dim=2)
+        return text_to_image.init(*players, SGD, SGD, KEY, batch, ema_decay=0.9)
 
     step = functools.partial(text_to_image.train_step, **options)
     return Case(init, step, alone(text_to_image.eval_step), batch, statistics=True)
@@ -304,7 +304,11 @@ CASES = {
     "cyclegan": of_cyclegan(),
     "joint-embedding": of_joint_embedding(),
     "text-to-image": of_text_to_image(interpolated=1.0, beta=0.3),
-    "text-to-image-updates": of_text_to_image(loss=losses.hinge, d_steps=2),
+    "text-to-image-projected": of_text_to_image(
+        adversarial.TextDiscriminator(2, text_dim=2, match="projected", norm="none", spectral=True),
+        loss=losses.hinge,
+        d_steps=2,
+    ),
     "style": of_style(),
 }
 

@@ -222,7 +222,7 @@ def _whole(dataset: Captioned, noun: str, values: Any, *, least: int) -> Int[np.
     values = np.asarray(values)
     if values.dtype.kind not in "iu" or values.min(initial=least) < least:
         raise DataError(f"the {noun} of {called(dataset)} are integers from {least}")
-    return values.astype(np.int32)
+    return values.astype(np.int32, copy=False)
 
 
 def _by_caption(

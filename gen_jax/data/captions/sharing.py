@@ -1,5 +1,7 @@
 """What captions say of images, where all that is known is which images have them."""
 
+import functools
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,14 +58,17 @@ def _dealt(
     said: dict[Kinds, tuple[int, int]] = {(own,): (0, own) for own in range(count)}
     values = [np.arange(count, dtype=np.int32)]
     used = [count]  # values of each attribute
+    taken = [1] * count  # of each kind, the attributes whose values it has, as bits
     shared = {those for those in found.values() if len(those) > 1}
     for those in sorted(shared, key=lambda those: (-len(those), those)):
-        free = (i for i in range(1, len(values)) if not values[i][[*those]].any())
-        attribute = next(free, len(values))
+        of_any = functools.reduce(operator.or_, (taken[own] for own in those))
+        attribute = (~of_any & (of_any + 1)).bit_length() - 1  # the lowest that is free
         if attribute == len(values):
             values.append(np.zeros(count, np.int32))
             used.append(1)
-        values[attribute][[*those]] = used[attribute]
+        for own in those:
+            values[attribute][own] = used[attribute]
+            taken[own] |= 1 << attribute
         said[those] = attribute, used[attribute]
         used[attribute] += 1
     return said, np.stack(values)

@@ -1,4 +1,4 @@
-"""The shape of a convolution, XLA's own way to compute it, and rearrangements of its operands."""
+"""The shape of a convolution, what its operands are, and rearrangements of them."""
 
 import dataclasses
 import functools
