@@ -17,6 +17,7 @@ from experiments.text.agreement import agreement, read
 from experiments.text.captions import Sentences
 from experiments.text.sources import FOLDER
 from gen_jax import data, training
+from gen_jax.training.config import decode, encode
 
 WORDS = ("red", "green", "blue", "dark", "bright")
 TINY = ["--steps", "2", "--evaluations", "1", "--style-steps", "0", "--quiet"]
@@ -86,6 +87,12 @@ def test_a_run_trains_its_text_encoder_and_measures_what_images_show(trained):
         "between-noise",
         "styles",
     }
+
+
+def test_a_config_of_a_run_from_before_projections_is_that_of_joined_texts():
+    content = encode(text_to_image.PRESETS["smoke"])
+    del content["match"]
+    assert decode(text_to_image.Config, content).match == "joined"
 
 
 @pytest.mark.smoke

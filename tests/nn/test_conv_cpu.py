@@ -68,6 +68,52 @@ def test_a_few_outputs_of_many_channels(name):
     same(cpu_maps(*arrays, g), xla_maps(*arrays, g))
 
 
+def chosen(which, strides, dtype=jnp.float32):
+    """Which way computes a map of 4 images, of 147,456 products or more."""
+    g = Geometry(
+        (strides,) * 2, ((1, 1), (1, 1)), (1, 1), (8, 8), (4, 4) if strides > 1 else (3, 3)
+    )
+    arrays = {
+        "x": jnp.ones((4, *g.input_size, 8), dtype),
+        "kernel": jnp.ones((*g.kernel_size, 8, 8), dtype),
+        "y": jnp.ones((4, *g.output_size, 8), dtype),
+    }
+    one, two = {
+        "apply": ("x", "kernel"),
+        "input_gradient": ("y", "kernel"),
+        "kernel_gradient": ("x", "y"),
+    }[which]
+    way = getattr(conv_cpu, which)
+    lowered = jax.jit(lambda a, b: way(a, b, g)).lower(arrays[one], arrays[two]).as_text()
+    if "stablehlo.convolution" not in lowered and "stablehlo.while" not in lowered:
+        return "products"
+    pieces = ("stablehlo.pad", "stablehlo.dot_general", "stablehlo.while", "stablehlo.slice")
+    return "other" if any(piece in lowered for piece in pieces) else "xla"
+
+
+@pytest.mark.parametrize("which", ["apply", "input_gradient", "kernel_gradient"])
+def test_small_convolutions_are_one_of_xla(which, monkeypatch):
+    """But strided ones that go down, low precision, and kernels larger than their maps."""
+    monkeypatch.setattr(conv_cpu, "SMALL", 2**20)
+    assert chosen(which, 1) == "xla"
+    assert (chosen(which, 2) == "xla") == (which != "apply")
+    if which == "kernel_gradient":  # of the others one convolution may be the way of large ones
+        assert chosen(which, 1, jnp.bfloat16) == "other"
+        monkeypatch.setattr(conv_cpu, "SMALL", 2**17)
+        assert chosen(which, 1) == "other"
+    monkeypatch.setattr(conv_cpu, "SMALL", 2**20)
+    monkeypatch.setattr(conv_cpu, "WIDE", 0)
+    monkeypatch.setattr(conv_cpu, "FEW_ROWS", 2**10)
+    assert chosen(which, 1) == "products"
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_whole_numbers_are_convolved(strides):
+    x = jnp.arange(2 * 6 * 6 * 2, dtype=jnp.int32).reshape(2, 6, 6, 2) % 7
+    kernel = jnp.arange(3 * 3 * 2 * 3, dtype=jnp.int32).reshape(3, 3, 2, 3) % 5
+    same(conv(x, kernel, strides=strides), reference(x, kernel, strides))
+
+
 @pytest.mark.parametrize("patch_bytes", [1, 2**12, 2**15, 2**20])
 @pytest.mark.parametrize("name", ["same", "halving odd sides", "sound", "strided sound"])
 def test_kernel_gradients_agree_however_batch_and_rows_are_cut(name, patch_bytes, monkeypatch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +40,11 @@ MAPS = {
     "input gradient": (INPUT_GRADIENT, products.input_gradient),
     "kernel gradient": (KERNEL_GRADIENT, products.kernel_gradient),
 }
+NATIVE = {
+    "apply, by XLA": (APPLY, xla.apply),
+    "input gradient, by XLA": (INPUT_GRADIENT, xla.input_gradient),
+    "kernel gradient, by XLA": (KERNEL_GRADIENT, xla.kernel_gradient),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -75,10 +81,12 @@ def xla_map(roles, arrays, g):
 
 
 @pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize("name", GEOMETRIES)
-@pytest.mark.parametrize("which", MAPS)
+@pytest.mark.parametrize(
+    ("which", "name"),
+    [*itertools.product(MAPS, GEOMETRIES), *itertools.product(NATIVE, ["halving odd sides"])],
+)
 def test_every_map_is_that_of_xla(which, name, turned):
-    (roles, ours), g = MAPS[which], GEOMETRIES[name]
+    (roles, ours), g = (MAPS | NATIVE)[which], GEOMETRIES[name]
     arrays = operands(g)
     theirs = xla_map(roles, arrays, g)
     g = dataclasses.replace(g, turned=turned)

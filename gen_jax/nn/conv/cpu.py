@@ -3,7 +3,7 @@
 XLA's CPU backend computes the transposes up to 30 times slower than a convolution of the same
 arithmetic, and strided ones below a matrix product's speed, so
 
-- small ones are left to XLA: ``xla``;
+- small ones of 32-bit floats or finer, but strided ones that go down, are left to XLA: ``xla``;
 - kernels larger than the maps they meet are multiplied tap by tap, as they lie: ``products``;
 - kernels twice as long as their stride take 9 products for 16: ``winograd``;
 - a strided convolution of few channels is a matrix product of the patches under the kernel;
@@ -61,7 +61,7 @@ def _choosing(roles: Roles, by_xla: Way, by_products: Way) -> Callable[[Way], Wa
             if _larger_than_its_maps(*sizes):
                 return by_products(a, b, geometry)
             strided = roles == APPLY and max(geometry.strides) > 1  # where XLA is 20 times slower
-            small = _small(*sizes) and not strided and jnp.finfo(a.dtype).bits >= 32
+            small = _small(*sizes) and not strided and _fine(a.dtype)
             return (by_xla if small else otherwise)(a, b, geometry)
 
         return chosen
@@ -132,7 +132,12 @@ def _minimal(geometry: Geometry, c_in: int, c_out: int, dtype: DTypeLike, least:
     """
     g, block = geometry, c_in * math.prod(geometry.strides)
     wide = min(block, c_out) > NARROW and math.prod(g.kernel_size) * c_in * c_out >= least
-    return wide and winograd.fits(g) and jnp.finfo(dtype).bits >= 32
+    return wide and winograd.fits(g) and _fine(dtype)
+
+
+def _fine(dtype: DTypeLike) -> bool:
+    """Whether numbers are floats of 32 bits or more."""
+    return bool(jnp.issubdtype(dtype, jnp.inexact)) and jnp.finfo(dtype).bits >= 32
 
 
 def _on_all_cores(x: Array, kernel: Array, geometry: Geometry) -> Array:

@@ -352,6 +352,13 @@ def test_networks_take_vectors_alone(batch):
         text_to_image.generate(make(batch), jnp.zeros((2, 4)), jnp.zeros((2, SIZE)))
 
 
+def test_a_way_to_compare_that_there_is_not_is_refused():
+    model = TextDiscriminator(2, match="project")  # pyright: ignore[reportArgumentType]
+    args = jax.random.key(0), jnp.zeros((1, *SHAPE)), Condition(vector=jnp.zeros((1, SIZE)))
+    with pytest.raises(ValueError, match="match must be 'joined' or 'projected', got 'project'"):
+        jax.eval_shape(model.init, *args)
+
+
 def test_networks_have_the_papers_widths():
     """Texts of 1024 to 128, 512 maps of 4×4 beside them, for images of 64 pixels."""
     cond = Condition(vector=jnp.zeros((1, 1024)))
