@@ -35,8 +35,9 @@ class Wishes:
         """Those that are no hints, or all where there are none but hints."""
         if not self.changing.any():
             return self
-        kept = (self.numbers, self.way_points, self.forbidden, self.changing)
-        return Wishes(*(values[self.changing] for values in kept), self.tried)
+        kept = self.changing
+        points = self.way_points[kept], self.forbidden[kept]
+        return Wishes(self.numbers[kept], *points, kept[kept], self.tried)
 
     def evidence(self, shape: tuple[int, ...]) -> autoregressive.Evidence:
         """Images [n, H, W, 1] that have the way-points on and the forbidden pixels off."""

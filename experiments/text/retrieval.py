@@ -37,7 +37,7 @@ def r_precision(
     loss of both encoders.
     """
     said = sentences.meaning, sentences.attributes
-    each = (np.count_nonzero(wrong(said[0], true)) for true in said[1])
+    each = (int(np.count_nonzero(wrong(said[0], true))) for true in said[1])
     others = min(OTHERS, *each)
     if others < 1:
         return {}
