@@ -74,8 +74,8 @@ def _small(geometry: Geometry, batch: int, channels: int) -> bool:
 
     One operation compiles faster than the many of the ways below, which XLA besides repeats in
     each operation that reads what they give: a step of CycleGAN's least networks, on 8x8 pixels, is
-    161,000 of them, and compiles in 13.7 s; by this way 22,000, in 2.4 s. Up to so many products either way
-    takes a millisecond or two at most.
+    161,000 of them, and compiles in 13.7 s; by this way 22,000, in 2.4 s. Up to so many products
+    either way takes a millisecond or two at most.
     """
     outputs = batch * math.prod(geometry.output_size)
     return outputs * math.prod(geometry.kernel_size) * channels <= SMALL
