@@ -6,7 +6,7 @@ python -m experiments.text_losses --dataset emoji --steps 5000
 The objectives are those that Reed et al. 2016 (1605.05396) compare in section 5, but not in the
 paper's game: all else is as in the preset of ``text_to_image`` that has this one's name. By default
 the discriminator projects images on texts and the loss is the hinge loss, for with texts joined, as
-in the paper, next to nothing is learned in as few steps. Each is trained as a run of
+in the paper, little is learned in as few steps. Each is trained as a run of
 ``text_to_image`` in a folder of this run's, on the same batches from the same initial networks; the
 text encoder, in a folder of its own, is the same for all.
 """

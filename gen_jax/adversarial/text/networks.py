@@ -11,7 +11,7 @@ Joined so, text and image meet in one layer and one nonlinearity, at each place 
 Koyama's projection (2018, 1802.05637), theirs of a class and here of a text, compares them whole,
 by an inner product. So it learns sooner what is seen in no place alone, such as a digit's form:
 after 1,000 steps of GAN-CLS with the non-saturating loss, on 64 captioned digits each, images of
-held-out sentences show the digit in 66 %, where texts are joined in 22 %.
+held-out sentences show the digit in 72 %, where texts are joined in 22 %.
 
 Both are called as those of ``adversarial.networks`` are, for images of the same sizes.
 ``ValueError`` is raised for any other condition.

@@ -14,8 +14,8 @@ The derivatives of each map are the other two, so every order of reverse and for
 among these three. That is why they are primitives: JAX's functions with custom derivatives give
 up either forward mode or their rule for the second derivative.
 
-Off the CPU the maps are XLA's own (``xla``); ``cpu`` has the CPU's. ``meshes``
-has what they need on a mesh of devices.
+Off the CPU the maps are XLA's own (``xla``); ``cpu`` has the CPU's. ``meshes`` has what they need
+on a mesh of devices.
 """
 
 import functools
