@@ -21,7 +21,8 @@ from PIL import Image
 
 from gen_jax.files import RunError, read_json, write_atomically
 from gen_jax.reporting import plots
-from gen_jax.reporting.metrics import Curve, describe, format_value, group_curves, read_rows
+from gen_jax.reporting.meanings import describe
+from gen_jax.reporting.metrics import Curve, format_value, group_curves, read_rows
 from gen_jax.reporting.pictures import Entry, read_entries, slider_names
 
 MAX_FRAMES = 12

@@ -1,6 +1,12 @@
 """Scores side by side: what a summary keeps of them, and the tables made of that."""
 
+import pytest
+
+from experiments.mazes import scores as mazes_scores
 from experiments.running.tables import as_metrics, as_rows, tabulated
+from experiments.text import scores as text_scores
+from experiments.translation import scores as translation_scores
+from gen_jax.reporting.meanings import describe
 
 ROWS = {"": {"l1": 1.0, "fid": 2.0}, "best of 16": {"l1": 3.0}, "search": {"seconds": 0.5}}
 MEASURES = {"l1": "L1", "psnr": "PSNR", "seconds": "time [s]", "fid": "FID"}
@@ -28,3 +34,11 @@ def test_a_table_has_the_measures_that_any_row_has_in_the_order_of_their_titles(
     columns, cells = tabulated(ROWS, {"seconds": "time [s]", "l1": "L1"})
     assert columns == ["", "time [s]", "L1"]
     assert cells[1] == ("best of 16", None, 3.0)
+
+
+@pytest.mark.parametrize("scores", [mazes_scores, text_scores, translation_scores])
+def test_the_report_explains_every_column(scores):
+    unexplained = {
+        name for name in scores.TITLES if not describe(f"test/row/{name}", {}).explanation
+    }
+    assert unexplained <= {"seconds"}

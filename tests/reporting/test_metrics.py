@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from gen_jax.reporting.metrics import describe, format_value, group_curves, read_rows
+from gen_jax.reporting.metrics import format_value, group_curves, read_rows
 
 
 def write(path, rows):
@@ -102,15 +102,6 @@ def test_a_wide_positive_range_is_drawn_on_a_log_axis(values, log):
     assert chart.log_y is log
 
 
-def test_a_likelihood_says_its_unit_and_which_binarization():
-    metrics = {"test/nll": 90.0, "binarization": "dynamic"}
-    assert describe("test/nll", metrics).unit == "nats per image"
-    assert describe("test/nll", metrics).label == "test negative log-likelihood"
-    assert "drawn anew" in describe("binarization", metrics).explanation
-    assert describe("test/bits_per_dim", metrics).unit == "bits/dim"
-    assert describe("test/some_thing", metrics).label == "test, some thing"
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -131,11 +122,3 @@ def test_a_likelihood_says_its_unit_and_which_binarization():
 )
 def test_values_are_written_for_readers(value, text):
     assert format_value(value) == text
-
-
-def test_a_metric_of_a_row_or_a_way_is_named_in_words():
-    assert (
-        describe("test/best-constant-shift/l1", {}).label == "test best constant shift L1 distance"
-    )
-    assert describe("test/forward/psnr", {}).label == "test forward PSNR"
-    assert describe("test/forward/psnr", {}).unit == "dB"
