@@ -248,14 +248,6 @@ def write(result: dict[str, Any], out: Path) -> None:
     write_atomically(out.with_suffix(".png"), plots.to_png(figure))
 
 
-def require_methods(options: Options) -> None:
-    """Raises ``UsageError`` where the methods do not include the only one that a model has."""
-    alone = [name for name in options.model if name in CACHED_ALONE]
-    if alone and "cached" not in options.method:
-        got = " ".join(options.method)
-        raise UsageError(f"{', '.join(alone)}: measured with --method cached alone, got {got}")
-
-
 def require_devices(options: Options) -> None:
     """Makes a CPU's cores into as many devices as are asked for, where JAX has not begun.
 
@@ -266,7 +258,7 @@ def require_devices(options: Options) -> None:
             jax.config.update("jax_num_cpu_devices", options.devices)
     if len(jax.devices()) < options.devices:
         raise UsageError(f"--devices {options.devices}: there are {len(jax.devices())}")
-    for name in options.model:
+    for name in options.models:
         for batch in make_case(name, options).batches:
             if batch % options.devices:
                 raise UsageError(
@@ -304,14 +296,13 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measures, prints a table, and returns what ``--out`` writes."""
     prog = "python -m experiments.benchmark_sampling"
     options = parse(PRESETS, argv, prog=prog, description=__doc__).config
-    require_methods(options)
     require_devices(options)
     prepare_output(options.out)
     environment = training.environment() | {"dtype": options.dtype}
     say(str(environment["device"]))
     say(LINE.format(*HEAD))
     rows = []
-    for name in options.model:
+    for name in options.models:
         for row in rows_of(name, options):
             rows.append(row)
             say(table_line(row))

@@ -106,7 +106,7 @@ PRESETS = {
         scored_samples=200,
     ),
     "default": Config(
-        steps=2500,
+        steps=5000,
         batch_size=128,
         learning_rate=3e-3,
         letters=128,

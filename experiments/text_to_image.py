@@ -148,7 +148,7 @@ PRESETS = {
         style_steps=2,
     ),
     "default": Config(
-        steps=16_000,
+        steps=10_000,
         batch_size=32,
         letters=128,
         latent_dim=32,

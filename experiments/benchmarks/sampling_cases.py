@@ -38,7 +38,8 @@ CACHED_ALONE: tuple[Model, ...] = ("gated-side", "gated-residual", "gated-unet")
 class Options:
     """What to measure, and for how long."""
 
-    model: tuple[Model, ...] = get_args(Model)
+    model: tuple[Model, ...] = ()
+    """Default all that have one of the methods."""
     method: tuple[Method, ...] = ("cached", "jacobi", "naive")
     batch: tuple[int, ...] = ()
     """Images drawn at once; default what the model's targets name."""
@@ -67,6 +68,21 @@ class Options:
             raise UsageError(
                 "--seconds, --train-steps, --devices, --batch and --size must be positive"
             )
+        alone = [name for name in self.model if name in CACHED_ALONE]
+        if alone and "cached" not in self.method:
+            raise UsageError(
+                f"{', '.join(alone)}: measured with --method cached alone, got "
+                f"{' '.join(self.method)}"
+            )
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """Those asked for, or all that have one of the methods."""
+        if self.model:
+            return self.model
+        every: tuple[Model, ...] = get_args(Model)
+        cached = "cached" in self.method
+        return tuple(name for name in every if cached or name not in CACHED_ALONE)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,7 @@ def test_every_network_and_method_has_a_row_that_holds_together(tmp_path):
     out = tmp_path / "rows.json"
     options = benchmark_sampling.Options()
     # Tiny, gated-12x64 is gated-7x32; the third is in the next test.
-    models = [name for name in options.model if name not in ("gated-12x64", "gated-residual")]
+    models = [name for name in options.models if name not in ("gated-12x64", "gated-residual")]
     benchmark_sampling.program(["smoke", "--model", *models, "--out", str(out), "--no-peer"])
     rows = json.loads(out.read_text())["rows"]
     assert {row["model"] for row in rows} == set(models)
@@ -55,6 +55,13 @@ def test_every_network_and_method_has_a_row_that_holds_together(tmp_path):
     )
     with Image.open(out.with_suffix(".png")) as picture:
         assert picture.width > 100
+
+
+def test_models_of_another_method_alone_are_left_out_where_none_is_named():
+    every = benchmark_sampling.Options().models
+    naive = benchmark_sampling.Options(method=("naive",)).models
+    assert set(every) - set(naive) == set(sampling_cases.CACHED_ALONE)
+    assert benchmark_sampling.Options(model=("wavenet",)).models == ("wavenet",)
 
 
 def test_rows_can_be_chosen():
@@ -92,7 +99,7 @@ def test_the_twin_computes_our_outputs_from_our_parameters():
 
 def test_colour_is_drawn_by_every_network_of_images():
     options = benchmark_sampling.Options(small=True, size=6, channels=3)
-    for name in benchmark_sampling.Options().model:
+    for name in benchmark_sampling.Options().models:
         case = benchmark_sampling.make_case(name, options)
         assert case.shape == ((6, 1) if name == "wavenet" else (6, 6, 3))
     arguments = ["smoke", "--channels", "3", "--model", "gated-trained", "--method", "cached"]
@@ -140,6 +147,7 @@ def test_batches_are_checked_before_anything_is_measured(monkeypatch):
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, message):
+    jax.devices()  # the number of devices is settled
     with pytest.raises(UsageError, match=message):
         benchmark_sampling.program(["smoke", *options])
 
