@@ -41,9 +41,9 @@ ROWS, EACH = 6, 3  # sentences of the picture, and images of each by each model
 class Config(VectorsConfig):
     """Compare the objectives of text to image."""
 
-    steps: int = 1000
+    steps: int = 3000
     """Updates of every model."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Images an update."""
     features: int = 32
     """Maps of the generator at the finest resolution."""
