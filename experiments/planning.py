@@ -84,9 +84,10 @@ class Config(ImageRunConfig):
     """Validation mazes that plans are drawn for during training."""
     chunk: int = free(100)
     """Plans drawn at a time."""
-    rival: Literal["l1", "l1-gan", "none"] = free("l1")
-    """Also train a pix2pix that draws a plan in one go: by L1 alone, or with a discriminator."""
-    rival_steps: int = with_rival(600)
+    rival: Literal["l2", "l1", "l1-gan", "none"] = free("l2")
+    """Also train a pix2pix that draws a plan in one go: by a distance alone, or with a
+    discriminator. By L1 it leaves mazes empty."""
+    rival_steps: int = with_rival(3000)
     rival_features: int = with_rival(16)
 
     def __post_init__(self):
@@ -271,8 +272,8 @@ class Planning(Training):
         if not config.quiet:
             say(f"The rival, {other.name}:")
         state = other.train().state
-        row = rival.scored(other, state, job.data.test, config.mazes)
-        metrics = {**findings.metrics, **scores.as_metrics({"": row})}
+        rows = rival.scored(other, state, job.data.test, config.mazes)
+        metrics = {**findings.metrics, **scores.as_metrics({"": rows})}
         if job.run.writes:
             scores.add_table(job.run.dir, metrics)
             rival.add_plans(job.run.dir, other, state, job.data.test)

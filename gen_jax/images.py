@@ -68,6 +68,12 @@ def from_symmetric(image: Float[Array, "..."]) -> UInt8[Array, "..."]:
     return to_uint8(0.5 * (image + 1.0))
 
 
+def luma(image: UInt8[np.ndarray, "... 3"]) -> UInt8[np.ndarray, "... 1"]:
+    """The luma of ITU-R 601 of RGB images, rounded as Pillow's ``convert("L")`` does."""
+    weighted = image.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)
+    return ((weighted + 0x8000) >> 16).astype(np.uint8)[..., None]
+
+
 def binarize_threshold(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
     """Returns 1 where the level is 128 or more, else 0."""
     require_uint8(image)

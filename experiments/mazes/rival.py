@@ -1,4 +1,8 @@
-"""The rival that draws a plan in one go: a pix2pix, trained on the same mazes."""
+"""The rival that draws a plan in one go: a pix2pix, trained on the same mazes.
+
+By L2 its levels are how likely a pixel is to lie on the path. By L1 they are the likelier of black
+and white, and it learns nothing: few pixels lie on a path, so that an empty plan costs little.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,14 +12,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from experiments import pix2pix
-from experiments.mazes import pictures
+from experiments.mazes import pictures, walks
 from experiments.mazes.scores import judged, timed
 from experiments.running.experiment import Job
 from experiments.running.nested import Nested, within
 from experiments.running.tables import Columns
 from gen_jax import data
 
-LOSSES = {"l1": "none", "l1-gan": "non-saturating"}
+LOSSES = {"l2": "none", "l1": "none", "l1-gan": "non-saturating"}
 
 
 def nested(job: Job) -> Nested:
@@ -25,28 +29,35 @@ def nested(job: Job) -> Nested:
         config,
         pix2pix.PRESETS[job.run.preset].presets["style"],
         loss=LOSSES[config.rival],
+        distance=config.rival.removesuffix("-gan"),
         steps=config.rival_steps,
         epochs=None,
         batch_size=config.batch_size,
         features=config.rival_features,
         depth=None,
         enlarge=1.0,
+        dropout=0.0,
         evaluations=min(2, config.evaluations),
     )
     return Nested.of(job, f"pix2pix-{config.rival}", pix2pix.EXPERIMENT, settings)
 
 
 def scored(rival: Nested, state: Any, test: data.AnyDataset, mazes: int) -> dict[str, Columns]:
-    """The rival's row, of the mazes that the model's own plans are measured in."""
+    """The rows of the rival, and of walks by its levels, in the mazes that the model's own plans
+    are measured in."""
     spatial = data.some(test, mazes)["spatial"]
-    paths, seconds = timed(lambda mazes: plans_of(rival, state, mazes), spatial, mazes)
-    return {rival.name.replace("-", " "): judged(spatial, paths) | {"seconds": seconds}}
+    made, seconds = timed(lambda mazes: levels_of(rival, state, mazes), spatial, mazes)
+    name, walked = rival.name.replace("-", " "), walks.guided(spatial, made[..., 0] / 255.0)
+    return {
+        name: judged(spatial, made) | {"seconds": seconds},
+        f"walk by {name}": judged(spatial, walked),
+    }
 
 
-def plans_of(
+def levels_of(
     rival: Nested, state: Any, spatial: UInt8[np.ndarray, "n height width 3"]
 ) -> UInt8[np.ndarray, "n height width 1"]:
-    """The plan of each maze; a pixel is on it at a level of 128 or more."""
+    """What the rival makes of each maze; a pixel is on its plan at a level of 128 or more."""
     translation = rival.setup.translation
     assert translation is not None
     keys = jax.random.split(jax.random.key(rival.config.seed), len(spatial))
@@ -60,7 +71,8 @@ def add_plans(run_dir: Path, rival: Nested, state: Any, test: data.AnyDataset) -
         run_dir,
         rival.name,
         spatial,
-        plans_of(rival, state, spatial),
+        levels_of(rival, state, spatial),
         title="Plans drawn in one go",
-        caption="Test mazes, not chosen; plans by pix2pix.",
+        caption="Test mazes, not chosen; plans by pix2pix, of all pixels that are likelier on the "
+        "path than not.",
     )

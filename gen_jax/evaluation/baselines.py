@@ -6,7 +6,7 @@ All take and give uint8 images, and raise ``ValueError`` for others.
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from gen_jax.images import require_uint8
+from gen_jax.images import luma, require_uint8
 from gen_jax.typing import Array
 
 SHIFTS = np.asarray(sorted(range(-255, 256), key=abs))  # the nearest to zero first
@@ -14,15 +14,19 @@ Stored = UInt8[Array | np.ndarray, "batch height width channels"]
 
 
 def identity(source: Stored, channels: int) -> UInt8[np.ndarray, "batch height width channels"]:
-    """The source itself, a gray one repeated in each of ``channels``."""
+    """The source itself: a gray one repeated in each of ``channels``, one in colour as its luma
+    where ``channels`` is 1."""
     source = _stored(source)
     if source.shape[-1] == channels:
         return source
-    if source.shape[-1] != 1:
+    if source.shape[-1] == 1:
+        return source.repeat(channels, axis=-1)
+    if (source.shape[-1], channels) != (3, 1):
         raise ValueError(
-            f"only gray images are repeated to {channels} channels, got {list(source.shape)}"
+            f"images of 1 channel are brought to any number, and of 3 to 1; got "
+            f"{list(source.shape)} to be brought to {channels}"
         )
-    return source.repeat(channels, axis=-1)
+    return luma(source)
 
 
 def nearest(low: Stored, factor: int) -> UInt8[np.ndarray, "batch height width channels"]:
@@ -35,7 +39,8 @@ def constant_shift(source: Stored, target: Stored) -> Int[np.ndarray, " channels
     """The levels to add to each channel of the sources that leave the least L1 to the targets.
 
     ``shift`` adds them, and clips to 0..255: that counts here as well. Of equally good ones it is
-    the one nearest to zero. Sources may be gray where targets are not.
+    the one nearest to zero. Sources may be gray where targets are
+    not, or the other way round.
     """
     target = _stored(target)
     source = identity(source, target.shape[-1])
@@ -62,7 +67,7 @@ def shift(
 ) -> UInt8[np.ndarray, "batch height width channels"]:
     """The source with ``levels`` added to each of its channels, clipped to 0..255.
 
-    A gray source is repeated in each channel.
+    The channels become as many as those levels, as ``identity`` makes them.
     """
     moved = identity(source, len(levels)).astype(np.int64) + levels
     return moved.clip(0, 255).astype(np.uint8)

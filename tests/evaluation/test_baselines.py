@@ -9,13 +9,15 @@ def noise(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
-def test_the_identity_repeats_gray_where_colours_are_made():
+def test_the_identity_has_as_many_channels_as_what_is_made():
     gray, rgb = noise(2, 4, 5, 1), noise(2, 4, 5, 3)
     np.testing.assert_array_equal(baselines.identity(gray, 1), gray)
     np.testing.assert_array_equal(baselines.identity(rgb, 3), rgb)
     np.testing.assert_array_equal(baselines.identity(gray, 3), np.concatenate([gray] * 3, -1))
-    with pytest.raises(ValueError, match=r"only gray images .* to 1 channels, got \[2, 4, 5, 3\]"):
-        baselines.identity(rgb, 1)
+    pictures = [np.asarray(Image.fromarray(image).convert("L")) for image in rgb]
+    np.testing.assert_array_equal(baselines.identity(rgb, 1), np.stack(pictures)[..., None])
+    with pytest.raises(ValueError, match=r"and of 3 to 1; got \[2, 4, 5, 3\] to be brought to 2"):
+        baselines.identity(rgb, 2)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])

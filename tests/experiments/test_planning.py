@@ -256,7 +256,14 @@ def untimed(metrics: dict) -> dict:
 def test_a_run_learns_and_shows_what_it_promises(planned):
     metrics = read_metrics(planned)
     assert metrics["test/search/valid"] == metrics["test/search/optimal"] == 1.0
-    for row in ("best-of-1", "best-of-2", "any-of-2", "walk-by-2", "pix2pix-l1"):
+    for row in (
+        "best-of-1",
+        "best-of-2",
+        "any-of-2",
+        "walk-by-2",
+        "pix2pix-l2",
+        "walk-by-pix2pix-l2",
+    ):
         assert 0.0 <= metrics[f"test/{row}/valid"] <= 1.0
     assert metrics["test/best-of-2/seconds"] > 0.0
     assert metrics["test/way-points/best-of-1/kept"] == 1.0
@@ -285,7 +292,7 @@ def test_a_run_is_evaluated_and_sampled_again(planned, tmp_path):
     sample.program([str(planned), "--num", "4", "--out", str(out)])
     with Image.open(out) as picture:
         assert picture.size == (2 * 8 + 1, 2 * 8 + 1)
-    assert reopen(planned / "pix2pix-l1").experiment.name == "pix2pix"
+    assert reopen(planned / "pix2pix-l2").experiment.name == "pix2pix"
     made = tmp_path / "made"
     with pytest.raises(training.RunError, match="this works for"):
         translate.program([str(planned), "--input", str(out), "--output", str(made)])

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Int, UInt8
 
 from gen_jax.data.errors import DataError
 from gen_jax.data.permutation import check_seed, random_words
+from gen_jax.images import luma
 
 Images = UInt8[np.ndarray, "n height width channels"]
 Numbers = Int[np.ndarray, " n"]
@@ -37,16 +38,13 @@ class ImageCondition(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Gray:
-    """The luma of ITU-R 601, one channel, rounded as Pillow's ``convert("L")`` does."""
+    """The luma of images in colour, one channel (``images.luma``)."""
 
     name = "gray"
 
     def __call__(self, images: Images, numbers: Numbers) -> Images:
         del numbers
-        if images.shape[-1] == 1:
-            return images.copy()
-        luma = images.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)
-        return ((luma + 0x8000) >> 16).astype(np.uint8)[..., None]
+        return images.copy() if images.shape[-1] == 1 else luma(images)
 
 
 @dataclasses.dataclass(frozen=True)
