@@ -256,7 +256,7 @@ def _check_way_points(config: Config, spec: data.ExampleSpec) -> None:
 def open_mazes(config: Config, split: str) -> data.Dataset:
     """One part of the config's mazes. Raises ``UsageError`` for data that are none."""
     if not config.dataset.startswith("mazes:"):
-        raise UsageError(f"plans lead through --dataset mazes:KIND:CELLS, got {config.dataset}")
+        raise UsageError(f"planning takes --dataset mazes:KIND:CELLS, got {config.dataset}")
     return data.load_pairs(config.dataset, split, **config.opening)
 
 

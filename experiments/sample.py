@@ -7,7 +7,6 @@ python -m experiments.sample runs/text_to_image/default --text "a bold red 7" --
 
 import dataclasses
 import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,6 +76,11 @@ def check_kind(run: Reopened, options: Options) -> None:
             f"this run of {name!r} makes images from images: use python -m experiments.translate"
         )
     if setup.illustrate is not None:
+        if run.config.embeddings is not None:
+            raise UsageError(
+                f"this run's captions were embedded elsewhere, in {run.config.embeddings}: it "
+                "makes images of no other sentences; its report shows those of test captions"
+            )
         if not options.text:
             raise UsageError(f"{name} makes images of sentences: give one or more as --text")
         return
@@ -87,18 +91,12 @@ def check_kind(run: Reopened, options: Options) -> None:
 
 
 def drawn_from(run: Reopened, key: PRNGKey, texts: Sequence[str], num: int) -> np.ndarray:
-    """``num`` new examples, or ``num`` images of each text. What reading the texts warns of is said
-    to the user."""
+    """``num`` new examples, or ``num`` images of each text."""
     setup = run.setup
     if setup.illustrate is None:
         assert setup.draw is not None
         return setup.draw(key, run.state, num)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        drawn = setup.illustrate(key, run.state, texts, num)
-    for warning in caught:
-        say(f"Note: {warning.message}")
-    return drawn
+    return setup.illustrate(key, run.state, texts, num)
 
 
 def as_picture(sheet: np.ndarray, out: Path) -> bytes:

@@ -147,7 +147,7 @@ def add_scores(run_dir: Path, metrics: Mapping[str, Any]) -> None:
         prefixes[prefix] = words  # real images
     columns, rows = as_table(metrics, prefixes)
     reporting.add_table(
-        run_dir, "scores", columns, rows, title="Test scores", caption=note(metrics)
+        run_dir, "scores", columns, rows, title="Test scores", caption=note(columns, metrics)
     )
 
 

@@ -28,7 +28,7 @@ from experiments.translation.pictures import notes, sheet, side_by_side
 from experiments.translation.scores import as_table
 from experiments.translation.scores import colourfulness as colourfulness_of
 from experiments.translation.tasks import Task
-from gen_jax import data, reporting
+from gen_jax import data, reporting, training
 from gen_jax.state import TrainState
 from gen_jax.typing import PRNGKey
 
@@ -108,7 +108,10 @@ def open_rival(config: Any, spec: data.ExampleSpec) -> Rival | None:
     """
     if config.beside is None:
         return None
-    run = reopen(config.beside, among=("pix2pix",))
+    try:
+        run = reopen(config.beside, among=("pix2pix",))
+    except training.RunError as error:
+        raise UsageError(f"--beside: {error}") from None
     task = getattr(run.config, "task", None)
     if task != config.task:
         raise UsageError(

@@ -45,7 +45,8 @@ class BaseConfig:
     """What every experiment has: a folder, and a seed."""
 
     run_dir: Path | None = free(None)
-    """The run's folder; default runs/EXPERIMENT/PRESET[-DATASET]. The same folder resumes."""
+    """The run's folder, where the same command resumes; default runs/EXPERIMENT/PRESET, with the
+    task or pair and the data set behind it where they are not the preset's own."""
     seed: int = 0
     """Everything random follows from it: initialization, noise, order of the data."""
     quiet: bool = free(False)

@@ -164,6 +164,9 @@ def parse(
     given = set(map(_option_of, args))
     default = _of_given_length(preset, given)
     about = f"{help_text(description).strip()}\n\nPresets: {', '.join(presets)} (first argument)."
+    if isinstance(found, ByChoice):
+        choice = dashed(found.option)
+        about += f" Defaults are those of {name}; they depend on --{choice}: give it before --help."
     config = tyro.cli(type(preset), default=default, args=args, prog=prog, description=about)
     _refuse_no_length(config)
     refuse_idle(config, given)

@@ -1,8 +1,10 @@
 """What a command says, and how it ends."""
 
 import os
+import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,9 @@ import jax
 from experiments.running.options import UsageError
 from gen_jax import data, evaluation, training
 
+ARGUMENTS = re.compile(r"\b(image_size|skip_bad_images|data_dir|channels(?==))(?:=(\w+))?")
+"""What the library's messages call options of a command."""
+
 
 def say(line: str) -> None:
     """Prints a line to the user: once, however many processes there are."""
@@ -18,8 +23,25 @@ def say(line: str) -> None:
         print(line, flush=True)
 
 
+def of_options(message: str) -> str:
+    """A message of the library in the words of the command line: ``--channels 3`` for
+    ``channels=3``."""
+    return ARGUMENTS.sub(
+        lambda found: " ".join(filter(None, ("--" + found[1].replace("_", "-"), found[2]))), message
+    )
+
+
+def say_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Says what the user is warned of in one line; other warnings are shown as Python does."""
+    if issubclass(category, UserWarning):
+        say(f"Note: {of_options(str(message))}")
+    else:
+        print(warnings.formatwarning(message, category, *where[:2]), file=sys.stderr, end="")
+
+
 def main(program: Callable[[], Any]) -> None:
     """Runs a script's ``program``: a user's mistake ends as one line and exit status 2."""
+    warnings.showwarning = say_warning
     try:
         try:
             program()
@@ -35,5 +57,5 @@ def main(program: Callable[[], Any]) -> None:
         print("Interrupted.", file=sys.stderr)
         raise SystemExit(130) from None
     except (UsageError, data.DataError, training.RunError, evaluation.WeightsError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {of_options(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -12,7 +12,6 @@ import numpy as np
 from experiments.adversarial.games import WATCHED
 from experiments.adversarial.pictures import add_health
 from experiments.running.experiment import Splits
-from experiments.running.options import UsageError
 from experiments.running.tables import as_metrics
 from experiments.text import pictures
 from experiments.text.captions import Sentences, measured_parts
@@ -107,12 +106,8 @@ class TextGame:
             )
 
     def illustrate(self, key: PRNGKey, state: GANState, texts: Sequence[str], n: int) -> np.ndarray:
-        """Raises ``UsageError`` where there is no encoder to read texts."""
-        if self.embedder is None:
-            raise UsageError(
-                f"this run's captions were embedded elsewhere, in {self.config.embeddings}: it "
-                "cannot read --text"
-            )
+        """``n`` images of each text, where there is an encoder to read it."""
+        assert self.embedder is not None
         return pictures.of_each(draw, key, state, self.embedder.conditions_of(texts), n)
 
 
@@ -148,14 +143,18 @@ def add_table(run_dir: Path, metrics: Mapping[str, Any]) -> None:
         columns,
         rows,
         title="Do images show what their sentences say?",
-        caption=note(metrics),
+        caption=note(columns, metrics),
     )
 
 
-def note(metrics: Mapping[str, Any]) -> str:
-    """What the table's numbers are."""
-    return (
-        "Shares of the images whose sentence says it. Retrieved: the sentence is not wrong for the "
-        "nearest real image, by the encoder that the captions are read by. FID by "
-        f"{metrics['features']}."
-    )
+def note(columns: Sequence[str], metrics: Mapping[str, Any]) -> str:
+    """What the numbers of a table's columns are."""
+    said = []
+    if "digit" in columns:
+        said.append("Shares of the images whose sentence says it.")
+    if "retrieved" in columns:
+        said.append(
+            "Retrieved: the sentence is not wrong for the nearest real image, by the encoder that "
+            "the captions are read by."
+        )
+    return " ".join([*said, f"FID by {metrics['features']}."])

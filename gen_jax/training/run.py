@@ -339,12 +339,14 @@ def _compared(folder: pathlib.Path, data: Mapping[str, Any]) -> tuple[DataStatus
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What differs between two flat records, field by field; empty where nothing does."""
+    """What differs between two flat records, field by field; empty where nothing does. Fields that
+    one of them alone has count where there are no others: most follow from those."""
     missing = "(no such field)"
+    shared = [name for name in old if name in new and old[name] != new[name]]
     return "; ".join(
         f"{name}: {_shown(old.get(name, missing))} -> {_shown(new.get(name, missing))}"
-        for name in {**old, **new}
-        if name not in old or name not in new or old[name] != new[name]
+        for name in shared or {**old, **new}
+        if name in shared or name not in old or name not in new
     )
 
 

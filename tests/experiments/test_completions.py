@@ -97,7 +97,7 @@ def test_evaluation_repeats_the_numbers_beside_a_pix2pix_of_the_same_task(
     assert {n: v for n, v in found.items() if n not in beside} == read_metrics(colorize)
     with pytest.raises(UsageError, match=r"a pix2pix run of --task inpaint: .* is one of colorize"):
         start(pixelcnn, tmp_path / "run", "--task", "inpaint", "--beside", str(rival))
-    with pytest.raises(training.RunError, match="is a run of 'pixelcnn'; this works for pix2pix"):
+    with pytest.raises(UsageError, match=r"--beside: .* of 'pixelcnn'; this works for pix2pix"):
         evaluate.program([str(colorize), "--beside", str(colorize)])
 
 

@@ -252,7 +252,9 @@ def test_a_damaged_picture_stops_the_work_and_what_is_written_stays(given, tmp_p
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2] == "Left out: 1"
     assert f"{photos / '2.png'}: " in lines[-1]
-    with pytest.raises(UsageError, match=r"no image could be read; of 1, the first: .*2\.png"):
+    with pytest.raises(
+        UsageError, match=r"no image could be translated; of 1, the first: .*2\.png"
+    ):
         run(photos, out, "--skip-existing", "--skip-bad-images")
 
 

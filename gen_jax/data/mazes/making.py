@@ -89,7 +89,7 @@ def check(kind: str, cells: int) -> None:
     if kind not in KINDS:
         raise DataError(f"the kind of a maze is {', '.join(KINDS)}, got {kind!r}")
     if cells < SMALLEST:
-        raise DataError(f"a maze has {SMALLEST} cells a side or more, got {cells}")
+        raise DataError(f"a maze must have at least {SMALLEST} cells a side, got {cells}")
 
 
 def _uniform(

@@ -134,7 +134,7 @@ def test_images_of_mazes_are_read_back():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1, 2), "a maze has 3 cells a side or more, got 2"),
+        ((1, 2), "a maze must have at least 3 cells a side, got 2"),
         ((1, 4, "round"), "the kind of a maze is perfect, loops, rooms, got 'round'"),
     ],
 )

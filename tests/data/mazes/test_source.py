@@ -66,7 +66,7 @@ def test_names_that_are_none(spec):
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        ("mazes:perfect:1", {}, "a maze has 3 cells a side or more, got 1"),
+        ("mazes:perfect:1", {}, "a maze must have at least 3 cells a side, got 1"),
         ("mazes:perfect:8:0", {}, "mazes:perfect:8:0: N must be 1 or more, got 0"),
         ("mazes:perfect:8", {"seed": -1}, "a seed is a whole number from 0 .*, got -1"),
         (
