@@ -9,6 +9,7 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -76,9 +77,10 @@ def check_kind(run: Reopened, options: Options) -> None:
             f"this run of {name!r} makes images from images: use python -m experiments.translate"
         )
     if setup.illustrate is not None:
-        if run.config.embeddings is not None:
+        config: Any = run.config
+        if config.embeddings is not None:
             raise UsageError(
-                f"this run's captions were embedded elsewhere, in {run.config.embeddings}: it "
+                f"this run's captions were embedded elsewhere, in {config.embeddings}: it "
                 "makes images of no other sentences; its report shows those of test captions"
             )
         if not options.text:
