@@ -136,7 +136,7 @@ PRESETS = {
         rival_features=2,
     ),
     "default": Config(
-        steps=2000,
+        steps=3000,
         batch_size=32,
         learning_rate=2e-3,
         decay_epochs="run",
