@@ -30,7 +30,7 @@ class Captioned:
 
     ``texts`` are the captions of each image. ``meanings`` are [number of all captions, A], in the
     order of the images and their captions, or [n, K, A]. So are ``embeddings``, of floats, and
-    examples then hold "vector" float32 [n, K, D].
+    examples then hold "vector" float32 [n, K, size].
 
     Raises ``DataError`` where the parts do not fit together, for an image without a caption, for
     attributes below 0 and for embeddings that are not finite; and what ``letters.encode`` raises
@@ -58,7 +58,7 @@ class Captioned:
         self.attributes = _whole(self, "attributes", attributes, least=0)
         if self.attributes.ndim != 2 or len(self.attributes) != len(self):
             raise DataError(
-                f"the attributes of {called(self)} are [{len(self)}, A], got "
+                f"the attributes of {called(self)} must be [{len(self)}, A], got "
                 f"{list(self.attributes.shape)}"
             )
         meanings = _whole(self, "meanings", meanings, least=-1)
@@ -154,11 +154,22 @@ class Captioned:
 
     def _embedded(self, embeddings: Embeddings) -> "_Captions":
         vectors = np.asarray(embeddings)
-        if vectors.dtype.kind != "f" or not np.isfinite(vectors).all():
-            raise DataError(f"the embeddings of {called(self)} must be finite floats")
+        check_embeddings(f"the embeddings of {called(self)}", vectors)
         counts = self._captions.counts
         vectors = _by_caption(self, "embeddings", vectors, counts, self._n_captions)
         return dataclasses.replace(self._captions, vectors=vectors.astype(np.float32))
+
+
+def check_embeddings(what: str, vectors: np.ndarray) -> None:
+    """Raises ``DataError`` for embeddings that are not floats, or not finite."""
+    if vectors.dtype.kind != "f":
+        raise DataError(f"{what} must be float16, float32 or float64, got {vectors.dtype}")
+    vectors = np.atleast_1d(vectors)
+    if not (finite := np.isfinite(vectors)).all():
+        first = tuple(np.argwhere(~finite)[0])
+        raise DataError(
+            f"{what} must be finite, got {vectors[first]} in row {first[0]} (counted from 0)"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,8 +223,9 @@ def _counts(dataset: Captioned, texts: Sequence[Sequence[str]]) -> Int[np.ndarra
         )
     if len(without := np.flatnonzero(counts == 0)):
         raise DataError(
-            f"{len(without)} of {len(counts)} images of {called(dataset)} have no caption, image "
-            f"{without[0]} the first; each needs one or more"
+            f"{len(without)} of {len(counts)} images of {called(dataset)} "
+            f"{'has' if len(without) == 1 else 'have'} no caption, image {without[0]} the first; "
+            "each needs one or more"
         )
     return counts
 
@@ -221,7 +233,7 @@ def _counts(dataset: Captioned, texts: Sequence[Sequence[str]]) -> Int[np.ndarra
 def _whole(dataset: Captioned, noun: str, values: Any, *, least: int) -> Int[np.ndarray, "..."]:
     values = np.asarray(values)
     if values.dtype.kind not in "iu" or values.min(initial=least) < least:
-        raise DataError(f"the {noun} of {called(dataset)} are integers from {least}")
+        raise DataError(f"the {noun} of {called(dataset)} must be integers from {least}")
     return values.astype(np.int32, copy=False)
 
 
@@ -232,9 +244,11 @@ def _by_caption(
     total = int(counts.sum())
     if values.ndim == 3 and values.shape[:2] == (len(counts), k):
         values = values[np.arange(k) < counts[:, None]]
-    if values.ndim != 2 or len(values) != total or not values.shape[1]:
+    if values.ndim != 2 or len(values) != total:
         raise DataError(
-            f"the {noun} of {called(dataset)} are [{total}, size], one for each caption, or "
+            f"the {noun} of {called(dataset)} must be [{total}, size], one for each caption, or "
             f"[{len(counts)}, {k}, size], got {list(values.shape)}"
         )
+    if not values.shape[1]:
+        raise DataError(f"the {noun} of {called(dataset)} must have a size of 1 or more, got 0")
     return values

@@ -1,10 +1,11 @@
 """A folder of pictures, with a file of their captions."""
 
 import csv
+import io
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -13,7 +14,7 @@ import safetensors.numpy
 from jaxtyping import Float, Int
 from numpy.lib.format import read_array
 
-from gen_jax.data.captions.captioned import Captioned
+from gen_jax.data.captions.captioned import Captioned, check_embeddings
 from gen_jax.data.captions.letters import spelled
 from gen_jax.data.captions.sharing import by_sharing
 from gen_jax.data.errors import DataError
@@ -23,7 +24,9 @@ from gen_jax.data.pictures.picture import ImageOptions
 FILES = ("captions.jsonl", "captions.csv")
 NAMES = ("file_name", "file", "image")  # what the picture's column may be called
 TEXTS = ("text", "caption", "captions")
-_SHOWN = 3  # of the pictures or lines that a message is about
+_OBJECT = '{"file_name": "1.png", "text": "a cat"}'
+_SHOWN = 3  # of the names that a message is about
+_WIDE = 60  # letters of a value that a message is about
 Key = tuple[str, int]  # a picture: its split and its place there
 
 
@@ -40,12 +43,13 @@ class CaptionedFolder:
     ``by_sharing``).
 
     ``embeddings`` is an .npy file, or a .safetensors file of one array, of floats [number of
-    captions, D] in the order of the file of captions, whatever the splits.
+    captions, size] in the order of the file of captions, whatever the splits.
 
     Raises ``DataError`` for a missing or damaged file, a line that names its picture or its caption
-    twice or has more fields than the header, a caption that is empty or of no picture, a picture
-    without a caption, captions of which none is ever wrong, two pictures that differ only in their
-    ending, embeddings of another number, and with ``skip_bad_images``.
+    twice or not at all or has more fields than the header, a caption that is empty or of no
+    picture, a picture without a caption, captions of which none is ever wrong, two pictures that
+    differ only in their ending, embeddings of another number or that are not finite floats, and
+    with ``skip_bad_images``.
     """
 
     def __init__(
@@ -142,8 +146,8 @@ def _captions_of(
             strangers[picture] = None
     if strangers:
         raise DataError(
-            f"{name}: {len(strangers)} of the pictures in {file.name} are not in the folder: "
-            f"{_some([*strangers])}"
+            f"{name}: {len(strangers)} of the pictures in {file.name} "
+            f"{'is' if len(strangers) == 1 else 'are'} not in the folder: {_some([*strangers])}"
         )
     without: dict[Key, str] = {}
     for picture, key in keys.items():
@@ -151,7 +155,8 @@ def _captions_of(
             without.setdefault(key, picture)  # with its ending
     if without:
         raise DataError(
-            f"{name}: {len(without)} of {len(captions)} pictures have no caption in {file.name}: "
+            f"{name}: {len(without)} of {len(captions)} pictures "
+            f"{'has' if len(without) == 1 else 'have'} no caption in {file.name}: "
             f"{_some([*without.values()])}"
         )
     return captions
@@ -164,85 +169,132 @@ def _some(names: Sequence[str]) -> str:
 def _read(name: str, file: pathlib.Path) -> Iterator[tuple[str, str, list[str]]]:
     """Of each line where it is, its picture and its captions."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            if file.suffix == ".csv":
-                yield from _rows(name, file, lines)
-                return
-            for number, line in enumerate(lines, start=1):
-                where = f"{name}: line {number} of {file.name}"
-                if line.strip():
-                    yield _picture_and_texts(where, _parsed(where, line))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{name}: {file.name} cannot be read: {error}") from error
+        lines = io.StringIO(file.read_bytes().decode("utf-8-sig"), newline="")
+    except UnicodeDecodeError as error:
+        number = len(error.object[: error.start + 1].splitlines())
+        raise DataError(
+            f"{name}: line {number} of {file.name} is not UTF-8 (byte "
+            f"0x{error.object[error.start]:02x}); save the file as UTF-8"
+        ) from error
+    if file.suffix == ".csv":
+        yield from _rows(name, file, lines)
+        return
+    for number, line in enumerate(lines, start=1):
+        where = f"{name}: line {number} of {file.name}"
+        if line.strip():
+            fields = _parsed(where, line)
+            names = _names(where, "keys", fields, f"each line has both, as in {_OBJECT}")
+            yield _picture_and_texts(where, fields, names)
 
 
 def _rows(name: str, file: pathlib.Path, lines: TextIO) -> Iterator[tuple[str, str, list[str]]]:
     """``_read`` for a table."""
     table = csv.DictReader(lines, strict=True)
-    columns = table.fieldnames or ()
-    for column in (*NAMES, *TEXTS):
-        if columns.count(column) > 1:
-            raise DataError(f"{name}: {file.name} has several columns {column}; it needs one")
-    for fields in table:
-        where = f"{name}: line {table.line_num} of {file.name}"
-        if None in fields:  # what the columns leave over
-            raise DataError(
-                f"{where} has {len(columns) + len(fields[None])} fields, the header "
-                f'{len(columns)}; a caption with a comma needs quotes, as in 1.png,"a cat, asleep"'
-            )
-        yield _picture_and_texts(where, fields)
-
-
-def _parsed(where: str, line: str) -> Any:
     try:
-        return json.loads(line)
+        columns = table.fieldnames or ()
+        for column in (*NAMES, *TEXTS):
+            if columns.count(column) > 1:
+                raise DataError(f"{name}: {file.name} has several columns {column}; it needs one")
+        header = f"{name}: line 1 of {file.name}"
+        names = _names(header, "columns", columns, "a header has both, as in file_name,text")
+        for fields in table:
+            where = f"{name}: line {table.line_num} of {file.name}"
+            more = len(fields.get(None, ()))  # what the columns leave over
+            if more or None in (fields[names[0]], fields[names[1]]):
+                n = len(columns) + more - [*fields.values()].count(None)
+                counts = f"{n} {'field' if n == 1 else 'fields'}, the header {len(columns)}"
+                quotes = '; a caption with a comma needs quotes, as in 1.png,"a cat, asleep"'
+                raise DataError(f"{where} has {counts}{quotes if more else ''}")
+            yield _picture_and_texts(where, fields, names)
+    except csv.Error as error:
+        raise DataError(f"{name}: {file.name} cannot be read: {error}") from error
+
+
+def _parsed(where: str, line: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line.rstrip())
     except json.JSONDecodeError as error:
-        raise DataError(f"{where} is no JSON: {error.msg}") from error
+        what = error.msg.removesuffix(" at")
+        raise DataError(f"{where} is not valid JSON: {what} at column {error.colno}") from error
+    if not isinstance(fields, dict):
+        raise DataError(f"{where} must be an object, as in {_OBJECT}, got {_short(fields)}")
+    return fields
 
 
-def _picture_and_texts(where: str, fields: Any) -> tuple[str, str, list[str]]:
-    if isinstance(fields, dict):
-        picture, texts = (_one_of(where, fields, names) for names in (NAMES, TEXTS))
-        texts = [texts] if isinstance(texts, str) else texts
-        if (
-            isinstance(picture, str)
-            and isinstance(texts, list)
-            and texts
-            and all(isinstance(text, str) for text in texts)
-        ):
-            return where, picture, texts
-    raise DataError(
-        f"{where} has no picture and caption; it needs {NAMES[0]} (or {', '.join(NAMES[1:])}) and "
-        f"{TEXTS[0]} (or {', '.join(TEXTS[1:])}), as in "
-        '{"file_name": "1.png", "text": "a cat"}'
-    )
+def _names(where: str, noun: str, found: Collection[str], wanted: str) -> tuple[str, str]:
+    """What the picture and the captions are called, among the keys or columns found."""
+    pictures, texts = ([name for name in names if name in found] for names in (NAMES, TEXTS))
+    for those in (pictures, texts):
+        if len(those) > 1:
+            raise DataError(f"{where} has both {those[0]} and {those[1]}; it needs one of them")
+    lacking = [
+        f"no {half} ({', '.join(names[:-1])} or {names[-1]})"
+        for half, names, those in (("picture", NAMES, pictures), ("caption", TEXTS, texts))
+        if not those
+    ]
+    if lacking:
+        among = f" among its {noun} {_some([*map(repr, found)])}" if found else ""
+        raise DataError(f"{where} has {' and '.join(lacking)}{among}; {wanted}")
+    return pictures[0], texts[0]
 
 
-def _one_of(where: str, fields: dict[str, Any], names: tuple[str, ...]) -> Any:
-    """The field that has one of the names, None where none has."""
-    found = [name for name in names if name in fields]
-    if len(found) > 1:
-        raise DataError(f"{where} has both {found[0]} and {found[1]}; it needs one of them")
-    return fields[found[0]] if found else None
+def _picture_and_texts(
+    where: str, fields: Mapping[str, Any], names: tuple[str, str]
+) -> tuple[str, str, list[str]]:
+    picture, texts = (fields[name] for name in names)
+    if not isinstance(picture, str) or not picture:
+        raise DataError(
+            f"{where} has no picture: {names[0]} must be a path in the folder, got "
+            f"{_short(picture)}"
+        )
+    own = [texts] if isinstance(texts, str) else texts
+    if not isinstance(own, list) or not own or not all(isinstance(text, str) for text in own):
+        raise DataError(
+            f"{where} has no caption: {names[1]} must be a text or a list of texts, got "
+            f"{_short(texts)}"
+        )
+    return where, picture, own
+
+
+def _short(value: Any) -> str:
+    """A value as JSON, or its start."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _WIDE else f"{text[:_WIDE]}..."
 
 
 def _vectors(name: str, file: pathlib.Path, n: int) -> Float[np.ndarray, "n size"]:
+    vectors = _array(name, file)
+    what = f"{name}: the embeddings in {file}"
+    if vectors.ndim != 2 or len(vectors) != n:
+        raise DataError(
+            f"{what} must be [{n}, size], one for each caption, got {list(vectors.shape)}"
+        )
+    if not vectors.shape[1]:
+        raise DataError(f"{what} must have a size of 1 or more, got 0")
+    check_embeddings(what, vectors)
+    return vectors
+
+
+def _array(name: str, file: pathlib.Path) -> np.ndarray:
     try:
-        if file.suffix == ".safetensors":
-            arrays = safetensors.numpy.load_file(file.expanduser())
-            vectors = next(iter(arrays.values())) if len(arrays) == 1 else None
-        else:
+        if file.suffix != ".safetensors":
             with file.expanduser().open("rb") as stream:
-                vectors = read_array(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError, safetensors.SafetensorError) as error:
+                return read_array(stream, allow_pickle=False)
+        arrays = safetensors.numpy.load_file(file.expanduser())
+    except OSError as error:
         raise DataError(f"{name}: the embeddings {file} cannot be read: {error}") from error
+    except (ValueError, EOFError, safetensors.SafetensorError) as error:
+        raise DataError(
+            f"{name}: the embeddings {file} cannot be read: {error}; an intact .npy or "
+            ".safetensors file is needed"
+        ) from error
     except (AttributeError, KeyError, TypeError) as error:  # of safetensors
         raise DataError(
             f"{name}: the embeddings {file} have numbers of a type that NumPy lacks: {error}"
         ) from error
-    if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or len(vectors) != n:
-        shape = list(getattr(vectors, "shape", ["several arrays"]))
+    if len(arrays) != 1:
+        names = f" ({_some([*arrays])})" if arrays else ""
         raise DataError(
-            f"{name}: the embeddings in {file} are [{n}, D], one for each caption, got {shape}"
+            f"{name}: the embeddings {file} must be one array, the file holds {len(arrays)}{names}"
         )
-    return vectors
+    return next(iter(arrays.values()))

@@ -29,17 +29,19 @@ def encode(texts: Sequence[str], length: int = LENGTH) -> UInt8[np.ndarray, "n l
 
     Texts are taken as ``spelled`` does: in lower case, runs of spaces and line breaks as one space,
     letters outside the alphabet without their accents, or else as a space. One warning names those
-    letters, another one says how much is used of texts of more than ``length`` letters.
+    letters, another one says how many texts have more than ``length`` letters, and what the longest
+    loses.
 
     Raises ``DataError`` for texts without a letter of the alphabet, and for a length below 1.
     """
     if length < 1:
         raise DataError(f"the length of texts must be 1 or more, got {length}")
     plain = [spelled(text) for text in texts]
-    for number, text in enumerate(plain):
+    for number, text in enumerate(plain, start=1):
         if not text:
             raise DataError(
-                f"text {number} of {len(plain)} has no letter of the alphabet: {texts[number]!r}"
+                f"text {number} of {len(plain)} has no letter of the alphabet (a-z, digits and "
+                f"punctuation): {texts[number - 1]!r}"
             )
     _warn_of_letters(texts)
     _warn_of_length(plain, length)
@@ -81,11 +83,12 @@ def _warn_of_letters(texts: Sequence[str]) -> None:
 
 def _warn_of_length(texts: Sequence[str], length: int) -> None:
     lengths = np.array([len(text) for text in texts], np.int64)
-    long = lengths > length
-    if long.any():
-        used = np.minimum(lengths, length).sum() / lengths.sum()
+    long = int((lengths > length).sum())
+    if long:
+        longest = lengths.max()
         warnings.warn(
-            f"{long.sum()} of {len(texts)} texts have more than {length} letters (the longest "
-            f"{lengths.max()}), of which the first {length} are used: {used:.1%} of all letters",
+            f"{long} of {len(texts)} texts {'has' if long == 1 else 'have'} more than {length} "
+            f"letters; only the first {length} are used: the longest, of {longest}, loses "
+            f"{longest - length}",
             stacklevel=3,
         )

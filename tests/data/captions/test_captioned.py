@@ -111,9 +111,14 @@ def test_a_digest_changes_with_what_captions_hold():
             "needs one or more",
         ),
         (
+            {"texts": [["a"], ["b"], ["c"], [], ["d"]]},
+            "1 of 5 images of the train split of numbered has no caption, image 3 the first; each "
+            "needs one or more",
+        ),
+        (
             {"meanings": np.zeros((8, 2), int)},
-            "the meanings of the train split of numbered are [9, size], one for each caption, or "
-            "[5, 3, size], got [8, 2]",
+            "the meanings of the train split of numbered must be [9, size], one for each caption, "
+            "or [5, 3, size], got [8, 2]",
         ),
         (
             {"meanings": np.zeros((9, 3), int)},
@@ -121,24 +126,39 @@ def test_a_digest_changes_with_what_captions_hold():
         ),
         (
             {"meanings": np.full((9, 2), -2)},
-            "the meanings of the train split of numbered are integers from -1",
+            "the meanings of the train split of numbered must be integers from -1",
         ),
         (
             {"attributes": np.full((5, 2), -1)},
-            "the attributes of the train split of numbered are integers from 0",
+            "the attributes of the train split of numbered must be integers from 0",
         ),
         (
             {"attributes": np.zeros((4, 2), int)},
-            "the attributes of the train split of numbered are [5, A], got [4, 2]",
+            "the attributes of the train split of numbered must be [5, A], got [4, 2]",
         ),
         (
             {"embeddings": np.zeros((5, 3))},
-            "the embeddings of the train split of numbered are [9, size], one for each caption, or "
-            "[5, 3, size], got [5, 3]",
+            "the embeddings of the train split of numbered must be [9, size], one for each "
+            "caption, or [5, 3, size], got [5, 3]",
         ),
         (
-            {"embeddings": np.full((9, 3), np.nan)},
-            "the embeddings of the train split of numbered must be finite floats",
+            {"embeddings": np.zeros((5, 3, 0))},
+            "the embeddings of the train split of numbered must have a size of 1 or more, got 0",
+        ),
+        (
+            {"embeddings": np.where(np.arange(27).reshape(9, 3) < 7, 0, np.nan)},
+            "the embeddings of the train split of numbered must be finite, got nan in row 2 "
+            "(counted from 0)",
+        ),
+        (
+            {"embeddings": np.full((5, 3, 2), -np.inf)},
+            "the embeddings of the train split of numbered must be finite, got -inf in row 0 "
+            "(counted from 0)",
+        ),
+        (
+            {"embeddings": np.zeros((9, 3), int)},
+            "the embeddings of the train split of numbered must be float16, float32 or float64, "
+            "got int64",
         ),
     ],
 )

@@ -17,6 +17,7 @@ CAPTIONS = {
     "b/3.png": ["a bird", "a dog", "a thing"],
     "b/4.png": ["a tree"],
 }
+BOTH = 'each line has both, as in {"file_name": "1.png", "text": "a cat"}'
 
 
 def lines(captions) -> bytes:
@@ -119,7 +120,35 @@ def test_csv_is_read_as_well(write):
         (b"image,text,text\na/1.png,a,b", "captions.csv has several columns text; it needs one"),
         (
             b"file_name,text,caption\na/1.png,a cat,a small cat",
-            "line 2 of captions.csv has both text and caption; it needs one of them",
+            "line 1 of captions.csv has both text and caption; it needs one of them",
+        ),
+        (
+            b"file_name,text\na/1.png,a cat\na/2.png",
+            "line 3 of captions.csv has 1 field, the header 2",
+        ),
+        (
+            b"file_name;text\na/1.png;a cat",
+            "line 1 of captions.csv has no picture (file_name, file or image) and no caption "
+            "(text, caption or captions) among its columns 'file_name;text'; a header has both, as "
+            "in file_name,text",
+        ),
+        (
+            b"a,b,c,caption\n1,2,3,4",
+            "line 1 of captions.csv has no picture (file_name, file or image) among its columns "
+            "'a', 'b', 'c', ...; a header has both, as in file_name,text",
+        ),
+        (
+            b"",
+            "line 1 of captions.csv has no picture (file_name, file or image) and no caption "
+            "(text, caption or captions); a header has both, as in file_name,text",
+        ),
+        (
+            b'file_name,text\na/1.png,"a cat',
+            "captions.csv cannot be read: unexpected end of data",
+        ),
+        (
+            "file_name,text\r\na/1.png,a cat\r\na/2.png,a café".encode("latin-1"),
+            "line 3 of captions.csv is not UTF-8 (byte 0xe9); save the file as UTF-8",
         ),
     ],
 )
@@ -156,17 +185,44 @@ def test_embeddings_are_in_the_order_of_the_file(write, tmp_path):
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
-        (np.zeros((6, 5)), r"are \[7, D\], one for each caption, got \[6, 5\]$"),
-        (np.zeros(7), r"are \[7, D\], one for each caption, got \[7\]$"),
-        (np.full((7, 2), np.inf), "must be finite floats$"),
-        (None, "cannot be read: "),
+        (np.zeros((6, 5)), "in {file} must be [7, size], one for each caption, got [6, 5]"),
+        (np.zeros(7), "in {file} must be [7, size], one for each caption, got [7]"),
+        (np.zeros((7, 0)), "in {file} must have a size of 1 or more, got 0"),
+        (
+            np.where(np.arange(14).reshape(7, 2) == 9, np.inf, 0.0),
+            "in {file} must be finite, got inf in row 4 (counted from 0)",
+        ),
+        (
+            np.zeros((7, 2), np.int64),
+            "in {file} must be float16, float32 or float64, got int64",
+        ),
+        (
+            np.zeros((7, 2), np.complex64),
+            "in {file} must be float16, float32 or float64, got complex64",
+        ),
+        (None, "{file} cannot be read: [Errno 2] No such file or directory: '{file}'"),
     ],
 )
 def test_embeddings_that_do_not_fit(write, tmp_path, vectors, message):
+    file = tmp_path / "vectors.npy"
     if vectors is not None:
-        np.save(tmp_path / "vectors.npy", vectors)
-    with pytest.raises(data.DataError, match=message) as caught:
-        load(write(), embeddings=tmp_path / "vectors.npy")
+        np.save(file, vectors)
+    message = re.escape(f"the embeddings {message.format(file=file)}")
+    with pytest.raises(data.DataError, match=f"^captions:.*: {message}$"):
+        load(write(), embeddings=file)
+
+
+@pytest.mark.parametrize("name", ["vectors.txt", "vectors.npy", "vectors.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"0.5 0.25", b"0.5 0.25\n" * 100])
+def test_embeddings_of_another_kind_are_one_line(write, tmp_path, name, content):
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(
+        data.DataError,
+        match=f"the embeddings {file} cannot be read: .+; an intact .npy or .safetensors file is "
+        "needed$",
+    ) as caught:
+        load(write(), embeddings=file)
     assert "\n" not in str(caught.value)
 
 
@@ -181,7 +237,10 @@ def test_embeddings_may_be_the_one_array_of_a_safetensors_file(write, tmp_path):
     )
     np.testing.assert_array_equal(ours, theirs)
     save_file({"phi": vectors, "psi": vectors}, file)
-    with pytest.raises(data.DataError, match=r"for each caption, got \['several arrays'\]$"):
+    with pytest.raises(data.DataError, match=r"must be one array, the file holds 2 \(phi, psi\)$"):
+        load(spec, embeddings=file)
+    save_file({}, file)
+    with pytest.raises(data.DataError, match=r"must be one array, the file holds 0$"):
         load(spec, embeddings=file)
     file.write_bytes(b"no tensors at all")
     with pytest.raises(data.DataError, match="cannot be read: "):
@@ -218,6 +277,14 @@ def test_embeddings_need_a_file_of_captions():
             "2 of the pictures in captions.jsonl are not in the folder: x.png, y.png",
         ),
         (
+            {**CAPTIONS, "x.png": ["?"]},
+            "1 of the pictures in captions.jsonl is not in the folder: x.png",
+        ),
+        (
+            {file: texts for file, texts in CAPTIONS.items() if file != "a/2.png"},
+            "1 of 4 pictures has no caption in captions.jsonl: a/2.png",
+        ),
+        (
             {"a/2.png": ["a dog"]},
             "3 of 4 pictures have no caption in captions.jsonl: a/1.png, b/3.png, b/4.png",
         ),
@@ -235,18 +302,56 @@ def test_captions_and_pictures_without_each_other(write, captions, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"file_name": "a/1.png"', "line 1 of captions.jsonl is no JSON: "),
-        (b'\n{"file_name": "a/1.png"}', "line 2 of captions.jsonl has no picture and caption; it"),
-        (b'{"file_name": "a/1.png", "text": 3}', "line 1 of captions.jsonl has no picture and"),
-        (b'{"file_name": "a/1.png", "text": []}', "line 1 of captions.jsonl has no picture and"),
-        (b"[]", "line 1 of captions.jsonl has no picture and"),
-        (b"\xff\xfe", "captions.jsonl cannot be read: "),
+        (
+            b'{"file_name": "a/1.png"\r\n',
+            "1 of captions.jsonl is not valid JSON: Expecting ',' delimiter at column 24",
+        ),
+        (
+            b'\n{"text": "a\tcat"}',
+            "2 of captions.jsonl is not valid JSON: Invalid control character at column 12",
+        ),
+        (
+            b'\n{"file_name": "a/1.png", "txt": "a cat"}',
+            "2 of captions.jsonl has no caption (text, caption or captions) among its keys "
+            f"'file_name', 'txt'; {BOTH}",
+        ),
+        (
+            b'{"img": "a/1.png", "text": "a cat"}',
+            "1 of captions.jsonl has no picture (file_name, file or image) among its keys 'img', "
+            f"'text'; {BOTH}",
+        ),
+        (
+            b"{}",
+            "1 of captions.jsonl has no picture (file_name, file or image) and no caption (text, "
+            f"caption or captions); {BOTH}",
+        ),
+        (
+            b'{"image": 3, "text": "a cat"}',
+            "1 of captions.jsonl has no picture: image must be a path in the folder, got 3",
+        ),
+        *(
+            (
+                b'{"file_name": "a/1.png", "captions": %s}' % value,
+                "1 of captions.jsonl has no caption: captions must be a text or a list of texts, "
+                f"got {value.decode()}",
+            )
+            for value in (b"[7]", b"[]", b"null", b"3")
+        ),
+        (
+            b'["%s"]' % (b"a" * 90),
+            "1 of captions.jsonl must be an object, as in "
+            f'{{"file_name": "1.png", "text": "a cat"}}, got ["{"a" * 58}...',
+        ),
+        (b"\xff\xfe", "1 of captions.jsonl is not UTF-8 (byte 0xff); save the file as UTF-8"),
+        (
+            lines(CAPTIONS) + b'\n"\xe9"',
+            "8 of captions.jsonl is not UTF-8 (byte 0xe9); save the file as UTF-8",
+        ),
     ],
 )
 def test_a_file_that_holds_something_else(write, content, message):
-    with pytest.raises(data.DataError, match=f"^captions:.*: {message}") as caught:
+    with pytest.raises(data.DataError, match=f"^captions:.*: line {re.escape(message)}$"):
         load(write(content=content))
-    assert "\n" not in str(caught.value)
 
 
 def test_folders_that_will_not_do(write, write_folder, encode, picture):

@@ -43,20 +43,25 @@ def test_many_letters_outside_are_counted():
         letters.encode(["a 一二三四五六七八九十"])
 
 
-def test_a_warning_says_how_much_is_used():
-    with pytest.warns(UserWarning, match="have more than") as caught:
-        tokens = letters.encode(["abcdefgh", "ab", "abcdef"], 4)
-    assert letters.decode(tokens) == ["abcd", "ab", "abcd"]
+@pytest.mark.parametrize(
+    ("texts", "of"),
+    [(["abcdefgh", "ab"], "1 of 2 texts has"), (["abcdefgh", "ab", "abcdef"], "2 of 3 texts have")],
+)
+def test_a_warning_says_what_is_cut(texts, of):
+    with pytest.warns(UserWarning, match="more than") as caught:
+        tokens = letters.encode(texts, 4)
+    assert letters.decode(tokens) == [text[:4] for text in texts]
     assert [str(warning.message) for warning in caught] == [
-        "2 of 3 texts have more than 4 letters (the longest 8), of which the first 4 are used: "
-        "62.5% of all letters"
+        f"{of} more than 4 letters; only the first 4 are used: the longest, of 8, loses 4"
     ]
 
 
 @pytest.mark.parametrize("empty", ["", " \n", "鳥"])
 def test_a_text_without_letters(empty):
     with pytest.raises(
-        data.DataError, match=f"^text 1 of 2 has no letter .*: {re.escape(repr(empty))}$"
+        data.DataError,
+        match=r"^text 2 of 2 has no letter of the alphabet \(a-z, digits and punctuation\): "
+        f"{re.escape(repr(empty))}$",
     ):
         letters.encode(["a", empty])
 
