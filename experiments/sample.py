@@ -81,7 +81,7 @@ def check_kind(run: Reopened, options: Options) -> None:
         if config.embeddings is not None:
             raise UsageError(
                 f"this run's captions were embedded elsewhere, in {config.embeddings}: it "
-                "makes images of no other sentences; its report shows those of test captions"
+                "cannot make images of other sentences; its report shows those of test captions"
             )
         if not options.text:
             raise UsageError(f"{name} makes images of sentences: give one or more as --text")

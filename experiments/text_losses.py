@@ -41,9 +41,9 @@ ROWS, EACH = 6, 3  # sentences of the picture, and images of each by each model
 class Config(VectorsConfig):
     """Compare the objectives of text to image."""
 
-    steps: int = 3000
+    steps: int = 1000
     """Updates of every model."""
-    batch_size: int = 32
+    batch_size: int = 64
     """Images an update."""
     features: int = 32
     """Maps of the generator at the finest resolution."""
@@ -59,7 +59,7 @@ PRESETS = {
     "smoke": Config(
         steps=2, batch_size=8, features=2, letters=128, evaluations=1, scored_samples=20
     ),
-    "default": Config(letters=128),
+    "default": Config(letters=128, steps=3000, batch_size=32),
     "paper": Config(dataset="emoji:64", steps=30_000, features=128),
 }
 

@@ -124,7 +124,7 @@ def program(argv: Sequence[str] | None = None) -> None:
     prepare_output(next(iter(jobs[0].targets.values())))
     bad = translate_all(jobs, way, options)
     if len(bad) == len(jobs):
-        raise UsageError(f"no image could be translated; of {len(bad)}, the first: {bad[0]}")
+        raise UsageError(f"none of {len(bad)} images could be translated; the first: {bad[0]}")
     made, step = len(jobs) - len(bad), int(run.state.step)
     say(f"{made} of {len(planned)} images translated at step {step}: {options.output}")
     if len(jobs) < len(planned):

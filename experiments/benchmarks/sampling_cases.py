@@ -39,7 +39,7 @@ class Options:
     """What to measure, and for how long."""
 
     model: tuple[Model, ...] = ()
-    """Default all that have one of the methods."""
+    """Default: all that have at least one of the methods."""
     method: tuple[Method, ...] = ("cached", "jacobi", "naive")
     batch: tuple[int, ...] = ()
     """Images drawn at once; default what the model's targets name."""

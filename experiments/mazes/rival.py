@@ -1,7 +1,7 @@
 """The rival that draws a plan in one go: a pix2pix, trained on the same mazes.
 
-By L2 its levels are how likely a pixel is to lie on the path. By L1 they are the likelier of black
-and white, and it learns nothing: few pixels lie on a path, so that an empty plan costs little.
+By L2 its levels are how likely a pixel is to lie on the path. By L1 they tend to the likelier of
+black and white: few pixels lie on a path, and none is drawn.
 """
 
 from pathlib import Path
@@ -19,7 +19,11 @@ from experiments.running.nested import Nested, within
 from experiments.running.tables import Columns
 from gen_jax import data
 
-LOSSES = {"l2": "none", "l1": "none", "l1-gan": "non-saturating"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "l2": {"loss": "none", "distance": "l2", "dropout": 0.0},
+    "l1": {"loss": "none"},
+    "l1-gan": {"loss": "non-saturating"},
+}
 
 
 def nested(job: Job) -> Nested:
@@ -28,16 +32,14 @@ def nested(job: Job) -> Nested:
     settings = within(
         config,
         pix2pix.PRESETS[job.run.preset].presets["style"],
-        loss=LOSSES[config.rival],
-        distance=config.rival.removesuffix("-gan"),
         steps=config.rival_steps,
         epochs=None,
         batch_size=config.batch_size,
         features=config.rival_features,
         depth=None,
         enlarge=1.0,
-        dropout=0.0,
         evaluations=min(2, config.evaluations),
+        **SETTINGS[config.rival],
     )
     return Nested.of(job, f"pix2pix-{config.rival}", pix2pix.EXPERIMENT, settings)
 
@@ -73,6 +75,5 @@ def add_plans(run_dir: Path, rival: Nested, state: Any, test: data.AnyDataset) -
         spatial,
         levels_of(rival, state, spatial),
         title="Plans drawn in one go",
-        caption="Test mazes, not chosen; plans by pix2pix, of all pixels that are likelier on the "
-        "path than not.",
+        caption="Test mazes, not chosen; plans by pix2pix: pixels at a level of 128 or more.",
     )

@@ -45,8 +45,8 @@ class BaseConfig:
     """What every experiment has: a folder, and a seed."""
 
     run_dir: Path | None = free(None)
-    """The run's folder, where the same command resumes; default runs/EXPERIMENT/PRESET, with the
-    task or pair and the data set behind it where they are not the preset's own."""
+    """The run's folder, where the same command resumes; default runs/EXPERIMENT/PRESET, followed by
+    the task or pair unless it is the first, and by the data set unless it is the preset's."""
     seed: int = 0
     """Everything random follows from it: initialization, noise, order of the data."""
     quiet: bool = free(False)

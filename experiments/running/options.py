@@ -166,7 +166,8 @@ def parse(
     about = f"{help_text(description).strip()}\n\nPresets: {', '.join(presets)} (first argument)."
     if isinstance(found, ByChoice):
         choice = dashed(found.option)
-        about += f" Defaults are those of {name}; they depend on --{choice}: give it before --help."
+        about += f" The defaults shown are those of {name} with --{choice} "
+        about += f"{getattr(preset, found.option)}."
     config = tyro.cli(type(preset), default=default, args=args, prog=prog, description=about)
     _refuse_no_length(config)
     refuse_idle(config, given)

@@ -12,9 +12,12 @@ import jax
 
 from experiments.running.options import UsageError
 from gen_jax import data, evaluation, training
+from gen_jax.data.captions.letters import TextWarning
 
-ARGUMENTS = re.compile(r"\b(image_size|skip_bad_images|data_dir|channels(?==))(?:=(\w+))?")
-"""What the library's messages call options of a command."""
+ARGUMENTS = re.compile(
+    r"(?<![\w/.'\"-])(image_size|skip_bad_images|channels(?==\d))(?:=(?:(\d+)|True))?(?![\w/.'\"=-])"
+)
+"""What the library's messages call options of a command, where it is no part of a path or call."""
 
 
 def say(line: str) -> None:
@@ -31,17 +34,17 @@ def of_options(message: str) -> str:
     )
 
 
-def say_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
-    """Says what the user is warned of in one line; other warnings are shown as Python does."""
-    if issubclass(category, UserWarning):
-        say(f"Note: {of_options(str(message))}")
-    else:
-        print(warnings.formatwarning(message, category, *where[:2]), file=sys.stderr, end="")
+def show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Shows what is not read of a user's texts as a line; other warnings as Python does."""
+    shown = warnings.formatwarning(message, category, *where[:2])
+    print(
+        f"Note: {message}" if issubclass(category, TextWarning) else shown.rstrip(), file=sys.stderr
+    )
 
 
 def main(program: Callable[[], Any]) -> None:
     """Runs a script's ``program``: a user's mistake ends as one line and exit status 2."""
-    warnings.showwarning = say_warning
+    warnings.showwarning = show_warning
     try:
         try:
             program()
@@ -56,6 +59,9 @@ def main(program: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         raise SystemExit(130) from None
-    except (UsageError, data.DataError, training.RunError, evaluation.WeightsError) as error:
+    except data.DataError as error:
         print(f"error: {of_options(str(error))}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except (UsageError, training.RunError, evaluation.WeightsError) as error:
+        print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -157,4 +157,6 @@ def note(columns: Sequence[str], metrics: Mapping[str, Any]) -> str:
             "Retrieved: the sentence is not wrong for the nearest real image, by the encoder that "
             "the captions are read by."
         )
-    return " ".join([*said, f"FID by {metrics['features']}."])
+    if "FID" in columns:
+        said.append(f"FID by {metrics['features']}.")
+    return " ".join(said)

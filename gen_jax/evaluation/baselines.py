@@ -39,8 +39,7 @@ def constant_shift(source: Stored, target: Stored) -> Int[np.ndarray, " channels
     """The levels to add to each channel of the sources that leave the least L1 to the targets.
 
     ``shift`` adds them, and clips to 0..255: that counts here as well. Of equally good ones it is
-    the one nearest to zero. Sources may be gray where targets are
-    not, or the other way round.
+    the one nearest to zero. Sources may be gray where targets are not, or the other way round.
     """
     target = _stored(target)
     source = identity(source, target.shape[-1])

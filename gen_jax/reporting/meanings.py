@@ -181,7 +181,8 @@ MEANINGS = {
     "digit": Meaning(
         "digit",
         "",
-        "Share of images that a classifier reads as the digit that their sentence says.",
+        "Share of images that a classifier reads as the digit that their sentence says, of those "
+        "whose sentence says one.",
     ),
     **{
         name: Meaning(
@@ -236,7 +237,9 @@ MEANINGS = {
         "is asked for.",
     ),
     "optimal": Meaning(
-        "shortest plans", "", "Share of the valid plans that no path is shorter than."
+        "shortest plans",
+        "",
+        "Share of the valid plans than which no path with all that is asked for is shorter.",
     ),
     "excess": Meaning(
         "excess", "steps", "By which a valid plan is longer than the shortest one; the mean."
@@ -250,7 +253,8 @@ MEANINGS = {
     "bits_per_dim/other": Meaning(
         "bits per dimension, given another's source",
         "bits/dim",
-        "Of the same images: what it lies above the own source's is what the model reads off it.",
+        "Of the same images, given another's source: the excess over their own source's is what "
+        "the model learns from the source.",
     ),
     "bits_per_dim/drawn": Meaning(
         "bits per dimension of draws",
@@ -307,10 +311,11 @@ BINARIZATIONS = {
 
 def describe(name: str, metrics: Mapping[str, Any]) -> Meaning:
     """The meaning of ``split/metric``; ``metrics`` are the run's others, such as its ``iwae_k``."""
-    split, base, meaning = find(name)
+    split, base = split_name(name)
     if base == "binarization":
         explanation = BINARIZATIONS.get(str(metrics[name]), "")
         return Meaning(base, "", f"{explanation} Likelihoods under different ones do not compare.")
+    meaning = MEANINGS.get(base)
     if meaning is None:
         return Meaning(name.replace("_", " ").replace("/", ", "))
     words = split.replace("/", " ").replace("-", " ")
@@ -318,12 +323,12 @@ def describe(name: str, metrics: Mapping[str, Any]) -> Meaning:
     return dataclasses.replace(meaning, label=label)
 
 
-def find(name: str) -> tuple[str, str, Meaning | None]:
-    """What stands before the metric in its name, the metric, and its meaning, where it has one: of
-    ``test/bits_per_dim/own`` that of ``bits_per_dim/own``, else of ``own``."""
+def split_name(name: str) -> tuple[str, str]:
+    """What stands before the metric in its name, and the metric: of ``test/bits_per_dim/own`` it is
+    ``bits_per_dim/own`` where that has a meaning, else ``own``."""
     parts = name.split("/")
     for at in range(len(parts)):
         base = "/".join(parts[at:])
         if base in MEANINGS:
-            return "/".join(parts[:at]), base, MEANINGS[base]
-    return "/".join(parts[:-1]), parts[-1], None
+            return "/".join(parts[:at]), base
+    return "/".join(parts[:-1]), parts[-1]

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gen_jax.reporting.meanings import MEANINGS, Meaning, find
+from gen_jax.reporting.meanings import MEANINGS, Meaning, split_name
 
 Row = dict[str, Any]
 
@@ -60,7 +60,7 @@ def group_curves(rows: Sequence[Row]) -> list[Curve]:
     names = {name: None for row in rows for name in row if name not in ("step", "time")}
     groups: dict[str, dict[str, tuple[list[Row], list[float]]]] = {}
     for name in names:
-        split, base, _ = find(name)
+        split, base = split_name(name)
         having = [row for row in rows if isinstance(row.get(name), int | float)]
         values = [float(row[name]) for row in having]
         if len(set(values)) > 1:  # a constant, such as the time to compile, is not a curve

@@ -340,13 +340,13 @@ def _compared(folder: pathlib.Path, data: Mapping[str, Any]) -> tuple[DataStatus
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """What differs between two flat records, field by field; empty where nothing does. Fields that
-    one of them alone has count where there are no others: most follow from those."""
+    only one of them has are named only where nothing else differs: most follow from what does."""
     missing = "(no such field)"
-    shared = [name for name in old if name in new and old[name] != new[name]]
+    changed = [name for name in old if name in new and old[name] != new[name]]
+    names = changed or [name for name in {**old, **new} if (name in old) != (name in new)]
     return "; ".join(
         f"{name}: {_shown(old.get(name, missing))} -> {_shown(new.get(name, missing))}"
-        for name in shared or {**old, **new}
-        if name in shared or name not in old or name not in new
+        for name in names
     )
 
 

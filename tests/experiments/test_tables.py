@@ -3,6 +3,8 @@
 import pytest
 
 from experiments.mazes import scores as mazes_scores
+from experiments.pixels.completion_setup import LIKELIHOODS
+from experiments.pixels.completions import Calibration
 from experiments.running.tables import as_metrics, as_rows, tabulated
 from experiments.text import scores as text_scores
 from experiments.translation import scores as translation_scores
@@ -34,6 +36,13 @@ def test_a_table_has_the_measures_that_any_row_has_in_the_order_of_their_titles(
     columns, cells = tabulated(ROWS, {"seconds": "time [s]", "l1": "L1"})
     assert columns == ["", "time [s]", "L1"]
     assert cells[1] == ("best of 16", None, 3.0)
+
+
+def test_the_report_explains_every_likelihood_of_a_completion():
+    names = {f"bits_per_dim/{name}" for name in LIKELIHOODS}
+    assert {*Calibration._fields, "colourless"} == {*LIKELIHOODS, "likelier"}
+    for name in (*names, "likelier"):
+        assert describe(f"completed/{name}", {}).explanation, name
 
 
 @pytest.mark.parametrize("scores", [mazes_scores, text_scores, translation_scores])

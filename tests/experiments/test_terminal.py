@@ -5,7 +5,9 @@ import warnings
 import pytest
 
 from experiments.running import terminal
+from experiments.running.options import UsageError
 from gen_jax import data
+from gen_jax.data.captions import letters
 
 
 @pytest.fixture(autouse=True)
@@ -13,26 +15,49 @@ def own_warnings(monkeypatch):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # is put back at the end
 
 
-def test_a_mistake_is_said_in_the_words_of_the_command_line(capsys):
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "sizes differ: give an image_size, or channels=3 for all channels",
+            "sizes differ: give an --image-size, or --channels 3 for all channels",
+        ),
+        (
+            "mazes take no image_size=8, channels=1, skip_bad_images=True; their size",
+            "mazes take no --image-size 8, --channels 1, --skip-bad-images; their size",
+        ),
+        ("tfds.data_source('mnist', image_size=8)",) * 2,
+        ("/data/image_size/1.png is damaged",) * 2,
+    ],
+)
+def test_a_mistake_is_said_in_the_words_of_the_command_line(message, said, capsys):
     def program():
-        raise data.DataError("sizes differ: give an image_size, or channels=3 for all channels")
+        raise data.DataError(message)
 
     with pytest.raises(SystemExit) as stop:
         terminal.main(program)
     assert stop.value.code == 2
-    said = "error: sizes differ: give an --image-size, or --channels 3 for all channels\n"
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == f"error: {said}\n"
 
 
-def test_a_warning_is_a_note_without_its_place_in_the_code(capsys):
+def test_a_mistake_that_the_command_line_found_is_said_as_it_is(capsys):
+    def program():
+        raise UsageError("the field image_size")
+
+    with pytest.raises(SystemExit):
+        terminal.main(program)
+    assert capsys.readouterr().err == "error: the field image_size\n"
+
+
+def test_what_is_not_read_of_a_text_is_a_note_without_its_place_in_the_code(capsys):
     def program():
         with warnings.catch_warnings():
             warnings.simplefilter("always")
-            warnings.warn("3 texts are cut", UserWarning, stacklevel=1)
-            warnings.warn("this will change", FutureWarning, stacklevel=1)
+            letters.encode(["a 7 ☃"])
+            warnings.warn("this will change", UserWarning, stacklevel=1)
 
     terminal.main(program)
-    said = capsys.readouterr()
-    assert said.out == "Note: 3 texts are cut\n"
-    assert "FutureWarning: this will change" in said.err
-    assert "test_terminal.py" in said.err
+    note, other = capsys.readouterr().err.splitlines()[:2]
+    assert note == "Note: letters outside the alphabet are read as others: '☃'"
+    assert "test_terminal.py" in other
+    assert "UserWarning: this will change" in other

@@ -253,7 +253,7 @@ def test_a_damaged_picture_stops_the_work_and_what_is_written_stays(given, tmp_p
     assert lines[-2] == "Left out: 1"
     assert f"{photos / '2.png'}: " in lines[-1]
     with pytest.raises(
-        UsageError, match=r"no image could be translated; of 1, the first: .*2\.png"
+        UsageError, match=r"none of 1 images could be translated; the first: .*2\.png"
     ):
         run(photos, out, "--skip-existing", "--skip-bad-images")
 

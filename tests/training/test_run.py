@@ -92,6 +92,8 @@ def test_another_config_is_refused_field_by_field(tmp_path):
         training.open_run(tmp_path, experiment="gan", preset="paper", config=Config())
     with pytest.raises(training.RunError, match=r"momentum: \(no such field\) -> 0.0; use another"):
         open_run(tmp_path, LaterConfig())
+    with pytest.raises(training.RunError, match=r"\): learning_rate: 0.001 -> 0.1; use another"):
+        open_run(tmp_path, LaterConfig(learning_rate=0.1))
     assert training.load_config(Config, tmp_path) == Config(), "a refusal changes nothing"
 
 

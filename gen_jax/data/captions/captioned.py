@@ -162,10 +162,10 @@ class Captioned:
 
 def check_embeddings(what: str, vectors: np.ndarray) -> None:
     """Raises ``DataError`` for embeddings that are not floats, or not finite."""
-    if vectors.dtype.kind != "f":
+    if vectors.dtype.kind != "f" or vectors.dtype.itemsize > 8:
         raise DataError(f"{what} must be float16, float32 or float64, got {vectors.dtype}")
     vectors = np.atleast_1d(vectors)
-    if not (finite := np.isfinite(vectors)).all():
+    if not (finite := np.abs(vectors) <= np.finfo(np.float32).max).all():
         first = tuple(np.argwhere(~finite)[0])
         raise DataError(
             f"{what} must be finite, got {vectors[first]} in row {first[0]} (counted from 0)"
@@ -224,8 +224,8 @@ def _counts(dataset: Captioned, texts: Sequence[Sequence[str]]) -> Int[np.ndarra
     if len(without := np.flatnonzero(counts == 0)):
         raise DataError(
             f"{len(without)} of {len(counts)} images of {called(dataset)} "
-            f"{'has' if len(without) == 1 else 'have'} no caption, image {without[0]} the first; "
-            "each needs one or more"
+            f"{'has' if len(without) == 1 else 'have'} no caption, image {without[0]} (counted "
+            "from 0) the first; each needs one or more"
         )
     return counts
 

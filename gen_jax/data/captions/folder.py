@@ -207,7 +207,9 @@ def _rows(name: str, file: pathlib.Path, lines: TextIO) -> Iterator[tuple[str, s
                 raise DataError(f"{where} has {counts}{quotes if more else ''}")
             yield _picture_and_texts(where, fields, names)
     except csv.Error as error:
-        raise DataError(f"{name}: {file.name} cannot be read: {error}") from error
+        raise DataError(
+            f"{name}: line {table.line_num} of {file.name} cannot be read: {error}"
+        ) from error
 
 
 def _parsed(where: str, line: str) -> dict[str, Any]:

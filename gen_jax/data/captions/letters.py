@@ -24,13 +24,17 @@ _RESPELLED = str.maketrans(
 _SHOWN = 8  # of the letters that a warning is about
 
 
+class TextWarning(UserWarning):
+    """Not all of a text is read as it is written."""
+
+
 def encode(texts: Sequence[str], length: int = LENGTH) -> UInt8[np.ndarray, "n length"]:
     """The number of each letter in ``ALPHABET``, from 1, and 0 past a text's end.
 
     Texts are taken as ``spelled`` does: in lower case, runs of spaces and line breaks as one space,
-    letters outside the alphabet without their accents, or else as a space. One warning names those
-    letters, another one says how many texts have more than ``length`` letters, and what the longest
-    loses.
+    letters outside the alphabet without their accents, or else as a space. One ``TextWarning``
+    names those letters, another one says how many texts have more than ``length`` letters, and what
+    the longest loses.
 
     Raises ``DataError`` for texts without a letter of the alphabet, and for a length below 1.
     """
@@ -78,7 +82,9 @@ def _warn_of_letters(texts: Sequence[str]) -> None:
         return
     shown = ", ".join(f"{letter!r} as {spelled(letter) or ' '!r}" for letter in [*strange][:_SHOWN])
     more = f", and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
-    warnings.warn(f"letters outside the alphabet are read as others: {shown}{more}", stacklevel=3)
+    warnings.warn(
+        f"letters outside the alphabet are read as others: {shown}{more}", TextWarning, stacklevel=3
+    )
 
 
 def _warn_of_length(texts: Sequence[str], length: int) -> None:
@@ -90,5 +96,6 @@ def _warn_of_length(texts: Sequence[str], length: int) -> None:
             f"{long} of {len(texts)} texts {'has' if long == 1 else 'have'} more than {length} "
             f"letters; only the first {length} are used: the longest, of {longest}, loses "
             f"{longest - length}",
+            TextWarning,
             stacklevel=3,
         )

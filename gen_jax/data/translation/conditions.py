@@ -44,7 +44,7 @@ class Gray:
 
     def __call__(self, images: Images, numbers: Numbers) -> Images:
         del numbers
-        return images.copy() if images.shape[-1] == 1 else luma(images)
+        return luma(images)
 
 
 @dataclasses.dataclass(frozen=True)
