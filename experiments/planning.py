@@ -87,7 +87,7 @@ class Config(ImageRunConfig):
     rival: Literal["l2", "l1", "l1-gan", "none"] = free("l2")
     """Also train a pix2pix that draws a plan in one go: by a distance alone, or with a
     discriminator. By L1 it leaves mazes empty."""
-    rival_steps: int = with_rival(3000)
+    rival_steps: int = with_rival(2000)
     rival_features: int = with_rival(16)
 
     def __post_init__(self):
@@ -136,7 +136,7 @@ PRESETS = {
         rival_features=2,
     ),
     "default": Config(
-        steps=3000,
+        steps=2500,
         batch_size=32,
         learning_rate=2e-3,
         decay_epochs="run",
