@@ -304,7 +304,7 @@ def test_a_run_is_evaluated_and_sampled_again(planned, tmp_path):
         (["--dataset", "mazes:spiral:8"], "mazes are called mazes:KIND:CELLS"),
         (["--dataset", "mnist-subset"], "planning takes --dataset mazes:KIND:CELLS"),
         (["--dataset", "mazes:perfect:2"], "at least 3 cells a side"),
-        (["--image-size", "8"], "mazes take no image_size=8"),
+        (["--image-size", "8"], "mazes take no image_size"),
         (["--plans", "4", "1"], "--plans must be ascending numbers of 1 or more, got 4 1"),
         (["--plans", "0", "1"], "--plans must be ascending numbers of 1 or more, got 0 1"),
         (["--way-points", "-1"], "--way-points must be 0 or more, got -1"),

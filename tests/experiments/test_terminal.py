@@ -23,10 +23,10 @@ def own_warnings(monkeypatch):
             "sizes differ: give an --image-size, or --channels 3 for all channels",
         ),
         (
-            "mazes take no image_size=8, channels=1, skip_bad_images=True; their size",
-            "mazes take no --image-size 8, --channels 1, --skip-bad-images; their size",
+            "mazes take no image_size, skip_bad_images; their size follows from CELLS",
+            "mazes take no --image-size, --skip-bad-images; their size follows from CELLS",
         ),
-        ("tfds.data_source('mnist', image_size=8)",) * 2,
+        ("tfds.data_source('mnist', data_dir='/x')",) * 2,
         ("/data/image_size/1.png is damaged",) * 2,
     ],
 )
@@ -58,6 +58,6 @@ def test_what_is_not_read_of_a_text_is_a_note_without_its_place_in_the_code(caps
 
     terminal.main(program)
     note, other = capsys.readouterr().err.splitlines()[:2]
-    assert note == "Note: letters outside the alphabet are read as others: '☃'"
+    assert note == "Note: letters outside the alphabet are read as others: '☃' as ' '"
     assert "test_terminal.py" in other
     assert "UserWarning: this will change" in other

@@ -208,7 +208,7 @@ def _rows(name: str, file: pathlib.Path, lines: TextIO) -> Iterator[tuple[str, s
             yield _picture_and_texts(where, fields, names)
     except csv.Error as error:
         raise DataError(
-            f"{name}: line {table.line_num} of {file.name} cannot be read: {error}"
+            f"{name}: {file.name} cannot be read after line {table.line_num}: {error}"
         ) from error
 
 

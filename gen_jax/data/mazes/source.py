@@ -44,13 +44,13 @@ class Mazes:
 
     def __init__(self, name: str, options: ImageOptions, seed: int, *, reverse: bool = False):
         refused = {
-            "image_size": options.image_size,
-            "channels": options.channels,
+            "image_size": options.image_size is not None,
+            "channels": options.channels is not None,
             "skip_bad_images": options.skip_bad_images,
             "reverse": reverse,
         }
         if any(refused.values()):
-            given = ", ".join(f"{option}={value}" for option, value in refused.items() if value)
+            given = ", ".join(option for option, is_given in refused.items() if is_given)
             raise DataError(f"{name}: mazes take no {given}; their size follows from CELLS")
         match = _NAME.fullmatch(name)
         if not match or match[1] not in KINDS:

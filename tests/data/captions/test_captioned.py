@@ -107,13 +107,13 @@ def test_a_digest_changes_with_what_captions_hold():
         ({"texts": [["a"]] * 4}, "the train split of numbered has 5 images and captions for 4"),
         (
             {"texts": [["a"], [], ["b"], [], ["c"]]},
-            "2 of 5 images of the train split of numbered have no caption, image 1 the first; each "
-            "needs one or more",
+            "2 of 5 images of the train split of numbered have no caption, image 1 (counted from "
+            "0) the first; each needs one or more",
         ),
         (
             {"texts": [["a"], ["b"], ["c"], [], ["d"]]},
-            "1 of 5 images of the train split of numbered has no caption, image 3 the first; each "
-            "needs one or more",
+            "1 of 5 images of the train split of numbered has no caption, image 3 (counted from "
+            "0) the first; each needs one or more",
         ),
         (
             {"meanings": np.zeros((8, 2), int)},

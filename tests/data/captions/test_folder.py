@@ -144,7 +144,7 @@ def test_csv_is_read_as_well(write):
         ),
         (
             b'file_name,text\na/1.png,"a cat',
-            "captions.csv cannot be read: unexpected end of data",
+            "captions.csv cannot be read after line 1: unexpected end of data",
         ),
         (
             "file_name,text\r\na/1.png,a cat\r\na/2.png,a café".encode("latin-1"),

@@ -72,8 +72,8 @@ def test_names_that_are_none(spec):
         (
             "mazes:loops:8",
             {"image_size": 64, "channels": 1, "skip_bad_images": True, "reverse": True},
-            "mazes:loops:8: mazes take no image_size=64, channels=1, skip_bad_images=True, "
-            "reverse=True; their size follows from CELLS",
+            "mazes:loops:8: mazes take no image_size, channels, skip_bad_images, reverse; their "
+            "size follows from CELLS",
         ),
         (
             "mazes:rooms:999999999:1",
