@@ -17,7 +17,7 @@ from gen_jax.data.captions.letters import TextWarning
 ARGUMENTS = re.compile(
     r"(?<![\w/.'\"-])(image_size|skip_bad_images|channels(?==\d))(?:=(?:(\d+)|True))?(?![\w/.'\"=-])"
 )
-"""What the library's messages call options of a command, where it is no part of a path or call."""
+"""What the library's messages call options of a command, outside paths and calls."""
 
 
 def say(line: str) -> None:

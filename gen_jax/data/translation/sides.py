@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from gen_jax.data import splits
 from gen_jax.data.dataset import Dataset
-from gen_jax.data.errors import DataError
+from gen_jax.data.errors import DataError, few
 from gen_jax.data.folder import FileTree, visible
 from gen_jax.data.pictures.folder import PICTURES, ImageFolder
 from gen_jax.data.pictures.picture import ImageOptions
@@ -18,7 +18,6 @@ from gen_jax.data.translation.pairs import PairSource
 
 Images = TypeVar("Images", bound=splits.Source[Dataset])
 _LETTERS = {"A": "A", "B": "B", "a": "A", "b": "B"}
-_SHOWN = 3  # of the files that a message is about
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +101,7 @@ def pairs_of_folder(
         row = {key: number for number, key in enumerate(of_b)}
         orders[split] = np.array([row.get(key, -1) for key in of_a], np.int64)
     if alone:
-        shown = ", ".join(map(str, alone[:_SHOWN])) + (", ..." if len(alone) > _SHOWN else "")
+        shown = few([*map(str, alone)])
         raise DataError(
             f"{name}: {len(alone)} of {n} pictures have no partner of the same name: {shown}"
         )
