@@ -6,7 +6,8 @@ All take and give uint8 images, and raise ``ValueError`` for others.
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from gen_jax.images import luma, require_uint8
+from gen_jax.colour import luma
+from gen_jax.images import require_uint8
 from gen_jax.typing import Array
 
 SHIFTS = np.asarray(sorted(range(-255, 256), key=abs))  # the nearest to zero first

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from gen_jax.colour import luma
 from gen_jax.data.errors import DataError
 from gen_jax.data.permutation import check_seed, random_words
-from gen_jax.images import luma
 
 Images = UInt8[np.ndarray, "n height width channels"]
 Numbers = Int[np.ndarray, " n"]
@@ -38,7 +38,7 @@ class ImageCondition(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Gray:
-    """The luma of images in colour, one channel (``images.luma``)."""
+    """The luma of images in colour, one channel (``luma``)."""
 
     name = "gray"
 
