@@ -100,6 +100,19 @@ def test_a_pix2pix_is_trained_measured_and_shown(style):
         assert sheet.size == (205, 213)  # six rows of two strips of three, framed
 
 
+@pytest.mark.slow
+def test_gray_is_made_of_colour(tmp_path):
+    options = ["--dataset", "mazes:perfect:3:30", "--steps", "1", "--features", "1"]
+    made = start(pix2pix, tmp_path / "run", *options)
+    metrics = read_summary(made)["metrics"]
+    mazes = data.load_pairs("mazes:perfect:3:30", "test")
+    source, target = (mazes.take(np.arange(len(mazes)))[name] for name in ("spatial", "image"))
+    gray = np.stack([np.asarray(Image.fromarray(x).convert("L")) for x in source])[..., None]
+    away = np.abs(gray.astype(int) - target).mean()
+    assert metrics["test/identity/l1"] == pytest.approx(away)
+    assert {entry.name for entry in read_entries(made)} >= {"translations"}
+
+
 @pytest.mark.smoke
 @pytest.mark.slow
 def test_a_cyclegan_of_aligned_domains_is_measured_by_the_truth(emoji):
