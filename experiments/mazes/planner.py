@@ -65,7 +65,7 @@ class Planner:
 
     @functools.cached_property
     def _draw(self) -> training.CompiledEval:
-        return training.compile_eval(_drawn, training.local_mesh())
+        return training.compile_eval(_drawn, training.local_mesh(), on_cores=True)
 
 
 def _drawn(given: tuple[PRNGKey, TrainState], batch: Batch) -> Mapping[str, Array]:

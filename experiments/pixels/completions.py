@@ -83,20 +83,14 @@ class Completer:
             key, state = given
             return self.complete(state, key, batch["number"], batch["source"])
 
-        return training.compile_eval(run, training.local_mesh())
+        return training.compile_eval(run, training.local_mesh(), on_cores=True)
 
     def by_keys(self, state: TrainState, keys: PRNGKeys, source: Images) -> Images:
         """An image for each source by a key of its own: by 31 bits of it, which are its number."""
-        return np.asarray(self._by_keys(state, keys, source))
-
-    @functools.cached_property
-    def _by_keys(self) -> Callable[..., Array]:
-        def run(state: TrainState, keys: PRNGKeys, source: Array) -> Array:
-            bits = jax.vmap(lambda key: jax.random.bits(key, dtype=jnp.uint32))(keys)
-            numbers = (bits >> 1).astype(jnp.int32)
-            return self.complete(state, jax.random.key(0), numbers, source)
-
-        return jax.jit(run)
+        bits = jax.vmap(lambda key: jax.random.bits(key, dtype=jnp.uint32))(keys)
+        numbers = np.asarray(bits >> 1).astype(np.int32)
+        batch = {"source": source, "number": numbers}
+        return self._complete.in_chunks((jax.random.key(0), state), batch, self.chunk)
 
     def bits_per_dim(
         self, state: TrainState, image: Images, source: Images

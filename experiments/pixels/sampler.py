@@ -69,4 +69,4 @@ class Sampler:
                 numbers=batch["number"],
             )
 
-        return training.compile_eval(draw, training.local_mesh())
+        return training.compile_eval(draw, training.local_mesh(), on_cores=True)

@@ -34,6 +34,7 @@ from jax.core import Tracer
 from jax.sharding import PartitionSpec
 from jaxtyping import Bool, Float, Int
 
+from gen_jax import cores
 from gen_jax.autoregressive.network import Network, embedded, read_condition
 from gen_jax.densities.sequential import Given, Sequential
 from gen_jax.meshes import automatic, batch_spec, vary_like
@@ -78,10 +79,11 @@ def sample(
     """Draws ``shape`` = (B, *space, C) as it is stored: uint8 images, int16 sound.
 
     Pure: usable inside ``jax.jit`` and on every mesh; called outside it is one program, compiled
-    once for equal models, shapes and methods. ``cond`` is what ``log_prob`` takes. ``temperature``
-    below 1 sharpens every conditional distribution. Example b depends on the key and on
-    ``numbers[b]`` (b, unless given) alone: a large batch may be drawn in pieces, and is spread over
-    devices as its numbers are.
+    once for equal models, shapes and methods. There, where JAX sees a CPU as one device, ``cached``
+    cuts the batch over its cores (``gen_jax.cores``) and returns when all is drawn. ``cond`` is
+    what ``log_prob`` takes. ``temperature`` below 1 sharpens every conditional distribution.
+    Example b depends on the key and on ``numbers[b]`` (b, unless given) alone: a large batch may be
+    drawn in pieces, and is spread over devices as its numbers are.
 
     Raises ``ValueError`` for a shape, a method, a condition, evidence, a temperature or numbers
     that cannot be.
@@ -124,7 +126,20 @@ def sample_counted(
         temperature=temperature,
         numbers=numbers,
     )
+    if method == "cached" and cores.on_one_cpu(task):
+        return _drawn_on_cores(task, method)
     return _drawn(task, method)
+
+
+def _drawn_on_cores(task: "Task", method: Method) -> Sampled:
+    n = len(task.numbers)
+    tasks = [task.some(rows) for rows in cores.pieces(n)]
+    if len(tasks) == 1:
+        return _drawn(task, method)
+    run = _drawn.lower(tasks[0], method).compile()
+    drawn = cores.at_once(run, [(some,) for some in tasks])
+    data = cores.joined([some.data for some in drawn], n)
+    return Sampled(jnp.asarray(data), drawn[0].passes)
 
 
 @functools.partial(jax.jit, static_argnums=1, inline=True)
@@ -156,6 +171,13 @@ class Task:
     @property
     def pixels(self) -> int:
         return int(np.prod(self.shape[1:-1]))
+
+    def some(self, rows: slice) -> "Task":
+        """What is to be drawn of these examples."""
+        by_example = self.numbers, self.cond, self.given
+        numbers, cond, given = jax.tree.map(lambda x: np.asarray(x)[rows], by_example)
+        shape = (len(numbers), *self.shape[1:])
+        return self.replace(shape=shape, numbers=numbers, cond=cond, given=given)  # pyright: ignore
 
     def embedded(self) -> "Task":
         """The same with its condition embedded: no encoder runs within a sampler's loop."""

@@ -15,16 +15,23 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gen_jax import cores
 from gen_jax.training.sharding import AXIS, State, make_mesh, put
 
 
-def compile_eval(function: Callable[[State, Any], Any], mesh: Mesh | None = None) -> "CompiledEval":
+def compile_eval(
+    function: Callable[[State, Any], Any], mesh: Mesh | None = None, *, on_cores: bool = False
+) -> "CompiledEval":
     """Makes a program of ``function(state, batch)`` whose batch is spread over the devices.
 
     ``batch`` is a pytree of arrays [B, ...], of any B, and so is the result. What the function
     gives for one example must not depend on the others: B is filled up to a multiple of the
     devices with copies of the last example, whose results are dropped. Options are bound with
     ``functools.partial``.
+
+    ``on_cores`` cuts the batch over a CPU's cores, too, where the mesh is one such device: for
+    loops of small operations, such as samplers, each of which XLA leaves to one core
+    (``gen_jax.cores``).
 
     ``mesh`` defaults to all devices, of all processes; then every process must call with the same
     whole batch, in the same order, and every one gets the whole result. A process that evaluates
@@ -46,7 +53,8 @@ def compile_eval(function: Callable[[State, Any], Any], mesh: Mesh | None = None
         return lax.with_sharding_constraint(result, spread)  # computed apart, then gathered
 
     run = jax.jit(checked, in_shardings=(replicated, spread), out_shardings=replicated)
-    return CompiledEval(mesh, run)
+    cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
+    return CompiledEval(mesh, run, on_cores and cpu)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +62,8 @@ class CompiledEval:
     """A function compiled for evaluation. Made by ``compile_eval``."""
 
     mesh: Mesh
-    _run: Callable[[State, Any], Any]
+    _run: Any  # jitted
+    _on_cores: bool
 
     def place(self, state: State) -> State:
         """Replicates a state on the devices; what is there already is not copied.
@@ -85,8 +94,14 @@ class CompiledEval:
         def filled(rows: np.ndarray) -> np.ndarray:
             return np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
 
+        state = self.place(state)
         batch = jax.tree.map(lambda x: put(x, filled, spread), batch)
-        result = self._run(self.place(state), batch)
+        pieces = cores.pieces(n) if self._on_cores else []
+        if len(pieces) > 1:
+            some = [jax.tree.map(lambda x, rows=rows: x[rows], batch) for rows in pieces]
+            run = self._run.lower(state, some[0]).compile()
+            return cores.joined(cores.at_once(run, [(state, rows) for rows in some]), n)
+        result = self._run(state, batch)
         return jax.tree.map(lambda x: np.asarray(x.addressable_data(0))[:n], result)
 
     def in_chunks(self, state: State, batch: Any, size: int) -> Any:

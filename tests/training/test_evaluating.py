@@ -3,12 +3,13 @@
 import dataclasses
 import logging
 
+import chex
 import jax
 import numpy as np
 import pytest
 import toy
 
-from gen_jax import evaluation, training
+from gen_jax import cores, evaluation, training
 from gen_jax.training import evaluating
 
 
@@ -156,3 +157,25 @@ def test_what_makes_no_sense_is_refused(compiled):
     message = r"result\['loss'\] must have one row per example, \[3, \.\.\.\], got \(\)"
     with pytest.raises(ValueError, match=message):
         mean(toy.make_state(), {"x": np.ones(3, np.float32)})
+
+
+def test_an_evaluation_does_not_depend_on_the_number_of_cores(monkeypatch):
+    mesh = training.make_mesh(jax.devices()[:1])
+    state, batch = toy.make_state(), toy.examples(7)
+    traced = []
+
+    def first_layer(state, batch):
+        traced.append(len(batch["image"]))
+        y = batch["image"] @ state.params["Dense_0"]["kernel"]
+        return {"y": y, "more": {"label": batch["label"], "none": {}}}
+
+    whole = training.compile_eval(first_layer, mesh)(state, batch)
+    cut = training.compile_eval(first_layer, mesh, on_cores=True)
+    for available, size in ((1, 7), (3, 3)):
+        monkeypatch.setattr(cores, "n_cores", lambda n=available: n)
+        traced.clear()
+        for _ in range(2):  # compiled once
+            result = cut(state, batch)
+        assert traced == [size]
+        chex.assert_trees_all_close(result, whole, rtol=1e-5)
+        assert all(type(x) is np.ndarray for x in jax.tree.leaves(result))

@@ -1,0 +1,62 @@
+"""A batch cut over the cores of a CPU that JAX sees as one device.
+
+XLA's CPU backend runs the operations of a program one after another, and divides one among cores
+only where it is large. A loop of small operations, such as a sampler, keeps one core busy. So the
+batch is cut into equal pieces, and a thread runs each, all by one compiled program: they run at
+once, since JAX orders the programs of a thread but not those of several. What a function gives for
+one example must not depend on the others.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+
+def n_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def on_one_cpu(tree: Any) -> bool:
+    """Whether all arrays are at hand, on one device, and it is a CPU."""
+    leaves = jax.tree.leaves(tree)
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return False
+    places = [leaf.devices() for leaf in leaves if isinstance(leaf, jax.Array)]
+    devices = set().union(*places)
+    return len(devices) == 1 and devices.pop().platform == "cpu"
+
+
+def pieces(n: int) -> list[slice]:
+    """Slices of equal length that cover ``n`` examples, one a core at most: the last may begin
+    before the one ahead of it ends."""
+    size = -(-n // min(n_cores(), n))
+    return [slice(start, start + size) for start in (*range(0, n - size, size), n - size)]
+
+
+def at_once(run: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """``run(*args)`` for each of ``calls``, in a thread each. ``run`` is a compiled program.
+
+    Nothing is traced or put on a device in a thread: it does not know the caller's JAX settings.
+    """
+    calls = jax.device_put(calls)
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(lambda args: jax.block_until_ready(run(*args)), calls))
+
+
+def joined(parts: Sequence[Any], n: int) -> Any:
+    """The results [B, ...] of ``pieces(n)`` as one tree of NumPy arrays [n, ...]."""
+
+    def join(*parts: Any) -> np.ndarray:
+        *others, last = (np.asarray(part) for part in parts)
+        missing = n - sum(map(len, others))
+        return np.concatenate([*others, last[len(last) - missing :]])
+
+    return jax.tree.map(join, *parts)
