@@ -17,6 +17,7 @@ CASES = {
     "plain": ((5, 4), (3, 3), (1, 1), (1, 1)),
     "strided": ((7, 6), (3, 3), (2, 2), (1, 1)),
     "minimal filtering": ((8, 8), (4, 4), (2, 2), (1, 1)),
+    "minimal filtering, stride one": ((5, 4), (2, 3), (1, 1), (1, 1)),
     "larger than its maps": ((4, 2), (4, 4), (2, 2), (1, 1)),
     "dilated": ((7, 6), (3, 2), (1, 1), (2, 3)),
     "sound": ((9,), (2,), (1,), (4,)),
@@ -34,11 +35,13 @@ def double_precision():
 def both(name, monkeypatch):
     """Ours and XLA's own as functions of (x, kernel), and those two."""
     sides, size, strides, dilation = CASES[name]
-    if name in ("minimal filtering", "larger than its maps"):
+    minimal = name.startswith("minimal filtering")
+    if minimal or name == "larger than its maps":
         monkeypatch.setattr(conv_cpu, "WIDE", 0)
-        monkeypatch.setattr(conv_cpu, "NARROW", 1)
-    if name == "minimal filtering":
+        monkeypatch.setattr(conv_cpu, "NARROW", 0)
+    if minimal:
         monkeypatch.setattr(conv_cpu, "FEW_ROWS", 0)
+        monkeypatch.setattr(conv_cpu, "MUCH", 0)
     letters = "HW"[: len(sides)]
     options = {
         "window_strides": strides,

@@ -1,43 +1,76 @@
-"""Convolutions of kernel 2s and stride s with 9 products where 16 are due, for the CPU.
+"""Convolutions of two or three strides' kernels by half the products and fewer, for the CPU.
 
-Winograd's minimal filtering F(2, 2) (1980; for images, Lavin & Gray 2015, 1509.09308): two outputs
-y of two taps k need three products, not four, and sums:
+Winograd's minimal filtering (1980; for images, Lavin & Gray 2015, 1509.09308): two outputs y of two
+taps k need three products, not four, and of three taps four, not six, and sums. F(2, 2):
 
     y_0 = (x_0 - x_1) k_0 + x_1 (k_0 + k_1)
     y_1 = x_1 (k_0 + k_1) - (x_1 - x_2) k_1
 
-Along both axes of an image that makes 9 products for 16, for the four pixels of a tile. With
-blocks of s pixels as channels, kernel 2s and stride s are two taps and stride one: what DCGAN's
-networks are made of, and upsampling by repetition, too. As a form of all three operands it is
+Along both axes of an image that makes 9 products for 16 (2x2 taps), 12 for 24 (2x3), or 16 for 36
+(3x3), for the four pixels of a tile. With blocks of s pixels as channels, a kernel of 2s and stride
+s is two taps and stride one: what DCGAN's networks are made of, and upsampling by repetition, too.
+As a form of all three operands it is
 
-    <y, conv(x, k)> = sum_i <M_i y, (V_i x) (U_i k)>        i = 1 ... 9
+    <y, conv(x, k)> = sum_i <A'_i y, (V_i x) (U_i k)>        i = 1 ... 9, 12 or 16
 
 so each of the three maps is: take apart two operands, multiply, put together the third by the
 adjoint. The products are plain matrix products of many rows, which is what the CPU does best. An
-output reads what lies under its own kernel and nothing else, and differs from the direct sum by
-rounding: in float32, at DCGAN's sizes, by a millionth or two of the largest output.
+output reads what lies under its own kernel and nothing else (tiles of more outputs would not keep
+that, which causal networks are held to), and differs from the direct sum by rounding: in float32,
+at DCGAN's and Gated PixelCNN's sizes, by a millionth or two of the largest output, as the direct
+sum itself does.
 """
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 from gen_jax.nn.conv.geometry import Geometry, blocks, interleave, kernel_blocks, pad
 from gen_jax.typing import Array
 
 CHUNK_BYTES = 2**24  # of a chunk's parts: the best of 1 to 64 MiB on two x86 cores
+TILE = 2  # outputs, along each axis
 
 Parts = Sequence[Array]
+Matrix = tuple[tuple[float, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    """Two outputs along one axis: a row of ``inputs`` (V) and one of ``taps`` (U) for each product,
+    and a row of products for each of the ``outputs`` (A)."""
+
+    inputs: Matrix
+    taps: Matrix
+    outputs: Matrix
+
+
+FILTERS = {  # by the number of taps
+    2: Filter(
+        inputs=((1, -1, 0), (0, 1, 0), (0, 1, -1)),
+        taps=((1, 0), (1, 1), (0, 1)),
+        outputs=((1, 1, 0), (0, 1, -1)),
+    ),
+    3: Filter(
+        inputs=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+        taps=((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
+        outputs=((1, 1, 1, 0), (0, 1, -1, -1)),
+    ),
+}
 
 
 def fits(geometry: Geometry) -> bool:
-    """Whether the kernel spans two strides along both axes of an image, and strides there are."""
+    """Whether the kernel spans two or three strides along both axes of an image, undilated."""
     g = geometry
-    doubled = tuple(2 * s for s in g.strides)
-    return g.kernel_size == doubled and g.dilation == (1, 1) and min(g.strides) > 1
+    pairs = zip(g.kernel_size, g.strides, strict=True)
+    spans = all(k % s == 0 and k // s in FILTERS for k, s in pairs)
+    return len(g.strides) == 2 and spans and max(g.dilation) == 1
 
 
 def apply(x: Array, kernel: Array, geometry: Geometry) -> Array:
@@ -65,15 +98,16 @@ def input_gradient(y: Array, kernel: Array, geometry: Geometry) -> Array:
 def kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     """As ``primitive.kernel_gradient``."""
     g, c_in, c_out = geometry, x.shape[-1], y.shape[-1]
+    narrow = c_out < c_in * math.prod(g.strides)
     n = _chunk(len(x), g, c_in, c_out, x.dtype.itemsize)
     x, y = (a.reshape(n, -1, *a.shape[1:]) for a in (x, y))
 
     def products(i: Array | int) -> list[Array]:
         images, outputs = (lax.dynamic_index_in_dim(a, i, 1, keepdims=False) for a in (x, y))
         pairs = zip(_output_parts(outputs, g), _input_parts(images, g), strict=True)
-        # Transposing the outputs, in practice the narrower, is 1.1 to 1.3 times faster at all but
-        # the widest of DCGAN's layers.
-        return [_rows(a).T @ _rows(b) for a, b in pairs]
+        # Transposing the narrower is 1.1 to 1.3 times faster at all but the widest of DCGAN's
+        # layers.
+        return [_rows(a).T @ _rows(b) if narrow else (_rows(b).T @ _rows(a)).T for a, b in pairs]
 
     def add(i: Array, totals: list[Array]) -> list[Array]:
         return [total + product for total, product in zip(totals, products(i), strict=True)]
@@ -94,97 +128,137 @@ def _rows(x: Array) -> Array:
 # The transforms of the operands, and their adjoints, of the results
 
 
+def _filters(geometry: Geometry) -> tuple[Filter, Filter]:
+    first, second = (k // s for k, s in zip(geometry.kernel_size, geometry.strides, strict=True))
+    return FILTERS[first], FILTERS[second]
+
+
+def _n_products(geometry: Geometry) -> int:
+    return math.prod(len(f.taps) for f in _filters(geometry))
+
+
 def _tiles(geometry: Geometry) -> tuple[int, ...]:
-    """How many pairs of outputs lie along each axis."""
-    return tuple(-(-m // 2) for m in geometry.output_size)
+    """How many tiles of outputs lie along each axis."""
+    return tuple(-(-m // TILE) for m in geometry.output_size)
+
+
+def _transformed(parts: Parts, matrices: Sequence[Matrix]) -> list[Array]:
+    """A matrix along each axis of a grid of parts, which is listed row by row."""
+    along_rows, along_columns = matrices
+    width = len(along_columns[0])
+    rows = [_combined(parts[i : i + width], along_columns) for i in range(0, len(parts), width)]
+    columns = [_combined(column, along_rows) for column in zip(*rows, strict=True)]
+    return [part for row in zip(*columns, strict=True) for part in row]
+
+
+def _combined(parts: Parts, matrix: Matrix) -> list[Array]:
+    """The matrix times the vector of parts; its many zeros and ones take no arithmetic."""
+
+    def scaled(factor: float, part: Array) -> Array:
+        return part if factor == 1 else -part if factor == -1 else factor * part
+
+    def row(factors: Sequence[float]) -> Array:
+        pairs = zip(factors, parts, strict=True)
+        return functools.reduce(jnp.add, (scaled(f, part) for f, part in pairs if f))
+
+    return [row(factors) for factors in matrix]
+
+
+def _adjoint(matrix: Matrix) -> Matrix:
+    return tuple(zip(*matrix, strict=True))
 
 
 def _input_parts(x: Array, geometry: Geometry) -> list[Array]:
-    """V x: nine of [B, *tiles, block of pixels]."""
-    g = geometry
-    rows = zip(_tiles(g), g.strides, g.input_size, g.pads, strict=True)
-    x = pad(x, [(low, s * (2 * t + 1) - n - low) for t, s, n, (low, _) in rows])
+    """V x: for each product [B, *tiles, block of pixels]."""
+    g, tiles, filters = geometry, _tiles(geometry), _filters(geometry)
+    reach = [len(f.inputs[0]) for f in filters]
+    rows = list(zip(tiles, reach, g.strides, g.input_size, g.pads, strict=True))
+    x = pad(x, [(low, s * (TILE * (t - 1) + r) - n - low) for t, r, s, n, (low, _) in rows])
+    x = blocks(x, g.strides)
 
-    def along(axis: int, x: Array) -> tuple[Array, ...]:
-        n = x.shape[axis]
-        a, b, c = (lax.slice_in_dim(x, i, n - 2 + i, 2, axis) for i in range(3))
-        return a - b, b, b - c
+    def along(axis: int, x: Array) -> list[Array]:
+        span = TILE * (tiles[axis - 1] - 1) + 1
+        places = range(reach[axis - 1])
+        return [lax.slice_in_dim(x, i, i + span, TILE, axis) for i in places]
 
-    return [part for row in along(1, blocks(x, g.strides)) for part in along(2, row)]
+    views = [view for row in along(1, x) for view in along(2, row)]
+    return _transformed(views, [f.inputs for f in filters])
 
 
 def _input_whole(parts: Parts, geometry: Geometry) -> Array:
-    """[B, *input_size, c_in] from nine parts; neighbouring tiles add up where they meet."""
-    g = geometry
+    """[B, *input_size, c_in] from its parts; neighbouring tiles add up where they meet."""
+    g, filters = geometry, _filters(geometry)
+    views = _transformed(parts, [_adjoint(f.inputs) for f in filters])
 
-    def along(axis: int, p: Array, q: Array, r: Array) -> Array:
-        last, first, none = [(0, 0)] * 2, [(0, 0)] * 2, [(0, 0)] * 2
-        last[axis - 1], first[axis - 1] = (0, 1), (1, 0)
-        even = pad(p, last) - pad(r, first)
-        odd = pad(q + r - p, last)
-        none[axis - 1] = (0, -1)  # the odd one after the last even one
-        steps = tuple(2 if i == axis else 1 for i in (1, 2))
-        both = jnp.concatenate([even, odd], axis=-1)
-        return pad(interleave(both, steps), none)
+    def along(axis: int, views: Parts) -> list[Array]:
+        ends, starts = [(0, 0)] * 2, [(0, 0)] * 2
+        ends[axis - 1], starts[axis - 1] = (0, 1), (1, 0)
+        own = [pad(view, ends) for view in views[:TILE]]  # and one tile more
+        return [
+            x + pad(views[TILE + i], starts) if TILE + i < len(views) else x
+            for i, x in enumerate(own)
+        ]
 
-    x = along(1, *(along(2, *parts[i : i + 3]) for i in (0, 3, 6)))
-    rows = zip(g.input_size, g.pads, _tiles(g), g.strides, strict=True)
-    crops = [(-low, n + low - s * (2 * t + 1)) for n, (low, _), t, s in rows]
-    return pad(interleave(x, g.strides), crops)
+    width = len(filters[1].inputs[0])
+    rows = [along(2, views[i : i + width]) for i in range(0, len(views), width)]
+    columns = [along(1, column) for column in zip(*rows, strict=True)]
+    x = _tiled([view for row in zip(*columns, strict=True) for view in row])
+    x = interleave(x, g.strides)
+    sides = zip(g.input_size, g.pads, x.shape[1:-1], strict=True)
+    return pad(x, [(-low, n + low - m) for n, (low, _), m in sides])
 
 
 def _kernel_parts(kernel: Array, geometry: Geometry) -> list[Array]:
-    """U k: nine of [block of pixels, c_out]."""
-
-    def along(a: Array, b: Array) -> tuple[Array, ...]:
-        return a, a + b, b
-
-    rows = along(*kernel_blocks(kernel, geometry))
-    return [part for row in rows for part in along(*row)]
+    """U k: for each product [block of pixels, c_out]."""
+    taps = [tap for row in kernel_blocks(kernel, geometry) for tap in row]
+    return _transformed(taps, [f.taps for f in _filters(geometry)])
 
 
 def _kernel_whole(parts: Parts, geometry: Geometry, c_in: int) -> Array:
-    def along(p: Array, q: Array, r: Array) -> Array:
-        return jnp.stack([p + q, q + r])
-
-    kernel = along(*(along(*parts[i : i + 3]) for i in (0, 3, 6)))
-    kernel = interleave(kernel.reshape(1, 2, 2, -1), geometry.strides)
+    filters = _filters(geometry)
+    taps = jnp.stack(_transformed(parts, [_adjoint(f.taps) for f in filters]))
+    taps = taps.reshape(1, *(len(f.taps[0]) for f in filters), -1)
+    kernel = interleave(taps, geometry.strides)
     return kernel.reshape(*geometry.kernel_size, c_in, -1)
 
 
 def _output_parts(y: Array, geometry: Geometry) -> list[Array]:
-    """M y: nine of [B, *tiles, c_out]."""
+    """A' y: for each product [B, *tiles, c_out]."""
     tiles = _tiles(geometry)
-    y = pad(y, [(0, 2 * t - m) for t, m in zip(tiles, geometry.output_size, strict=True)])
-    y = y.reshape(len(y), tiles[0], 2, tiles[1], 2, -1)
-
-    def along(a: Array, b: Array) -> tuple[Array, ...]:
-        return a, a + b, -b
-
-    rows = along(y[:, :, 0], y[:, :, 1])
-    return [part for row in rows for part in along(row[:, :, :, 0], row[:, :, :, 1])]
+    y = pad(y, [(0, TILE * t - m) for t, m in zip(tiles, geometry.output_size, strict=True)])
+    y = y.reshape(len(y), tiles[0], TILE, tiles[1], TILE, -1)
+    views = [y[:, :, i, :, j] for i in range(TILE) for j in range(TILE)]
+    return _transformed(views, [_adjoint(f.outputs) for f in _filters(geometry)])
 
 
 def _outputs_whole(parts: Parts, geometry: Geometry) -> Array:
-    def along(p: Array, q: Array, r: Array) -> tuple[Array, Array]:
-        return p + q, q - r
-
-    columns = (along(*parts[i : i + 3]) for i in (0, 3, 6))
-    tile = [y for row in zip(*columns, strict=True) for y in along(*row)]
-    # Its pixels are by column, then row, so far.
-    y = interleave(jnp.concatenate([tile[i] for i in (0, 2, 1, 3)], axis=-1), (2, 2))
-    ends = zip(geometry.output_size, y.shape[1:3], strict=True)
+    y = _tiled(_transformed(parts, [f.outputs for f in _filters(geometry)]))
+    ends = zip(geometry.output_size, y.shape[1:-1], strict=True)
     return pad(y, [(0, m - n) for m, n in ends])
+
+
+def _tiled(views: Parts) -> Array:
+    """One image from those of the pixels at each place of a tile."""
+    return interleave(jnp.concatenate(views, axis=-1), (TILE, TILE))
 
 
 # A few images at a time, so that their parts stay in the cache
 
 
+def in_cache(geometry: Geometry, c_in: int, c_out: int, dtype: DTypeLike) -> bool:
+    """Whether the parts of one image stay there."""
+    return _image_bytes(geometry, c_in, c_out, jnp.dtype(dtype).itemsize) < CHUNK_BYTES
+
+
+def _image_bytes(geometry: Geometry, c_in: int, c_out: int, itemsize: int) -> int:
+    widest = max(c_in * math.prod(geometry.strides), c_out)
+    return _n_products(geometry) * math.prod(_tiles(geometry)) * widest * itemsize
+
+
 def _chunk(batch: int, geometry: Geometry, c_in: int, c_out: int, itemsize: int) -> int:
     """Images at once, a divisor of the batch: their parts fill the cache, or match the kernel's."""
-    block = c_in * math.prod(geometry.strides)
-    image = 9 * math.prod(_tiles(geometry)) * max(block, c_out) * itemsize
-    fit = max(CHUNK_BYTES, 9 * block * c_out * itemsize) // image
+    kernel = _n_products(geometry) * c_in * math.prod(geometry.strides) * c_out * itemsize
+    fit = max(CHUNK_BYTES, kernel) // _image_bytes(geometry, c_in, c_out, itemsize)
     return max(n for n in range(1, batch + 1) if batch % n == 0 and n <= max(fit, 1))
 
 
