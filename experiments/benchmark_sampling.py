@@ -44,10 +44,9 @@ from experiments.benchmarks.timing import Program, alternate
 from experiments.running.options import UsageError, parse
 from experiments.running.output import prepare_output, write_json
 from experiments.running.terminal import main, say
-from gen_jax import autoregressive, data, training
+from gen_jax import autoregressive, data, reporting, training
 from gen_jax.autoregressive import sampling
 from gen_jax.files import write_atomically
-from gen_jax.reporting import plots
 
 Row = dict[str, Any]
 SIDES = (16, 28, 32, 64)
@@ -244,8 +243,8 @@ def write(result: dict[str, Any], out: Path) -> None:
         "cached": (positions, [row["seconds"] for row in by_size]),
         "one forward pass": (positions, [row["forward_s"] for row in by_size]),
     }
-    figure = plots.curves(series, x_label="positions", y_label="seconds", log_x=True, log_y=True)
-    write_atomically(out.with_suffix(".png"), plots.to_png(figure))
+    figure = reporting.plots.curves(series, x_label="positions", y_label="seconds", log_x=True, log_y=True)
+    write_atomically(out.with_suffix(".png"), reporting.plots.to_png(figure))
 
 
 def require_devices(options: Options) -> None:
