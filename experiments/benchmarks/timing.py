@@ -11,11 +11,12 @@ import jax
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled function and what compiling it took."""
+    """A compiled function and what compiling it took; ``text`` gives it as XLA optimized it."""
 
     run: Callable[[], Any]
     compile_s: float
     peak_bytes: int
+    text: Callable[[], str | None]
 
     @classmethod
     def of(cls, function: Callable[..., Any], *args: Any, out_shardings: Any = None) -> Self:
@@ -24,7 +25,7 @@ class Program:
         seconds = time.perf_counter() - start
         memory: Any = compiled.memory_analysis()
         peak = int(memory.temp_size_in_bytes) if memory is not None else 0
-        return cls(lambda: jax.block_until_ready(compiled(*args)), seconds, peak)
+        return cls(lambda: jax.block_until_ready(compiled(*args)), seconds, peak, compiled.as_text)
 
 
 def alternate(runs: Sequence[Callable[[], Any]], seconds: float) -> list[float]:

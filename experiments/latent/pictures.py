@@ -84,7 +84,9 @@ def add_plane(state: TrainState, test: data.Dataset, run_dir: Path) -> None:
         reporting.add_picture(
             run_dir,
             "codes",
-            reporting.plots.latent_scatter(np.asarray(mean), codes["label"], class_names=test.class_names),
+            reporting.plots.latent_scatter(
+                np.asarray(mean), codes["label"], class_names=test.class_names
+            ),
             title="Where test images are encoded",
             caption="Posterior means of test images, coloured by class, which training never saw.",
         )

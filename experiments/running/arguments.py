@@ -18,7 +18,7 @@ except ImportError:  # a machine for measuring may have but what models need
     tyro = None
 
 C = TypeVar("C")
-if TYPE_CHECKING or tyro is None:
+if TYPE_CHECKING or tyro is None:  # noqa: SIM108 -- type checkers read the alias
     Hidden = Annotated[C, "no option"]
 else:
     Hidden = tyro.conf.Suppress
@@ -32,7 +32,9 @@ def read(default: C, args: Sequence[str], *, prog: str, description: str) -> C:
     Raises ``SystemExit`` for ``--help``, and for an option or value that cannot be.
     """
     if tyro is not None:
-        return tyro.cli(type(default), default=default, args=args, prog=prog, description=description)
+        return tyro.cli(
+            type(default), default=default, args=args, prog=prog, description=description
+        )
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog, description=description, formatter_class=layout)
     for name, hint in typing.get_type_hints(type(default), include_extras=True).items():

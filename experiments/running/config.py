@@ -131,9 +131,7 @@ class RunConfig(DataConfig):
     decay_epochs: float | Literal["run"] | None = None
     """Let the learning rate fall along a cosine, to zero after this many epochs; with "run", over
     the length that the run is first started with. Default constant."""
-    decay_steps: Hidden[int | None] = dataclasses.field(
-        default=None, metadata={"before": EARLIER}
-    )
+    decay_steps: Hidden[int | None] = dataclasses.field(default=None, metadata={"before": EARLIER})
     """With --decay-epochs run: the length that the run was first started with."""
     ema_decay: float | None = None
     """Evaluate and sample with an exponential moving average of the parameters, with this decay per
