@@ -96,7 +96,7 @@ def measure(name: str, case: Case, options: Options, peak: float) -> Row:
     k = ours.steps
     runs = [ours.run]
     if options.peer:
-        runs.append(twin_run(name, case, ours, Twins.here()))
+        runs.append(twin_run(name, case, ours.batches, Twins.here()))
     ours_s, *peer_s = alternate(runs, options.seconds)
     row = {
         "name": name,

@@ -68,9 +68,11 @@ def step_flops(case: Case, stepping: Stepping) -> float:
     return float(analysis["flops"])
 
 
-def twin_run(name: str, case: Case, ours: Stepping, how: Twins) -> Callable[[], None]:
-    """What trains the case's twin on as many batches. Raises ``RuntimeError`` where it is none."""
-    run, n_params = case.peer(ours.batches.examples, how)
-    if n_params != ours.n_params:
-        raise RuntimeError(f"{name}: the twin has {n_params} parameters, ours {ours.n_params}")
+def twin_run(name: str, case: Case, batches: Batches, how: Twins) -> Callable[[], None]:
+    """What trains the case's twin on the batches. Raises ``RuntimeError`` where it is none."""
+    run, n_twin = case.peer(batches.examples, how)
+    params = jax.eval_shape(lambda: case.state("float32")).params
+    n_ours = sum(x.size for x in jax.tree.leaves(params))
+    if n_twin != n_ours:
+        raise RuntimeError(f"{name}: the twin has {n_twin} parameters, ours {n_ours}")
     return run
