@@ -16,14 +16,16 @@ by one row at most; what had no time is listed. A row that fails is a row that s
    pixel`` are all instructions that XLA's optimized program runs for a batch, by its pixels;
    nothing where a loop's length is not known (``accelerator/kernels.py``).
 3. steps: each model's training step in float32 and bfloat16. Operations are XLA's count of the
-   program before it is optimized, and are set against the product of the same dtype.
+   program before it is optimized (``benchmarks/timing.py``), and are set against the product of the
+   same dtype.
 4. samplers: the other networks, Jacobi for some.
 5. twins: eager and compiled PyTorch, where it sees the same device.
 6. paper: short runs of ``paper`` presets on the shipped digits, with their validation score by
    seconds of training.
 
-Seconds are medians of repetitions; compilation is a column of its own. Needed are jax, flax, optax,
-jaxtyping, and orbax-checkpoint's dependencies alone; safetensors for GAN's score.
+Seconds are medians of repetitions; compilation is a column of its own. Packages needed are jax,
+flax, optax and jaxtyping, with what these need themselves; safetensors too for GAN's score, and
+torch for the twins. tyro is used where it is installed.
 """
 
 from collections.abc import Sequence

@@ -59,15 +59,6 @@ def repeated(step: training.CompiledStep, state: State, stack: Any) -> Callable[
     return run
 
 
-def step_flops(case: Case, stepping: Stepping) -> float:
-    """Operations of one step, as XLA counts them before it optimizes: what it then hands to a
-    library it counts no more. The body of a loop, a recurrent network's, counts once."""
-    batch = stepping.batches.batch_at(0)
-    analysis = jax.jit(case.train_step).lower(stepping.state, batch).cost_analysis()
-    assert analysis is not None, "XLA counts operations on every backend"
-    return float(analysis["flops"])
-
-
 def twin_run(name: str, case: Case, batches: Batches, how: Twins) -> Callable[[], None]:
     """What trains the case's twin on the batches. Raises ``RuntimeError`` where it is none."""
     run, n_twin = case.peer(batches.examples, how)

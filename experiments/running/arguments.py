@@ -36,7 +36,9 @@ def read(default: C, args: Sequence[str], *, prog: str, description: str) -> C:
             type(default), default=default, args=args, prog=prog, description=description
         )
     layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog, description=description, formatter_class=layout)
+    parser = argparse.ArgumentParser(
+        prog, description=description, formatter_class=layout, allow_abbrev=False
+    )
     for name, hint in typing.get_type_hints(type(default), include_extras=True).items():
         reading = _reading(hint)
         if reading is not None:

@@ -48,11 +48,12 @@ def _kernels(instruction: Instruction, computations: dict[str, list[Instruction]
     operation, rest = instruction
     if operation in FREE or operation.endswith(("-done", "-update")):
         return 0
+    operation = operation.removesuffix("-start")
     if operation == "conditional":
         names = re.findall(r"[\w.-]+", " ".join(a or b for a, b in BRANCHES.findall(rest)))
         counts = [_count(name, computations) for name in names]
         return None if None in counts else max(filter(None, counts), default=0)
-    if operation not in ("while", "call", "async-start"):
+    if operation not in ("while", "call", "async"):
         return 1
     callee = CALLEES.search(rest)
     each = _count(callee[1], computations) if callee else None

@@ -9,8 +9,8 @@ import jax
 from experiments.benchmarks.accelerator.options import Options
 from experiments.benchmarks.accelerator.tasks import Task
 from experiments.benchmarks.peers import Twins
-from experiments.benchmarks.steps import Stepping, step_flops, twin_run
-from experiments.benchmarks.timing import alternate
+from experiments.benchmarks.steps import Stepping, twin_run
+from experiments.benchmarks.timing import alternate, counted_flops
 from experiments.benchmarks.training_cases import Case, cases
 from gen_jax import training
 
@@ -50,7 +50,7 @@ def step_task(name: str, case: Case, dtype: str) -> Task:
         mesh = training.make_mesh(jax.devices()[:1])
         ours = Stepping.of(case, dtype, steps_per_dispatch(case), mesh)
         (dispatch_s,) = alternate([ours.run], seconds)
-        flops = step_flops(case, ours)
+        flops = counted_flops(case.train_step, ours.state, ours.batches.batch_at(0))
         return {
             "batch": case.batch_size,
             "shape": list(case.shape),
@@ -59,7 +59,7 @@ def step_task(name: str, case: Case, dtype: str) -> Task:
             "examples_per_s": ours.n_examples / dispatch_s,
             "step_ms": 1e3 * dispatch_s / ours.steps,
             "flops": flops,
-            "flops_per_s": flops * ours.steps / dispatch_s,
+            "flops_per_s": flops and flops * ours.steps / dispatch_s,
             "compile_s": ours.first_s - dispatch_s,
         }
 
