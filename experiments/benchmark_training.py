@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import jax
-
 from experiments.benchmarks.bare import product_speed
 from experiments.benchmarks.peers import Twins, why_no_peer
 from experiments.benchmarks.steps import Stepping, repeated, twin_run
