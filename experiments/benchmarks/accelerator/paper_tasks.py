@@ -52,7 +52,8 @@ def paper_task(experiment: Training, preset: str, at_most: float) -> Task:
             "compile_s": compile_s,
         }
 
-    return Task("paper", {"experiment": experiment.name, "preset": preset}, measure)
+    about = {"experiment": experiment.name, "preset": preset}
+    return Task("paper", about, measure, lambda rows: at_most)
 
 
 @dataclasses.dataclass
