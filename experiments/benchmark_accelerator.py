@@ -28,6 +28,7 @@ flax, optax and jaxtyping, with what these need themselves; safetensors too for 
 torch for the twins. tyro is used where it is installed.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def program(argv: Sequence[str] | None = None) -> Path:
     """Measures, and returns the folder of the rows."""
     prog = f"python -m experiments.{NAME}"
     preset, _, options = parse(PRESETS, argv, prog=prog, description=__doc__)
+    end = time.monotonic() + 60.0 * options.minutes
     training.check_platform()
     folder = options.out or Path("runs") / NAME / preset
     tasks, notes = plan(options)
@@ -51,7 +53,7 @@ def program(argv: Sequence[str] | None = None) -> Path:
         say(
             f"{ledger.environment['device']}: {len(ledger.missing)} of {len(tasks)} rows to measure"
         )
-        measure_all(ledger, minutes=options.minutes, seconds=options.seconds)
+        measure_all(ledger, end=end, seconds=options.seconds)
         left = f"{len(ledger.missing)} rows had no time: the same command goes on with them. "
         say(f"{left if ledger.missing else ''}Table: {folder / 'table.md'}")
     return folder

@@ -14,12 +14,12 @@ from gen_jax import training
 REASON = 200  # letters
 
 
-def measure_all(ledger: Ledger, *, minutes: float, seconds: float) -> None:
+def measure_all(ledger: Ledger, *, end: float, seconds: float) -> None:
     """Adds a row for each task that has none.
 
-    None begins after so many minutes, nor one that is likely to end later: the last may.
+    None begins after ``end``, in seconds of ``time.monotonic``, nor one that is likely to end
+    later: the last may.
     """
-    end = time.monotonic() + 60.0 * minutes
     for task in ledger.tasks:
         left = end - time.monotonic()
         if left <= 0:
