@@ -77,6 +77,8 @@ class Run:
         assert splits is not None
         config = experiment.settle(config, None, splits)
         setup = experiment.setup(config, splits.train.example_spec, len(splits.train))
+        if setup.ready is not None:  # before time goes into training
+            setup.ready()
         k = config.steps_per_dispatch
         step = training.compile_step(
             setup.train_step,
