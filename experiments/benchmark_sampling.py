@@ -9,9 +9,9 @@ Seconds are medians of repetitions that alternate with the forward pass's, compi
 any sampler that computes each layer once. Whole naive sampling would take minutes: it is measured
 on a few positions and scaled (``naive_positions`` says on how many). ``agree`` is the share of
 images that are those of another sampler, named in ``agrees_with``. ``peak_bytes`` is what XLA
-plans to hold besides parameters and outputs. With PyTorch installed, and JAX on the CPU in float32
-as it is, a plain PyTorch Gated PixelCNN of the same size, sampled naively, stands beside
-``gated-7x32``.
+plans to hold besides parameters and outputs. With PyTorch installed, on the device that JAX uses,
+and JAX in float32 as it is, a plain PyTorch Gated PixelCNN of the same size, sampled naively,
+stands beside ``gated-7x32``.
 
 ``gated-residual`` and ``gated-unet`` read another image by an encoder, which runs once a batch:
 ``ratio_to_unconditional`` sets their time against the same network's without it. Row
@@ -28,11 +28,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.benchmarks.peers import why_no_peer
+from experiments.benchmarks.peers import Twins, why_no_peer
+from experiments.benchmarks.samplers import (
+    NAIVE_POSITIONS,
+    count_parameters,
+    forward_program,
+    naive_stop,
+    sampling_programs,
+    trained,
+)
 from experiments.benchmarks.sampling_cases import (
     CACHED_ALONE,
     Case,
@@ -40,19 +46,15 @@ from experiments.benchmarks.sampling_cases import (
     Options,
     make_case,
 )
-from experiments.benchmarks.timing import Program, alternate
+from experiments.benchmarks.timing import alternate
 from experiments.running.options import UsageError, parse
 from experiments.running.output import prepare_output, write_json
 from experiments.running.terminal import main, say
-from gen_jax import autoregressive, data, training
-from gen_jax.autoregressive import sampling
+from gen_jax import reporting, training
 from gen_jax.files import write_atomically
-from gen_jax.reporting import plots
 
 Row = dict[str, Any]
 SIDES = (16, 28, 32, 64)
-NAIVE_POSITIONS = 4
-WHOLE_NAIVE = 64  # positions: so few are drawn to the end
 
 PRESETS = {
     "smoke": Options(seconds=0.1, train_steps=2, small=True, size=6, batch=(2,)),
@@ -60,55 +62,14 @@ PRESETS = {
 }
 
 
-def trained(case: Case, steps: int) -> Any:
-    """Parameters after so many steps on the shipped digits, brought to the case's shape."""
-    side, _, channels = case.shape
-    digits = data.load("mnist-subset", "train", image_size=side, channels=channels)
-    batches = data.Batches(digits, 32, seed=0)
-    step = training.compile_step(
-        autoregressive.train_step, training.make_mesh(jax.devices()[:1]), steps_per_dispatch=5
-    )
-    result = training.fit(case.start(), step, batches, steps=steps, quiet=True)
-    return result.state.params
-
-
-def sampling_programs(
-    case: Case, batch: int, params: Any, stop: int, options: Options
-) -> dict[sampling.Method, Program]:
-    """The sampler of each method, spread over the devices; the naive one stops early."""
-    model, shape, cond = case.model, (batch, *case.shape), case.condition(batch)
-
-    def draw(method: sampling.Method, params: Any, key: Any, cond: Any) -> autoregressive.Sampled:
-        if method == "naive":
-            task = sampling.make_task(model, params, key, shape, cond=cond)
-            value, _ = sampling.naive(task, stop=stop)
-            return autoregressive.Sampled(
-                model.likelihood.to_data(value), jnp.int32(task.units * task.pixels)
-            )
-        return autoregressive.sample_counted(model, params, key, shape, method=method, cond=cond)
-
-    mesh = training.make_mesh(jax.devices()[: options.devices])
-    spread: Any = NamedSharding(mesh, PartitionSpec("data"))
-    everywhere: Any = NamedSharding(mesh, PartitionSpec())
-    inputs = *jax.device_put((params, jax.random.key(1)), everywhere), jax.device_put(cond, spread)
-    out = autoregressive.Sampled(data=spread, passes=everywhere)
-    return {
-        method: Program.of(functools.partial(draw, method), *inputs, out_shardings=out)
-        for method in options.method
-    }
-
-
 def measure(name: str, case: Case, batch: int, params: Any, options: Options) -> list[Row]:
     """A row for each method."""
-    model = case.model
-    inputs = jnp.zeros((batch, *case.shape), jnp.float32), case.condition(batch)
-    forward = Program.of(lambda p, *inputs: model.apply({"params": p}, *inputs), params, *inputs)
-    n_units = model.likelihood.units(case.shape[-1]) * int(np.prod(case.shape[:-1]))
-    stop = n_units if n_units <= WHOLE_NAIVE else NAIVE_POSITIONS
-    programs = sampling_programs(case, batch, params, stop, options)
+    forward = forward_program(case, batch, params)
+    n_units, stop = case.units, naive_stop(case)
+    programs = sampling_programs(case, batch, params, options)
     plain, bare = case.unconditional, {}
     if plain is not None:  # it does not read the parameters of what it lacks
-        bare = sampling_programs(plain, batch, params, stop, options)
+        bare = sampling_programs(plain, batch, params, options)
     rows, drawn = [], {}
     for method, program in programs.items():
         result = program.run()
@@ -145,10 +106,6 @@ def measure(name: str, case: Case, batch: int, params: Any, options: Options) ->
     return rows
 
 
-def count_parameters(params: Any) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
 def compare(rows: list[Row], drawn: dict[str, np.ndarray | None]) -> None:
     """Fills in what needs the other methods' rows: speed-ups, and whether the images agree."""
     naive = next((row["seconds"] for row in rows if row["method"] == "naive"), None)
@@ -177,7 +134,7 @@ def peer_row(case: Case, batch: int, params: Any, options: Options) -> Row | Non
         return None
     from experiments.benchmarks import torch_pixels as twins
 
-    twin = twins.GatedPixelCNN(case.model, channels)
+    twin = Twins.here().place(twins.GatedPixelCNN(case.model, channels))
     n_params = sum(p.numel() for p in twin.parameters())
     n_ours = count_parameters(params)
     if n_params != n_ours:
@@ -244,8 +201,10 @@ def write(result: dict[str, Any], out: Path) -> None:
         "cached": (positions, [row["seconds"] for row in by_size]),
         "one forward pass": (positions, [row["forward_s"] for row in by_size]),
     }
-    figure = plots.curves(series, x_label="positions", y_label="seconds", log_x=True, log_y=True)
-    write_atomically(out.with_suffix(".png"), plots.to_png(figure))
+    figure = reporting.plots.curves(
+        series, x_label="positions", y_label="seconds", log_x=True, log_y=True
+    )
+    write_atomically(out.with_suffix(".png"), reporting.plots.to_png(figure))
 
 
 def require_devices(options: Options) -> None:

@@ -5,24 +5,23 @@
 
 ``ours`` and ``peer`` are examples a second: medians of repetitions that alternate, compilation
 apart, on data in memory. Our step is compiled with up to 20 steps in a dispatch, as ``fit`` runs
-it; the peer is eager PyTorch in float32, where installed (``pip install -e '.[torch]'``) and where
-our step too is on the CPU and in float32; rows without a peer otherwise. The recurrent networks
-(Row LSTM, Diagonal BiLSTM) have no twin, and no row. Row ``fit`` is ``training.fit`` beside its own
-bare compiled loop. ``share_of_peak`` sets the step's arithmetic (three times the forward pass's)
-against a matrix product's speed, measured in the same run and the same dtype.
+it; the peer is eager PyTorch in float32, where installed (``pip install -e '.[torch]'``), where it
+sees the device that JAX uses, and where our step too is in float32; rows without a peer otherwise.
+The recurrent networks (Row LSTM, Diagonal BiLSTM) have no twin, and no row. Row ``fit`` is
+``training.fit`` beside its own bare compiled loop. ``share_of_peak`` sets the step's arithmetic
+(three times the forward pass's) against a matrix product's speed, measured in the same run and the
+same dtype.
 """
 
 import dataclasses
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import jax
-import jax.numpy as jnp
-
-from experiments.benchmarks.peers import why_no_peer
-from experiments.benchmarks.timing import alternate
+from experiments.benchmarks.bare import product_speed
+from experiments.benchmarks.peers import Twins, why_no_peer
+from experiments.benchmarks.steps import Stepping, repeated, twin_run
+from experiments.benchmarks.timing import alternate, counted_flops
 from experiments.benchmarks.training_cases import (
     AutoregressiveCase,
     Case,
@@ -88,77 +87,44 @@ class Options:
 PRESETS = {"smoke": Options(seconds=0.2, steps_per_dispatch=2, small=True), "default": Options()}
 
 
-def matrix_product_peak(seconds: float, dtype: str, side: int = 2048) -> float:
-    """Operations a second of a square matrix product."""
-    a = jax.random.normal(jax.random.key(0), (side, side), jnp.dtype(dtype))
-    product = jax.jit(lambda a: a @ a)
-    (median,) = alternate([lambda: jax.block_until_ready(product(a))], seconds)
-    return 2.0 * side**3 / median
-
-
-def repeated(step: training.CompiledStep, state: State, stack: Any) -> Callable[[], None]:
-    """A function that runs one dispatch and waits for it; the donated state goes round."""
-    n = step.length(stack)
-    box = [step.place(state)]
-
-    def run() -> None:
-        box[0], metrics = step(box[0], stack, n)
-        jax.block_until_ready((box[0].step, metrics))
-
-    return run
-
-
 def measure(name: str, case: Case, options: Options, peak: float) -> Row:
     """One row: our step, and beside it the twin's."""
     k = options.steps_per_dispatch or case.steps_per_dispatch
-    state = case.state(options.dtype)
-    step = training.compile_step(case.train_step, steps_per_dispatch=k)
-    stack = step.gather(case.batches(k), 0, k)
-    k = step.length(stack)  # fewer where they would take more memory than a dispatch may
-    n_examples = k * case.batch_size
-    batches = case.batches(k)
-    ours = repeated(step, state, stack)
-    start = time.perf_counter()
-    ours()
-    first = time.perf_counter() - start
-    n_params = sum(x.size for x in jax.tree.leaves(state.params))
-    runs = [ours]
+    ours = Stepping.of(case, options.dtype, k)
+    k = ours.steps
+    runs = [ours.run]
     if options.peer:
-        theirs, twin_params = case.peer(batches.examples)
-        if twin_params != n_params:
-            raise RuntimeError(f"{name}: the twin has {twin_params} parameters, ours {n_params}")
-        runs.append(theirs)
+        runs.append(twin_run(name, case, ours.batches, Twins.here()))
     ours_s, *peer_s = alternate(runs, options.seconds)
     row = {
         "name": name,
         "batch": case.batch_size,
         "shape": list(case.shape),
-        "n_params": n_params,
-        "ours": n_examples / ours_s,
-        "peer": n_examples / peer_s[0] if peer_s else None,
+        "n_params": ours.n_params,
+        "ours": ours.n_examples / ours_s,
+        "peer": ours.n_examples / peer_s[0] if peer_s else None,
         "ratio": None,
-        "compile_s": first - ours_s,
+        "compile_s": ours.first_s - ours_s,
         "step_ms": 1e3 * ours_s / k,
         "peer_step_ms": 1e3 * peer_s[0] / k if peer_s else None,
     }
     if isinstance(case, LatentCase | AutoregressiveCase):  # a forward pass and its gradient
-        flops = 3.0 * forward_flops(case, state)
-        row |= {"gflops_a_step": flops / 1e9, "share_of_peak": flops * k / ours_s / peak}
+        forward = forward_flops(case, ours.state)
+        if forward is not None:
+            flops = 3.0 * forward
+            row |= {"gflops_a_step": flops / 1e9, "share_of_peak": flops * k / ours_s / peak}
     if peer_s:
         row["ratio"] = row["ours"] / row["peer"]
     return row
 
 
-def forward_flops(case: LatentCase | AutoregressiveCase, state: State) -> float:
-    """Operations of one forward pass, as XLA counts them before it optimizes."""
+def forward_flops(case: LatentCase | AutoregressiveCase, state: State) -> float | None:
+    """Operations of one forward pass; None where they cannot be counted."""
 
     def forward(params: Any, *inputs: Any) -> Any:
         return state.model.apply({"params": params}, *inputs)
 
-    lowered = jax.jit(forward).lower(state.params, *case.inputs)
-    analysis = lowered.cost_analysis()
-    assert analysis is not None, "XLA counts operations on every backend"
-    return float(analysis["flops"])
+    return counted_flops(forward, state.params, *case.inputs)
 
 
 def measure_fit(case: Case, options: Options) -> Row:
@@ -201,7 +167,7 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
     prepare_output(options.out)
     known = cases(options.small)
     side = 256 if options.small else 2048
-    peak = matrix_product_peak(min(options.seconds, 3.0), options.dtype, side)
+    peak, _ = product_speed(min(options.seconds, 3.0), options.dtype, side)
     environment = training.environment()
     environment["matrix_product_gflops"] = peak / 1e9
     environment["dtype"] = options.dtype

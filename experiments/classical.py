@@ -19,7 +19,6 @@ from experiments.running.run import run
 from experiments.running.terminal import main
 from gen_jax import data, evaluation, images, reporting
 from gen_jax.classical import kmeans, pca
-from gen_jax.reporting import plots
 
 SHOWN_COMPONENTS = 20
 SHOWN_POINTS = 3000
@@ -168,7 +167,7 @@ def add_components(
     reporting.add_picture(
         run_dir,
         "explained-variance",
-        plots.curves(
+        reporting.plots.curves(
             {"share": (np.arange(1, len(share) + 1), share)},
             x_label="components",
             y_label="share of the variance explained",
@@ -197,7 +196,7 @@ def add_plane(
     reporting.add_picture(
         run_dir,
         "plane",
-        plots.latent_scatter(
+        reporting.plots.latent_scatter(
             np.asarray(z[shown, :2]),
             train["label"][shown],
             class_names=dataset.class_names,

@@ -42,7 +42,6 @@ from experiments.running.run import run
 from experiments.running.terminal import main, say
 from gen_jax import evaluation, images, latent, reporting, training
 from gen_jax.classical import kmeans, pca
-from gen_jax.reporting import plots
 from gen_jax.state import TrainState
 from gen_jax.typing import Batch
 
@@ -261,7 +260,7 @@ def add_results(config: Config, results: Results, run_dir: Path) -> None:
     reporting.add_picture(
         run_dir,
         "few-labels",
-        plots.curves(
+        reporting.plots.curves(
             {name: (config.n_labels, means[name], deviations[name]) for name in results},
             x_label="labels",
             y_label=f"{config.probe_on} accuracy",

@@ -25,7 +25,6 @@ from experiments.running.run import run
 from experiments.running.terminal import main, say
 from gen_jax import adversarial, evaluation, reporting
 from gen_jax.adversarial import gan
-from gen_jax.reporting import plots
 from gen_jax.typing import Array, PRNGKey
 
 MODES, RADIUS, STD = 8, 0.7, 0.02  # within the reach of a tanh
@@ -190,7 +189,7 @@ def add_results(
     reporting.add_picture(
         run_dir,
         "ring",
-        plots.point_clouds(
+        reporting.plots.point_clouds(
             clouds, [f"step {each * (i + 1):,}" for i in range(config.moments)], marked=centers()
         ),
         title="What each generator makes",

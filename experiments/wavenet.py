@@ -24,7 +24,6 @@ from experiments.running.run import run
 from experiments.running.terminal import main
 from gen_jax import autoregressive, data, densities, evaluation, reporting, training
 from gen_jax.densities import MuLaw, Sequential
-from gen_jax.reporting import plots
 from gen_jax.state import TrainState
 from gen_jax.typing import PRNGKey
 
@@ -223,7 +222,7 @@ def of_each_class(
 def film(sampler: Sampler, key: PRNGKey, state: TrainState) -> np.ndarray:
     """Spectrograms of a few sounds, as images: the loudest is white."""
     sounds = sampler(key, state, sampler.chunk, quiet=True)
-    levels = np.stack([plots.spectrogram(sound)[::-1] for sound in sounds[..., 0]])
+    levels = np.stack([reporting.plots.spectrogram(sound)[::-1] for sound in sounds[..., 0]])
     return np.round(255.0 * np.clip(1.0 + levels / 60.0, 0.0, 1.0)).astype(np.uint8)[..., None]
 
 
@@ -274,7 +273,7 @@ def add_sounds(
     reporting.add_picture(
         run_dir,
         "spectrograms",
-        plots.spectrograms(first[shown, :, 0], listener.sample_rate, names=names[shown]),
+        reporting.plots.spectrograms(first[shown, :, 0], listener.sample_rate, names=names[shown]),
         title="Sounds",
         caption="Drawn sample by sample from the model"
         + (", given the class" if listener.class_names else "")

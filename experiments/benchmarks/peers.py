@@ -1,6 +1,8 @@
-"""Whether PyTorch on this machine is a peer of what the benchmarks measure."""
+"""Whether PyTorch on this machine is a peer of what the benchmarks measure, and how it is run."""
 
+import dataclasses
 from importlib.util import find_spec
+from typing import Any, Self
 
 import jax
 
@@ -9,8 +11,51 @@ def why_no_peer(dtype: str) -> str | None:
     """Why a PyTorch twin is no peer of what JAX runs here in ``dtype``; None where it is one."""
     if not find_spec("torch"):
         return "PyTorch is not installed"
-    if jax.default_backend() != "cpu":
-        return f"its twins run on the CPU, JAX on the {jax.default_backend().upper()}"
+    backend = jax.default_backend()
+    if backend not in ("cpu", "gpu"):
+        return f"its twins run on the CPU or a GPU, JAX on the {backend.upper()}"
+    if backend == "gpu" and not sees_gpu():
+        return "it sees no GPU, JAX runs on one"
     if dtype != "float32":
         return f"its twins compute in float32, not in {dtype}"
     return None
+
+
+def sees_gpu() -> bool:
+    """Whether the PyTorch that is installed can use a GPU."""
+    import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed everywhere
+
+    return torch.cuda.is_available()
+
+
+@dataclasses.dataclass(frozen=True)
+class Twins:
+    """How PyTorch twins run: on which of its devices, eager or compiled by ``torch.compile``."""
+
+    device: str = "cpu"
+    compiled: bool = False
+
+    @classmethod
+    def here(cls, *, compiled: bool = False) -> Self:
+        """On the device that JAX uses, with the products that JAX uses by default there."""
+        if jax.default_backend() != "gpu":
+            return cls(compiled=compiled)
+        import torch  # pyright: ignore[reportMissingImports]
+
+        torch.set_float32_matmul_precision("high")  # TF32 is JAX's default, but not PyTorch's
+        return cls("cuda", compiled)
+
+    def place(self, network: Any) -> Any:
+        """The network on the device."""
+        return network.to(self.device)
+
+    def compile(self, function: Any) -> Any:
+        """The network or function of networks, compiled where that is asked for."""
+        if not self.compiled:
+            return function
+        import torch  # pyright: ignore[reportMissingImports]
+
+        return torch.compile(function)
+
+
+EAGER = Twins()

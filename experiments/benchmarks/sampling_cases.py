@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -108,6 +109,11 @@ class Case:
         shape = (batch, *self.shape[:-1], 3)
         noise = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
         return Condition(spatial=jnp.asarray(noise))
+
+    @property
+    def units(self) -> int:
+        """Units that a sampler draws one after another, of an example."""
+        return self.model.likelihood.units(self.shape[-1]) * math.prod(self.shape[:-1])
 
     @property
     def unconditional(self) -> Self | None:

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.examples import Batches, Examples, Peer
+from experiments.benchmarks.peers import EAGER, Twins
 from experiments.benchmarks.translation_cases import adam
 from gen_jax.adversarial import (
     ImageEncoder,
@@ -88,13 +89,14 @@ class TextToImageCase(CaptionedCase):
             twins.TextDiscriminator(discriminator, self.shape, self.text_size),
         )
 
-    def peer(self, examples: Examples) -> Peer:
+    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
         """The twins' steps on ``examples``, and their number of parameters."""
         from experiments.benchmarks.torch_latent import count_parameters
         from experiments.benchmarks.torch_text import text_to_image_trainer
 
         pair = self.twins()
-        return text_to_image_trainer(*pair, examples), sum(map(count_parameters, pair))
+        train = text_to_image_trainer(*pair, examples, how=how)
+        return train, sum(map(count_parameters, pair))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,13 +144,13 @@ class TextEncoderCase(CaptionedCase):
 
         return twins.JointEmbedding(self.networks(), self.shape)
 
-    def peer(self, examples: Examples) -> Peer:
+    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
         """The twin's steps on ``examples``, and its number of parameters."""
         from experiments.benchmarks.torch_latent import count_parameters
         from experiments.benchmarks.torch_text import joint_embedding_trainer
 
         twin = self.twin()
-        return joint_embedding_trainer(twin, examples), count_parameters(twin)
+        return joint_embedding_trainer(twin, examples, how=how), count_parameters(twin)
 
 
 TextCase = TextToImageCase | TextEncoderCase

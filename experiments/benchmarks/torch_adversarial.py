@@ -14,7 +14,8 @@ import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
-from experiments.benchmarks.torch_latent import channels_first
+from experiments.benchmarks.peers import EAGER, Twins
+from experiments.benchmarks.torch_latent import channels_first, stepping
 from gen_jax.adversarial import ConvDiscriminator, ConvGenerator
 from gen_jax.adversarial.networks import LEAK
 from gen_jax.adversarial.sizes import map_sizes
@@ -115,7 +116,7 @@ def adam(*networks: nn.Module) -> torch.optim.Adam:
 
 def gradient_penalty(discriminator: Judge, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     """(|slope| - 1)² at a random point between each real and generated image, [B]."""
-    share = torch.rand(len(real), 1, 1, 1)
+    share = torch.rand(len(real), 1, 1, 1, device=real.device)
     between = (share * real + (1.0 - share) * fake).requires_grad_()
     total = discriminator(between).sum()
     (slope,) = torch.autograd.grad(total, between, create_graph=True)
@@ -149,18 +150,20 @@ def gan_trainer(
     batches: np.ndarray,
     *,
     penalty: bool = False,
+    how: Twins = EAGER,
 ) -> Callable[[], None]:
     """A function that takes one step on each of ``batches``, uint8 [K, B, H, W, C].
 
     A step is one update of the discriminator, then one of the generator on the same noise, which
     computes no gradient of the discriminator's parameters.
     """
-    images = channels_first(batches)
+    images = channels_first(batches, how.device)
+    generator, discriminator = (how.compile(how.place(x)) for x in (generator, discriminator))
     g_adam, d_adam = adam(generator), adam(discriminator)
 
     def step(image: torch.Tensor) -> None:
         real = image.float() / 127.5 - 1.0
-        fake = generator(torch.randn(len(real), generator.latent_dim))
+        fake = generator(torch.randn(len(real), generator.latent_dim, device=real.device))
         d_adam.zero_grad(set_to_none=True)
         discriminator_loss(discriminator, real, fake.detach(), penalty=penalty).backward()
         d_adam.step()
@@ -170,8 +173,4 @@ def gan_trainer(
         g_adam.step()
         discriminator.requires_grad_(True)
 
-    def train() -> None:
-        for image in images:
-            step(image)
-
-    return train
+    return stepping(step, [(image,) for image in images], how)

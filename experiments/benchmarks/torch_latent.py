@@ -7,10 +7,13 @@ uint8 tensors in memory. Importing this module needs PyTorch.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed everywhere
 from torch import nn  # pyright: ignore[reportMissingImports]
+
+from experiments.benchmarks.peers import EAGER, Twins
 
 LOG_VARIANCE_BOUND = 15.0
 
@@ -103,7 +106,8 @@ def vae_loss(twin: Twin, image: torch.Tensor, log_prob: Callable) -> torch.Tenso
     if log_prob is bernoulli:
         x = torch.bernoulli(image.float() / 255.0)
     else:
-        x = (image.float() + torch.rand(image.shape)) / 256.0
+        x = image.float()
+        x = (x + torch.rand_like(x)) / 256.0
     mean, log_variance = twin.encode(x).chunk(2, 1)
     log_variance = LOG_VARIANCE_BOUND * torch.tanh(log_variance / LOG_VARIANCE_BOUND)
     z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
@@ -122,25 +126,37 @@ def count_parameters(twin: nn.Module) -> int:
     return sum(p.numel() for p in twin.parameters())
 
 
-def channels_first(batches: np.ndarray) -> torch.Tensor:
-    """[K, B, *space, C] -> [K, B, C, *space]"""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(batches, -1, 2)))
+def channels_first(batches: np.ndarray, device: str = "cpu") -> torch.Tensor:
+    """[K, B, *space, C] -> [K, B, C, *space] on a device."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(batches, -1, 2))).to(device)
+
+
+def stepping(step: Callable[..., None], batches: Sequence[Any], how: Twins) -> Callable[[], None]:
+    """A function that takes a step on each of ``batches``, each a step's arguments, and waits."""
+
+    def train() -> None:
+        for batch in batches:
+            step(*batch)
+        if how.device != "cpu":
+            torch.cuda.synchronize()
+
+    return train
 
 
 def trainer(
-    twin: nn.Module, loss: Callable[..., torch.Tensor], *batches: np.ndarray
+    twin: nn.Module, loss: Callable[..., torch.Tensor], *batches: np.ndarray, how: Twins = EAGER
 ) -> Callable[[], None]:
     """A function that takes one Adam step on each of ``batches``, [K, B, *space, C] as stored.
 
     ``loss(twin, ...)`` is given a batch of each.
     """
-    examples = list(zip(*map(channels_first, batches), strict=True))
+    twin, loss = how.place(twin), how.compile(loss)
+    examples = list(zip(*(channels_first(x, how.device) for x in batches), strict=True))
     optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3, eps=1e-4)
 
-    def train() -> None:
-        for example in examples:
-            optimizer.zero_grad(set_to_none=True)
-            loss(twin, *example).backward()
-            optimizer.step()
+    def step(*example: torch.Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss(twin, *example).backward()
+        optimizer.step()
 
-    return train
+    return stepping(step, examples, how)

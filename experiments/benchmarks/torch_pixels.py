@@ -65,7 +65,7 @@ class GatedPixelCNN(nn.Module):
     def forward(self, x: torch.Tensor, source: torch.Tensor | None = None) -> torch.Tensor:
         features = None if self.encoder is None else self.encoder(source)
         vertical = horizontal = 2.0 * x - 1.0
-        skip = torch.zeros(())
+        skip = torch.zeros((), device=x.device)
         for i, reach in enumerate(self.reach):
             bottom = -1 if i == 0 else 0  # the first sees rows above alone
             above = self.vertical[i](F.pad(vertical, (reach, reach, reach, bottom)))
@@ -262,7 +262,7 @@ class WaveNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.first(F.pad(2.0 * x - 1.0, (self.taps, -1)))
-        skip = torch.zeros(())
+        skip = torch.zeros((), device=x.device)
         for dilation, dilated, out in zip(self.dilations, self.dilated, self.out, strict=True):
             both = out(gate(dilated(F.pad(h, (dilation, 0)))))
             skip = skip + both[:, : self.skip_features]
@@ -321,17 +321,22 @@ def sound_loss(twin: nn.Module, audio: torch.Tensor) -> torch.Tensor:
 # What the sampling benchmark measures
 
 
+def blank(twin: GatedPixelCNN, batch: int, space: tuple[int, ...]) -> torch.Tensor:
+    """A batch of zeros where the twin is."""
+    return torch.zeros(batch, twin.channels, *space, device=twin.outputs.weight.device)
+
+
 @torch.no_grad()
 def forward(twin: GatedPixelCNN, batch: int, space: tuple[int, ...]) -> None:
     """One pass over a blank batch."""
-    twin(torch.zeros(batch, twin.channels, *space))
+    twin(blank(twin, batch, space)).sum().item()  # which waits for it
 
 
 @torch.no_grad()
 def sample(twin: GatedPixelCNN, batch: int, space: tuple[int, ...], stop: int) -> torch.Tensor:
     """Draws the first ``stop`` black and white pixels, by one pass each."""
-    x = torch.zeros(batch, twin.channels, *space)
+    x = blank(twin, batch, space)
     for place in range(stop):
         i, j = divmod(place, space[1])
         x[:, :, i, j] = torch.bernoulli(torch.sigmoid(twin(x)[:, :, i, j]))
-    return x
+    return x.cpu()  # which waits for it

@@ -13,6 +13,7 @@ import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
+from experiments.benchmarks.peers import EAGER, Twins
 from experiments.benchmarks.torch_adversarial import (
     Generator,
     Halvings,
@@ -21,7 +22,7 @@ from experiments.benchmarks.torch_adversarial import (
     generator_loss,
     norm_layer,
 )
-from experiments.benchmarks.torch_latent import channels_first
+from experiments.benchmarks.torch_latent import channels_first, stepping
 from experiments.benchmarks.torch_translation import symmetric
 from gen_jax import adversarial
 from gen_jax.adversarial.networks import LEAK
@@ -31,14 +32,16 @@ Shape = tuple[int, int, int]
 Tensors = Mapping[str, torch.Tensor]
 
 
-def by_step(examples: Mapping[str, np.ndarray]) -> list[Tensors]:
-    """Batches as stored, [K, B, ...] of each key, as the tensors of each step."""
+def by_step(examples: Mapping[str, np.ndarray], device: str) -> list[tuple[Tensors]]:
+    """Batches as stored, [K, B, ...] of each key, as the tensors of each step on a device."""
     tensors = {
-        name: channels_first(stack) if name == "image" else torch.from_numpy(stack)
+        name: channels_first(stack, device)
+        if name == "image"
+        else torch.from_numpy(stack).to(device)
         for name, stack in examples.items()
     }
     steps = len(tensors["image"])
-    return [{name: stack[i] for name, stack in tensors.items()} for i in range(steps)]
+    return [({name: stack[i] for name, stack in tensors.items()},) for i in range(steps)]
 
 
 # Captions of a step
@@ -47,8 +50,9 @@ def by_step(examples: Mapping[str, np.ndarray]) -> list[Tensors]:
 def drawn(*captions: torch.Tensor) -> list[torch.Tensor]:
     """One caption of each image, drawn uniformly: of each tensor [B, K, ...] its part [B, ...]."""
     batch, count = captions[0].shape[:2]
-    which = torch.randint(count, (batch,))
-    return [values[torch.arange(batch), which] for values in captions]
+    device = captions[0].device
+    which = torch.randint(count, (batch,), device=device)
+    return [values[torch.arange(batch, device=device), which] for values in captions]
 
 
 def contradicts(meaning: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
@@ -63,7 +67,7 @@ def wrong_captions(
     """A caption for each image that is wrong for it, and 1; its own and 0 where there is none."""
     wrong = contradicts(meaning, attributes).float()
     found = wrong.any(1)
-    wrong[~found] = torch.eye(len(text))[~found]
+    wrong[~found] = torch.eye(len(text), device=text.device)[~found]
     return text[torch.multinomial(wrong, 1)[:, 0]], found.float()
 
 
@@ -129,12 +133,15 @@ def text_to_image_trainer(
     generator: TextGenerator,
     discriminator: TextDiscriminator,
     examples: Mapping[str, np.ndarray],
+    *,
+    how: Twins = EAGER,
 ) -> Callable[[], None]:
     """A function that takes one step of GAN-CLS on each batch: one update of each player.
 
     ``examples`` are what ``text_to_image.train_step`` reads, [K, B, ...] each.
     """
-    batches = by_step(examples)
+    batches = by_step(examples, how.device)
+    generator, discriminator = (how.compile(how.place(x)) for x in (generator, discriminator))
     g_adam, d_adam = adam(generator), adam(discriminator)
 
     def step(batch: Tensors) -> None:
@@ -142,7 +149,8 @@ def text_to_image_trainer(
         text, meaning = drawn(batch["vector"], batch["meaning"])
         wrong, counts = wrong_captions(text, meaning, batch["attributes"])
         read = {"text": text, "wrong": wrong, "counts": counts}
-        fake = generator(torch.randn(len(real), generator.latent_dim), text)
+        noise = torch.randn(len(real), generator.latent_dim, device=real.device)
+        fake = generator(noise, text)
         d_adam.zero_grad(set_to_none=True)
         matching_aware_loss(discriminator, real, fake.detach(), read).backward()
         d_adam.step()
@@ -152,11 +160,7 @@ def text_to_image_trainer(
         g_adam.step()
         discriminator.requires_grad_(True)
 
-    def train() -> None:
-        for batch in batches:
-            step(batch)
-
-    return train
+    return stepping(step, batches, how)
 
 
 # The joint embedding
@@ -237,16 +241,16 @@ def joint_embedding_loss(twin: JointEmbedding, batch: Tensors, margin: float = 1
 
 
 def joint_embedding_trainer(
-    twin: JointEmbedding, examples: Mapping[str, np.ndarray]
+    twin: JointEmbedding, examples: Mapping[str, np.ndarray], *, how: Twins = EAGER
 ) -> Callable[[], None]:
     """A function that takes one Adam step on each batch of ``examples``, [K, B, ...] each, of what
     ``joint_embedding.train_step`` reads."""
-    batches, optimizer = by_step(examples), torch.optim.Adam(twin.parameters(), lr=1e-3)
+    twin, loss = how.place(twin), how.compile(joint_embedding_loss)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
 
-    def train() -> None:
-        for batch in batches:
-            optimizer.zero_grad(set_to_none=True)
-            joint_embedding_loss(twin, batch).backward()
-            optimizer.step()
+    def step(batch: Tensors) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss(twin, batch).backward()
+        optimizer.step()
 
-    return train
+    return stepping(step, by_step(examples, how.device), how)

@@ -14,6 +14,7 @@ import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
+from experiments.benchmarks.peers import EAGER, Twins
 from experiments.benchmarks.torch_adversarial import (
     adam,
     discriminator_loss,
@@ -21,7 +22,7 @@ from experiments.benchmarks.torch_adversarial import (
     generator_loss,
     norm_layer,
 )
-from experiments.benchmarks.torch_latent import channels_first
+from experiments.benchmarks.torch_latent import channels_first, stepping
 from gen_jax.adversarial import PatchDiscriminator, ResNetGenerator, UNetGenerator
 from gen_jax.adversarial.networks import LEAK
 from gen_jax.adversarial.translation.networks import DROPPED, keeps_bias, unet_depth
@@ -170,16 +171,24 @@ def symmetric(image: torch.Tensor) -> torch.Tensor:
 
 
 def pix2pix_trainer(
-    generator: nn.Module, discriminator: nn.Module, images: np.ndarray, sources: np.ndarray
+    generator: nn.Module,
+    discriminator: nn.Module,
+    images: np.ndarray,
+    sources: np.ndarray,
+    *,
+    how: Twins = EAGER,
 ) -> Callable[[], None]:
     """A function that takes one step on each batch of pairs, uint8 [K, B, H, W, C].
 
     A step is one update of the discriminator, then one of the generator with the same dropout.
     """
-    pairs = list(zip(channels_first(sources), channels_first(images), strict=True))
+    pairs = [*zip(*(channels_first(x, how.device) for x in (sources, images)), strict=True)]
+    generator, discriminator = (how.compile(how.place(x)) for x in (generator, discriminator))
     g_adam, d_adam = adam(generator), adam(discriminator)
 
-    def step(source: torch.Tensor, real: torch.Tensor) -> None:
+    def step(source: torch.Tensor, image: torch.Tensor) -> None:
+        source, real = symmetric(source), symmetric(image)
+
         def judge(x: torch.Tensor) -> torch.Tensor:
             return discriminator(x, source)
 
@@ -194,11 +203,7 @@ def pix2pix_trainer(
         g_adam.step()
         discriminator.requires_grad_(True)
 
-    def train() -> None:
-        for source, image in pairs:
-            step(symmetric(source), symmetric(image))
-
-    return train
+    return stepping(step, pairs, how)
 
 
 class ImagePool:
@@ -240,19 +245,30 @@ def generators_loss(
 
 
 def cyclegan_trainer(
-    forward: Game, backward: Game, a: np.ndarray, b: np.ndarray, *, pool_size: int
+    forward: Game,
+    backward: Game,
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    pool_size: int,
+    how: Twins = EAGER,
 ) -> Callable[[], None]:
     """A function that takes one step on each batch of both domains, uint8 [K, B, H, W, C].
 
     A step is one update of both generators, then one of both discriminators on images out of
     buffers.
     """
-    batches = list(zip(channels_first(a), channels_first(b), strict=True))
+    batches = [*zip(*(channels_first(x, how.device) for x in (a, b)), strict=True)]
+    forward, backward = (
+        (how.compile(how.place(generator)), how.compile(how.place(discriminator)))
+        for generator, discriminator in (forward, backward)
+    )
     generators, discriminators = zip(forward, backward, strict=True)
     g_adam, d_adam = adam(*generators), adam(*discriminators)
     pools = ImagePool(pool_size), ImagePool(pool_size)
 
     def step(a: torch.Tensor, b: torch.Tensor) -> None:
+        a, b = symmetric(a), symmetric(b)
         for discriminator in discriminators:
             discriminator.requires_grad_(False)
         g_adam.zero_grad(set_to_none=True)
@@ -268,8 +284,4 @@ def cyclegan_trainer(
             (0.5 * (judged + least_squares(discriminator(shown), False))).backward()
         d_adam.step()
 
-    def train() -> None:
-        for one, other in batches:
-            step(symmetric(one), symmetric(other))
-
-    return train
+    return stepping(step, batches, how)

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.examples import Batches, Examples, Peer
+from experiments.benchmarks.peers import EAGER, Twins
 from experiments.benchmarks.text_cases import TextCase, text_cases
 from experiments.benchmarks.translation_cases import TranslationCase, translation_cases
 from gen_jax import adversarial, autoregressive, latent
@@ -73,7 +74,7 @@ class LatentCase:
     def train_step(self) -> Step:
         return autoencoder.train_step if self.kind == "autoencoder" else latent.train_step
 
-    def peer(self, examples: Examples) -> Peer:
+    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
         """The twin's steps on ``examples``, and its number of parameters."""
         from experiments.benchmarks import torch_latent as twins
 
@@ -91,7 +92,8 @@ class LatentCase:
         loss = (
             functools.partial(twins.vae_loss, log_prob=log_prob) if vae else twins.autoencoder_loss
         )
-        return twins.trainer(twin, loss, examples["image"]), twins.count_parameters(twin)
+        train = twins.trainer(twin, loss, examples["image"], how=how)
+        return train, twins.count_parameters(twin)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,12 +139,13 @@ class AutoregressiveCase:
         cond = batch_condition(batch, labels=False)
         return init(jax.random.key(0), batch[self.keys[0]], cond=cond)
 
-    def peer(self, examples: Examples) -> Peer:
+    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
         """The twin's steps on ``examples``, and its number of parameters."""
         from experiments.benchmarks.torch_latent import count_parameters, trainer
 
         twin, loss = self.twin()
-        return trainer(twin, loss, *(examples[key] for key in self.keys)), count_parameters(twin)
+        train = trainer(twin, loss, *(examples[key] for key in self.keys), how=how)
+        return train, count_parameters(twin)
 
     def twin(self) -> tuple[Any, Callable[..., Any]]:
         """The same network in PyTorch, and its loss."""
@@ -197,14 +200,14 @@ class AdversarialCase:
         penalty = losses.weighted(losses.wgan_gp, 10.0)
         return functools.partial(gan.train_step, loss=losses.wasserstein, penalty=penalty)
 
-    def peer(self, examples: Examples) -> Peer:
+    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
         """The twins' steps on ``examples``, and their number of parameters."""
         from experiments.benchmarks import torch_adversarial as twins
         from experiments.benchmarks.torch_latent import count_parameters
 
         ours = self.networks(jnp.float32)
         pair = twins.Generator(ours[0]), twins.Discriminator(ours[1], self.shape)
-        train = twins.gan_trainer(*pair, examples["image"], penalty=self.penalty)
+        train = twins.gan_trainer(*pair, examples["image"], penalty=self.penalty, how=how)
         return train, sum(map(count_parameters, pair))
 
 

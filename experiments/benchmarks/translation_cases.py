@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.examples import Batches, Examples, Peer
+from experiments.benchmarks.peers import EAGER, Twins
 from gen_jax.adversarial import (
     PatchDiscriminator,
     ResNetGenerator,
@@ -50,13 +51,13 @@ class Pix2PixCase:
         init = functools.partial(pix2pix.init, *self.networks(jnp.dtype(dtype)), adam(), adam())
         return jax.jit(init)(jax.random.key(0), self.batches(1).batch_at(0))
 
-    def peer(self, examples: Examples) -> Peer:
+    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
         """The twins' steps on ``examples``, and their number of parameters."""
         from experiments.benchmarks import torch_translation as twins
         from experiments.benchmarks.torch_latent import count_parameters
 
         pair = twins.pix2pix_networks(*self.networks(), self.shape)
-        train = twins.pix2pix_trainer(*pair, examples["image"], examples["spatial"])
+        train = twins.pix2pix_trainer(*pair, examples["image"], examples["spatial"], how=how)
         return train, sum(map(count_parameters, pair))
 
 
@@ -96,7 +97,7 @@ class CycleGANCase:
         )
         return jax.jit(init)(jax.random.key(0), self.batches(1).batch_at(0))
 
-    def peer(self, examples: Examples) -> Peer:
+    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
         """The twins' steps on ``examples``, and their number of parameters."""
         from experiments.benchmarks import torch_translation as twins
         from experiments.benchmarks.torch_latent import count_parameters
@@ -105,7 +106,7 @@ class CycleGANCase:
             twins.cyclegan_networks(*self.networks(), self.shape) for _ in range(2)
         )
         a, b = examples["a"], examples["b"]
-        train = twins.cyclegan_trainer(forward, backward, a, b, pool_size=self.pool_size)
+        train = twins.cyclegan_trainer(forward, backward, a, b, pool_size=self.pool_size, how=how)
         return train, sum(map(count_parameters, (*forward, *backward)))
 
 

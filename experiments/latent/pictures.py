@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax import data, images, latent, reporting
-from gen_jax.reporting import plots
 from gen_jax.state import TrainState
 
 
@@ -85,7 +84,9 @@ def add_plane(state: TrainState, test: data.Dataset, run_dir: Path) -> None:
         reporting.add_picture(
             run_dir,
             "codes",
-            plots.latent_scatter(np.asarray(mean), codes["label"], class_names=test.class_names),
+            reporting.plots.latent_scatter(
+                np.asarray(mean), codes["label"], class_names=test.class_names
+            ),
             title="Where test images are encoded",
             caption="Posterior means of test images, coloured by class, which training never saw.",
         )
@@ -99,7 +100,7 @@ def add_plane(state: TrainState, test: data.Dataset, run_dir: Path) -> None:
     reporting.add_picture(
         run_dir,
         "posteriors",
-        plots.posterior_heat_maps(
+        reporting.plots.posterior_heat_maps(
             density.swapaxes(1, 2),
             (-limit, limit, -limit, limit),
             images=seen,

@@ -11,7 +11,6 @@ from scipy.stats import rankdata
 
 from experiments.pixels.sampler import Sampler
 from gen_jax import autoregressive, data, images, reporting, training
-from gen_jax.reporting import plots
 from gen_jax.state import TrainState
 from gen_jax.typing import Batch, PRNGKey
 
@@ -187,7 +186,7 @@ def add_outliers(run_dir: Path, scores: Scores, image: np.ndarray) -> None:
     reporting.add_picture(
         run_dir,
         "outliers",
-        plots.histograms(nll, x_label="negative log-likelihood [nats]"),
+        reporting.plots.histograms(nll, x_label="negative log-likelihood [nats]"),
         title="Inliers and outliers",
         caption="Test images, the same inverted, and with their pixels in a random order." + about,
     )

@@ -2,12 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from gen_jax import autoregressive, training
 from gen_jax.state import TrainState
@@ -45,7 +44,7 @@ class Sampler:
             examples |= {"data": np.asarray(evidence.data), "mask": np.asarray(evidence.mask)}
         starts = range(0, n, chunk)
         parts = []
-        for start in tqdm(starts, unit=f" × {chunk} drawn", disable=quiet or len(starts) < 2):
+        for start in starts if quiet or len(starts) < 2 else _shown(starts, chunk):
             places = np.minimum(np.arange(start, start + chunk), n - 1)  # the last chunk is padded
             parts.append(
                 self._draw((key, state), {name: x[places] for name, x in examples.items()})
@@ -70,3 +69,10 @@ class Sampler:
             )
 
         return training.compile_eval(draw, training.local_mesh(), on_cores=True)
+
+
+def _shown(starts: range, chunk: int) -> Iterable[int]:
+    """The same, with a bar for a person to watch."""
+    from tqdm import tqdm  # late: few draws are watched
+
+    return tqdm(starts, unit=f" × {chunk} drawn")

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 import optax
-import tyro
 
+from experiments.running.arguments import Hidden
 from experiments.running.options import (
     UsageError,
     dashed,
@@ -131,9 +131,7 @@ class RunConfig(DataConfig):
     decay_epochs: float | Literal["run"] | None = None
     """Let the learning rate fall along a cosine, to zero after this many epochs; with "run", over
     the length that the run is first started with. Default constant."""
-    decay_steps: tyro.conf.Suppress[int | None] = dataclasses.field(
-        default=None, metadata={"before": EARLIER}
-    )
+    decay_steps: Hidden[int | None] = dataclasses.field(default=None, metadata={"before": EARLIER})
     """With --decay-epochs run: the length that the run was first started with."""
     ema_decay: float | None = None
     """Evaluate and sample with an exponential moving average of the parameters, with this decay per

@@ -14,8 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import tyro
-
+from experiments.running import arguments
 from gen_jax.training import applies, without_idle
 
 C = TypeVar("C")
@@ -149,7 +148,7 @@ def parse(
     Raises:
       UsageError: an unknown preset, two options that say how long to train, or an option that
         would do nothing.
-      SystemExit: ``--help``, or an option that does not exist (with what tyro says of it).
+      SystemExit: ``--help``, or an option that does not exist (with a parser's own words).
     """
     args = list(sys.argv[1:] if argv is None else argv)
     name = "default"
@@ -168,7 +167,7 @@ def parse(
         choice = dashed(found.option)
         about += f" The defaults shown are those of {name} with --{choice} "
         about += f"{getattr(preset, found.option)}."
-    config = tyro.cli(type(preset), default=default, args=args, prog=prog, description=about)
+    config = arguments.read(default, args, prog=prog, description=about)
     _refuse_no_length(config)
     refuse_idle(config, given)
     return Parsed(name, preset, without_idle(config))

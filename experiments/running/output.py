@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from experiments.running.options import UsageError
 from gen_jax.files import write_atomically, writing
@@ -47,6 +46,8 @@ def write_gif(
 
     Makes the folder of ``out``. Raises ``RunError`` where it cannot.
     """
+    from PIL import Image  # late: only films need it
+
     film = [Image.fromarray(x[..., 0] if x.shape[-1] == 1 else x) for x in frames]
     gif = io.BytesIO()
     film[0].save(gif, "gif", save_all=True, append_images=film[1:], duration=milliseconds, loop=0)

@@ -9,8 +9,6 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from gen_jax.files import RunError, write_atomically
 
@@ -27,6 +25,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises ``WeightsError`` where there is no such file, it is of another kind, or damaged.
     """
+    import safetensors  # late: few runs read weights
+
     path = pathlib.Path(path)
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}")
@@ -56,6 +56,8 @@ def write(path: str | os.PathLike[str], tensors: Tensors) -> None:
 
     Raises ``WeightsError`` where it cannot.
     """
+    import safetensors.numpy
+
     path = pathlib.Path(path)
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     try:

@@ -1,8 +1,30 @@
-"""What a run shows: pictures and tables added by an experiment, and the page that holds them."""
+"""What a run shows: pictures and tables added by an experiment, and the page that holds them.
 
-from gen_jax.reporting import plots
-from gen_jax.reporting.metrics import read_rows
-from gen_jax.reporting.page import write_report
-from gen_jax.reporting.pictures import add_picture, add_slider, add_table
+What is asked of this package is imported when it is first used: what trains or measures without a
+report needs neither matplotlib, Pillow nor jinja2.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gen_jax.reporting import plots
+    from gen_jax.reporting.metrics import read_rows
+    from gen_jax.reporting.page import write_report
+    from gen_jax.reporting.pictures import add_picture, add_slider, add_table
 
 __all__ = ["add_picture", "add_slider", "add_table", "plots", "read_rows", "write_report"]
+_MODULES = {
+    "add_picture": "pictures",
+    "add_slider": "pictures",
+    "add_table": "pictures",
+    "read_rows": "metrics",
+    "write_report": "page",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
+    return getattr(module, name) if name in _MODULES else module

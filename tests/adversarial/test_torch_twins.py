@@ -229,7 +229,7 @@ def captioned(case):
 
 def test_a_step_of_text_to_image_has_our_gradients(monkeypatch):
     case = CASES["text-to-image"]
-    monkeypatch.setattr(torch, "randn", lambda *shape: torch.full(shape, 0.5))
+    monkeypatch.setattr(torch, "randn", lambda *shape, device: torch.full(shape, 0.5))
     state = dataclasses.replace(
         case.state("float32"), prior=lambda key, shape: jnp.full(shape, 0.5)
     )

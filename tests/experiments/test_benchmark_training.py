@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import benchmark_training
-from experiments.benchmarks import peers, training_cases
+from experiments.benchmarks import bare, peers, training_cases
 from experiments.benchmarks.training_cases import AutoregressiveCase
 from experiments.running.options import UsageError
 from gen_jax.autoregressive import GatedPixelCNN, PixelCNNPlusPlus, UNetEncoder
@@ -92,7 +92,12 @@ def test_a_peer_is_on_the_same_processor_in_the_same_dtype(capsys, monkeypatch):
     reason = "PyTorch is not measured: its twins compute in float32, not in bfloat16."
     assert reason in capsys.readouterr().out
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert peers.why_no_peer("float32") == "its twins run on the CPU, JAX on the GPU"
+    monkeypatch.setattr(peers, "sees_gpu", lambda: False)
+    assert peers.why_no_peer("float32") == "it sees no GPU, JAX runs on one"
+    monkeypatch.setattr(peers, "sees_gpu", lambda: True)
+    assert peers.why_no_peer("float32") is None
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert peers.why_no_peer("float32") == "its twins run on the CPU or a GPU, JAX on the TPU"
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
     assert peers.why_no_peer("float32") == "PyTorch is not installed"
 
@@ -105,13 +110,20 @@ def test_the_peak_is_that_of_the_steps_dtype(monkeypatch, dtype):
         products.extend(run() for run in runs)
         return [seconds]
 
-    monkeypatch.setattr(benchmark_training, "alternate", alternate)
-    assert benchmark_training.matrix_product_peak(2.0, dtype, side=8) == 2.0 * 8**3 / 2.0
+    monkeypatch.setattr(bare, "alternate", alternate)
+    speed, _ = bare.product_speed(2.0, dtype, side=8, chain=3)
+    assert speed == 3 * 2.0 * 8**3 / 2.0
     assert [product.dtype for product in products] == [jnp.dtype(dtype)]
 
 
+def test_the_error_of_a_product_says_how_precise_it_is():
+    exact, rounded = (bare.product_error(dtype, side=64) for dtype in ("float32", "bfloat16"))
+    assert exact < 1e-6
+    assert 1e-4 < rounded < 1e-2
+
+
 def test_rows_must_have_a_place_before_they_are_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark_training, "matrix_product_peak", None)  # so that it fails
+    monkeypatch.setattr(benchmark_training, "product_speed", None)  # so that it fails
     with pytest.raises(UsageError, match=f"^cannot write {tmp_path}: Is a directory$"):
         benchmark_training.program(["smoke", "--out", str(tmp_path)])
 

@@ -21,6 +21,8 @@ from experiments import (
     vae,
     wavenet,
 )
+from experiments.benchmarks.accelerator.options import PRESETS
+from experiments.running import arguments
 from experiments.running.options import ByChoice, UsageError, parse
 from experiments.running.run import run
 from gen_jax import training
@@ -192,3 +194,36 @@ def test_output_is_checked_before_the_work(tmp_path):
     for program in (evaluate.program, sample.program):
         with pytest.raises(UsageError, match="cannot write"):
             program(["no-run-here", "--out", str(tmp_path / "file" / "x.json")])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["smoke", "--minutes", "3", "--out=folder"],
+        ["--part", "bare", "steps", "--batch", "1", "2"],
+        ["--small"],
+        ["smoke", "--no-small"],
+    ],
+)
+def test_plain_options_are_the_same_without_tyro(monkeypatch, argv):
+    wanted = parse(PRESETS, argv, prog="test", description=None)
+    monkeypatch.setattr(arguments, "tyro", None)
+    assert parse(PRESETS, argv, prog="test", description="50 % of it") == wanted
+
+
+@pytest.mark.parametrize("argv", [["--part", "all"], ["--min", "3"], ["--minutes", "long"]])
+def test_what_cannot_be_is_refused_without_tyro(monkeypatch, capsys, argv):
+    monkeypatch.setattr(arguments, "tyro", None)
+    with pytest.raises(SystemExit):
+        parse(PRESETS, argv, prog="test", description=None)
+    assert "test: error: " in capsys.readouterr().err
+
+
+def test_an_option_that_is_no_plain_value_is_none_without_tyro(monkeypatch, capsys):
+    monkeypatch.setattr(arguments, "tyro", None)
+    assert read(vae.EXPERIMENT, "--latent-dim", "3").config.latent_dim == 3
+    for option in ("--decay-epochs", "--decay-steps"):
+        with pytest.raises(SystemExit):
+            read(vae.EXPERIMENT, option, "3")
+        assert f"unrecognized arguments: {option} 3" in capsys.readouterr().err

@@ -3,8 +3,6 @@
 import pathlib
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jaxtyping import Float
 from numpy.lib.format import read_array
 
@@ -26,6 +24,8 @@ def vectors_in(name: str, file: pathlib.Path, n: int) -> Float[np.ndarray, "n si
 
 
 def _array(name: str, file: pathlib.Path) -> np.ndarray:
+    import safetensors.numpy  # late: few sets have a file of vectors
+
     try:
         if file.suffix != ".safetensors":
             with file.expanduser().open("rb") as stream:
