@@ -4,7 +4,8 @@
     python -m experiments.benchmark_sampling --model gated-12x64 --batch 1 16 128 --method cached
     python -m experiments.benchmark_sampling --method cached --devices 2
 
-Seconds are medians of repetitions that alternate with the forward pass's, compilation apart.
+Seconds are medians of repetitions that alternate with the forward pass's, compilation apart. Of a
+batch of 1 they are what a person waits for: one image, or one second of sound (8,000 samples).
 ``ratio_to_forward`` sets one batch's time against one pass of the network over it: the floor of
 any sampler that computes each layer once. Whole naive sampling would take minutes: it is measured
 on a few positions and scaled (``naive_positions`` says on how many). ``agree`` is the share of
@@ -54,7 +55,7 @@ from gen_jax import reporting, training
 from gen_jax.files import write_atomically
 
 Row = dict[str, Any]
-SIDES = (16, 28, 32, 64)
+SIDES = (16, 28, 32, 64, 128)
 
 PRESETS = {
     "smoke": Options(seconds=0.1, train_steps=2, small=True, size=6, batch=(2,)),

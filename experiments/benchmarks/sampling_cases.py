@@ -129,7 +129,7 @@ def make_case(name: str, options: Options) -> Case:
     ar, dtype = autoregressive, jnp.dtype(options.dtype)
     small = options.small
 
-    def image(model: Any, *, side: int = 28, channels: int = 1, batches=(16,)) -> Case:
+    def image(model: Any, *, side: int = 28, channels: int = 1, batches=(1, 16)) -> Case:
         side, channels = options.size or side, options.channels or channels
         return Case(model, (side, side, channels), options.batch or batches)
 
@@ -151,7 +151,7 @@ def make_case(name: str, options: Options) -> Case:
         sizes = {"features": 4, "depth": 1} if small else {}
         return image(gated(7, 32, ar.UNetEncoder(**sizes, dtype=dtype)))
     if name == "gated-12x64":
-        return image(gated(12, 64), batches=(16, 128))
+        return image(gated(12, 64), batches=(1, 16, 128))
     if name == "masked-7x64":  # 64 maps between the blocks, 32 within
         sizes = {"layers": 1, "features": 4} if small else {"layers": 7, "features": 32}
         return image(ar.PixelCNN(binary, dtype=dtype, **sizes))
@@ -167,4 +167,4 @@ def make_case(name: str, options: Options) -> Case:
         return image(ar.DiagonalBiLSTM(binary, dtype=dtype, **rnn))
     sizes = {"stacks": 1, "layers": 2, "features": 4} if small else {"stacks": 2, "layers": 10}
     shape = (options.size or 8000, 1)
-    return Case(ar.WaveNet(dtype=dtype, **sizes), shape, options.batch or (8,))
+    return Case(ar.WaveNet(dtype=dtype, **sizes), shape, options.batch or (1, 8))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import jax
-from jax import export
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,25 +26,6 @@ class Program:
         memory: Any = compiled.memory_analysis()
         peak = int(memory.temp_size_in_bytes) if memory is not None else 0
         return cls(lambda: jax.block_until_ready(compiled(*args)), seconds, peak, compiled.as_text)
-
-
-def counted_flops(function: Callable[..., Any], *args: Any) -> float | None:
-    """Operations of a function of such arrays, as XLA counts them in the program that this platform
-    is given, before it is optimized; None where XLA's CPU backend, which counts, is switched off.
-
-    A compiled program would not do: the kernels of libraries in it are not counted. The body of a
-    loop, as a recurrent network has one, counts once.
-    """
-    try:
-        (counter, *_) = jax.devices("cpu")
-    except RuntimeError:
-        return None
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args)
-    platform = export.default_export_platform()
-    with jax.default_device(counter):  # accelerators' own clients do not count
-        traced = jax.jit(function).trace(*shapes)
-        analysis = traced.lower(lowering_platforms=(platform,)).cost_analysis()
-    return None if analysis is None else float(analysis["flops"])
 
 
 def alternate(runs: Sequence[Callable[[], Any]], seconds: float) -> list[float]:
