@@ -63,7 +63,7 @@ def sampling_programs(
     everywhere: Any = NamedSharding(mesh, PartitionSpec())
     inputs = *jax.device_put((params, jax.random.key(1)), everywhere), jax.device_put(cond, spread)
     out = autoregressive.Sampled(data=spread, passes=everywhere)
-    programs = {
+    programs: dict[sampling.Method, Program] = {
         method: Program.of(functools.partial(draw, method), *inputs, out_shardings=out)
         for method in options.method
     }

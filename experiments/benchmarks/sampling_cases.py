@@ -76,6 +76,10 @@ class Options:
                 f"{' '.join(self.method)}"
             )
 
+    def batches(self, usual: tuple[int, ...]) -> tuple[int, ...]:
+        """Those asked for, or of the usual ones those that the devices can share."""
+        return self.batch or tuple(n for n in usual if n % self.devices == 0)
+
     @property
     def models(self) -> tuple[Model, ...]:
         """Those asked for, or all that have one of the methods."""
@@ -131,7 +135,7 @@ def make_case(name: str, options: Options) -> Case:
 
     def image(model: Any, *, side: int = 28, channels: int = 1, batches=(1, 16)) -> Case:
         side, channels = options.size or side, options.channels or channels
-        return Case(model, (side, side, channels), options.batch or batches)
+        return Case(model, (side, side, channels), options.batches(batches))
 
     def gated(layers: int, features: int, condition: Any = None) -> Any:
         layers, features = (2, 4) if small else (layers, features)
@@ -167,4 +171,4 @@ def make_case(name: str, options: Options) -> Case:
         return image(ar.DiagonalBiLSTM(binary, dtype=dtype, **rnn))
     sizes = {"stacks": 1, "layers": 2, "features": 4} if small else {"stacks": 2, "layers": 10}
     shape = (options.size or 8000, 1)
-    return Case(ar.WaveNet(dtype=dtype, **sizes), shape, options.batch or (1, 8))
+    return Case(ar.WaveNet(dtype=dtype, **sizes), shape, options.batches((1, 8)))
