@@ -61,18 +61,17 @@ def sampling_programs(
     mesh = training.make_mesh(jax.devices()[: options.devices])
     spread: Any = NamedSharding(mesh, PartitionSpec("data"))
     everywhere: Any = NamedSharding(mesh, PartitionSpec())
-    inputs = *jax.device_put((params, jax.random.key(1)), everywhere), jax.device_put(cond, spread)
+    placed = jax.device_put((params, jax.random.key(1)), everywhere)
+    inputs = (*placed, jax.device_put(cond, spread))
     out = autoregressive.Sampled(data=spread, passes=everywhere)
     programs: dict[sampling.Method, Program] = {
         method: Program.of(functools.partial(draw, method), *inputs, out_shardings=out)
         for method in options.method
     }
     if "cached" in programs and cores.on_one_cpu(inputs):
-
-        def run() -> autoregressive.Sampled:
-            return jax.block_until_ready(draw("cached", *inputs))
-
-        programs["cached"] = dataclasses.replace(programs["cached"], run=run)
+        run = functools.partial(draw, "cached", *inputs)
+        called = dataclasses.replace(programs["cached"], run=lambda: jax.block_until_ready(run()))
+        programs["cached"] = called
     return programs
 
 

@@ -77,8 +77,8 @@ class Options:
             )
 
     def batches(self, usual: tuple[int, ...]) -> tuple[int, ...]:
-        """Those asked for, or of the usual ones those that the devices can share."""
-        return self.batch or tuple(n for n in usual if n % self.devices == 0)
+        """Those asked for, or of the usual ones those that the devices can share, if any."""
+        return self.batch or tuple(n for n in usual if n % self.devices == 0) or usual
 
     @property
     def models(self) -> tuple[Model, ...]:
