@@ -24,8 +24,8 @@ class LogisticMixture:
     channels of a pixel share the component; the mean of each depends linearly on the channels
     before it (section 2.2). A unit is a pixel; its raw outputs are a logit for each component, a
     mean and a log scale for each component and channel, and a coefficient (through tanh) for each
-    component and pair of channels. Its noise is, for each channel, that of the component and that of
-    the value, both drawn by halves.
+    component and pair of channels. Its noise is that of the component and that of the value, for
+    each channel; both are drawn by halves.
     """
 
     components: int = 10
@@ -125,24 +125,24 @@ class LogisticMixture:
     def _lower_share(self, mean: Array, log_scale: Array) -> Callable[[Array, int], Array]:
         """What ``by_halves`` asks for, under one logistic.
 
-        Let the edges of two halves lie at a, m, b, standardized, and m - a = b - m = h. With s the
-        sigmoid, and s(b) - s(a) = s(b) s(-a) (1 - e^(a - b)), the lower half has the share
+        Let a, m and b be the standardized edges of two halves, m - a = b - m = h, and s the
+        sigmoid. With s(b) - s(a) = s(b) s(-a) (1 - e^(a - b)) the lower half's share is
 
-            (s(m) - s(a)) / (s(b) - s(a)) = s(m) / s(b) / (1 + e^-h),
+            (s(m) - s(a)) / (s(b) - s(a)) = s(m) / s(b) / (1 + e^-h);
 
-        s(m) where a is -inf, over s(b) again, and s(m) (1 - e^-h) where b is inf.
+        the last factor is 1 where a is -inf, and 1 - e^-h where b alone is infinite.
         """
         inverse = jnp.exp(-log_scale)
 
         def lower_share(first: Array, half: int) -> Array:
             middle = (2.0 * (first + half) - 1.0) / (self.levels - 1) - 1.0
-            odds = jnp.exp(jnp.minimum((mean - middle) * inverse, 80.0))  # e^-m: s(m) = 1/(1+odds)
-            inside = -jnp.expm1(-2.0 * half / (self.levels - 1) * inverse)  # 1 - e^-h
-            is_first, is_last = first == 0, first + 2 * half >= self.levels
-            above = jnp.where(is_last, 1.0, 1.0 + odds * (1.0 - inside))
-            factor = jnp.where(is_first, 1.0, jnp.where(is_last, inside, 1.0 / (2.0 - inside)))
-            # Of a number of levels that is no power of two, the last cells are partly empty.
-            share = above * factor / (1.0 + odds)
+            e_m = jnp.exp(jnp.minimum((mean - middle) * inverse, 80.0))  # e^-m, kept finite
+            e_h = jnp.exp(-2.0 * half / (self.levels - 1) * inverse)
+            lowest, highest = first == 0, first + 2 * half >= self.levels
+            upper = jnp.where(highest, 1.0, 1.0 + e_m * e_h)  # 1 / s(b)
+            last = jnp.where(lowest, 1.0, jnp.where(highest, 1.0 - e_h, 1.0 / (1.0 + e_h)))
+            share = upper * last / (1.0 + e_m)
+            # Where the number of levels is no power of two, an upper half may hold none.
             return jnp.where(first + half >= self.levels, 1.0, share)
 
         return lower_share

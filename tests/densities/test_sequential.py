@@ -84,7 +84,7 @@ def test_draws_grow_with_the_noise_and_cool_down_to_one_value(likelihood, channe
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("log_scale", [-7.0, -5.0, -3.0, 0.0, 7.0])
 def test_256_levels_are_drawn_as_often_as_they_are_probable(log_scale, temperature):
-    """From a fraction of a bin to tails that hold all the mass; means within, at and past an end."""
+    """From a fraction of a bin to tails that hold all; means within, at and past an end."""
     likelihood, n = LogisticMixture(3), 100_000
     logits, means = np.array([0.5, 0.0, 0.2]), np.array([-0.3, 1.0, -1.1])
     log_scales = np.full(3, log_scale) + [0.0, 0.3, -0.3]
