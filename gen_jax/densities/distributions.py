@@ -252,7 +252,7 @@ class Categorical(ChannelByChannel):
         temperature: float | Array = 1.0,
         given: Given | None = None,
     ) -> Array:
-        value = categorical(outputs.astype(jnp.float32) / temperature, noise[..., 0])[..., None]
+        value = categorical(outputs.astype(jnp.float32) / temperature, noise)[..., None]
         return value if given is None else given.over(value)
 
     def mean(self, outputs: Outputs) -> Values:

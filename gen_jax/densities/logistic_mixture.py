@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from gen_jax.densities.levels import Encoding, Pixels
-from gen_jax.densities.sequential import Given, categorical
+from gen_jax.densities.sequential import Given, by_halves, categorical, n_halvings
 from gen_jax.typing import Array, PRNGKey
 
 Values = Float[Array, "*dims"]
@@ -23,8 +24,8 @@ class LogisticMixture:
     channels of a pixel share the component; the mean of each depends linearly on the channels
     before it (section 2.2). A unit is a pixel; its raw outputs are a logit for each component, a
     mean and a log scale for each component and channel, and a coefficient (through tanh) for each
-    component and pair of channels. Its noise is a number for the component and one for the value,
-    of each channel.
+    component and pair of channels. Its noise is that of the component and that of the value, for
+    each channel; both are drawn by halves.
     """
 
     components: int = 10
@@ -44,7 +45,7 @@ class LogisticMixture:
         return self.components * (1 + 2 * channels + channels * (channels - 1) // 2)
 
     def unit_noise(self, channels: int) -> int:
-        return 2 * channels
+        return channels * (n_halvings(self.components) + n_halvings(self.levels))
 
     def observe(self, key: PRNGKey, image: Array) -> Array:
         del key  # nothing to draw
@@ -75,26 +76,25 @@ class LogisticMixture:
         temperature: float | Array = 1.0,
         given: Given | None = None,
     ) -> Array:
-        channels = noise.shape[-1] // 2
+        bits = n_halvings(self.components)
+        channels = noise.shape[-1] // self.unit_noise(1)
         logits, means, log_scales, coefficients = self._parts(outputs, channels)
         logits, log_scales = logits / temperature, log_scales + jnp.log(temperature)
-        which, noise = jnp.split(noise, 2, axis=-1)
-        offset = jnp.log(noise) - jnp.log1p(-noise)
-        chosen = categorical(logits, which[..., 0])
         x = jnp.zeros((*noise.shape[:-1], 0, 1), jnp.float32)  # of the channels known by now
+        noise = noise.reshape(*noise.shape[:-1], channels, -1)
+        which, noise = noise[..., :bits], noise[..., bits:]
+        chosen = categorical(logits, which[..., 0, :])
         values = []
         for c in range(channels):
             mean, log_scale = self._mean(means, coefficients, x, c), log_scales[..., c, :]
             if given is not None and c > 0:
                 # A given channel is evidence of the component: p(k | x_<c) is drawn from anew.
                 # One that was drawn came from the component chosen, which stays.
-                again = categorical(logits, which[..., c])
+                again = categorical(logits, which[..., c, :])
                 chosen = jnp.where(given.mask[..., c - 1], again, chosen)
             pick = jax.nn.one_hot(chosen, self.components)
-            scale = jnp.exp((log_scale * pick).sum(-1))
-            place = (mean * pick).sum(-1) + scale * offset[..., c]
-            level = jnp.round((place + 1.0) * (0.5 * (self.levels - 1)))
-            value = jnp.clip(level, 0, self.levels - 1).astype(jnp.int32)
+            share = self._lower_share((mean * pick).sum(-1), (log_scale * pick).sum(-1))
+            value = by_halves(noise[..., c, :], share)
             if given is not None:
                 value = jnp.where(given.mask[..., c], given.value[..., c], value)
             here = 2.0 * self.as_input(value)[..., None] - 1.0
@@ -121,6 +121,31 @@ class LogisticMixture:
         pair = c * (c - 1) // 2
         part = coefficients[..., pair : pair + c, :] * x[..., :c, :]
         return means[..., c, :] + part.sum(-2)
+
+    def _lower_share(self, mean: Array, log_scale: Array) -> Callable[[Array, int], Array]:
+        """What ``by_halves`` asks for, under one logistic.
+
+        Let a, m and b be the standardized edges of two halves, m - a = b - m = h, and s the
+        sigmoid. With s(b) - s(a) = s(b) s(-a) (1 - e^(a - b)) the lower half's share is
+
+            (s(m) - s(a)) / (s(b) - s(a)) = s(m) / s(b) / (1 + e^-h);
+
+        the last factor is 1 where a is -inf, and 1 - e^-h where b alone is infinite.
+        """
+        inverse = jnp.exp(-log_scale)
+
+        def lower_share(first: Array, half: int) -> Array:
+            middle = (2.0 * (first + half) - 1.0) / (self.levels - 1) - 1.0
+            e_m = jnp.exp(jnp.minimum((mean - middle) * inverse, 80.0))  # e^-m, kept finite
+            e_h = jnp.exp(-2.0 * half / (self.levels - 1) * inverse)
+            lowest, highest = first == 0, first + 2 * half >= self.levels
+            upper = jnp.where(highest, 1.0, 1.0 + e_m * e_h)  # 1 / s(b)
+            last = jnp.where(lowest, 1.0, jnp.where(highest, 1.0 - e_h, 1.0 / (1.0 + e_h)))
+            share = upper * last / (1.0 + e_m)
+            # Where the number of levels is no power of two, an upper half may hold none.
+            return jnp.where(first + half >= self.levels, 1.0, share)
+
+        return lower_share
 
     def _bin_log_prob(self, centered: Array, log_scales: Array, value: Array) -> Array:
         half = 1.0 / (self.levels - 1)

@@ -3,13 +3,25 @@
 A unit is one channel of a pixel (``Bernoulli``, ``Categorical``), or all channels of it
 (``LogisticMixture``). A draw is a function of uniform numbers, so that every sampler can be given
 the same.
+
+The samplers' outputs differ by rounding; what they draw should not. So values are drawn *by
+halves*: bit by bit, the highest first, each with a uniform number of its own. Between distributions
+p and q of total variation distance TV, a bit is the first to differ with a probability of at most
+
+    sum over x of p(x) |p(bit | x) - q(bit | x)| <= 2 TV,  where x are the bits before it.
+
+So values of n bits differ with 2 n TV at most, for two logistics with 1.3 to 2 TV; no way of
+drawing is below TV. The inverse of the distribution function, at one uniform number, pays for every
+edge between two values: where a mean shifts by d, it draws another value with probability
+d / bin width, and by halves with about d / (2 scale).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from gen_jax.typing import Array, PRNGKey
 
@@ -64,7 +76,7 @@ class Sequential(Protocol):
         temperature: float | Array = 1.0,
         given: "Given | None" = None,
     ) -> Array:
-        """Values [*units, n_values] by inverse distribution functions of ``noise`` in (0, 1).
+        """Values [*units, n_values] as uniform ``noise`` in (0, 1) decides.
 
         ``temperature`` divides logits and multiplies scales; what ``given`` holds fixed is kept,
         and seen by the values of the unit behind it.
@@ -95,13 +107,46 @@ class ChannelByChannel:
 
     def unit_noise(self, channels: int) -> int:
         del channels
-        return 1
+        return n_halvings(self.levels)  # pyright: ignore[reportAttributeAccessIssue]
 
     def unit_log_prob(self, outputs: Array, value: Array) -> Array:
         return self.log_prob(outputs, value[..., 0])  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def categorical(logits: Float[Array, "*dims n"], noise: Float[Array, "*dims"]) -> Array:
-    """The index at which the distribution function passes ``noise``."""
-    below = jnp.cumsum(jax.nn.softmax(logits), axis=-1)[..., :-1]
-    return (below <= noise[..., None]).sum(-1, dtype=jnp.int32)
+def n_halvings(n: int) -> int:
+    """How many times ``n`` values are halved until one is left."""
+    return (n - 1).bit_length()
+
+
+def by_halves(
+    noise: Float[Array, "*dims n_bits"], lower_share: Callable[[Array, int], Array]
+) -> Int[Array, "*dims"]:
+    """Draws 0 .. 2^n_bits - 1 bit by bit, the highest first, each with a number of ``noise``.
+
+    ``lower_share(first, half)`` is the probability of the ``half`` values from ``first`` on,
+    among the twice as many from there on.
+    """
+    value = jnp.zeros(noise.shape[:-1], jnp.int32)
+    for bit in range(noise.shape[-1]):
+        half = 2 ** (noise.shape[-1] - 1 - bit)
+        value += jnp.where(noise[..., bit] < lower_share(value, half), 0, half)
+    return value
+
+
+def categorical(
+    logits: Float[Array, "*dims n"], noise: Float[Array, "*dims n_bits"]
+) -> Int[Array, "*dims"]:
+    """Draws by halves; ``noise`` has ``n_halvings(n)`` numbers a draw."""
+    n_bits = noise.shape[-1]
+    missing = [(0, 0)] * (logits.ndim - 1) + [(0, 2**n_bits - logits.shape[-1])]
+    masses = {1: jnp.pad(jax.nn.softmax(logits), missing)}  # of runs of so many values
+    for size in (2**bit for bit in range(n_bits - 1)):
+        masses[2 * size] = masses[size].reshape(*logits.shape[:-1], -1, 2).sum(-1)
+
+    def lower_share(first: Array, half: int) -> Array:
+        pairs = masses[half].reshape(*logits.shape[:-1], -1, 2)
+        which = (first // (2 * half))[..., None, None]
+        lower, upper = jnp.unstack(jnp.take_along_axis(pairs, which, axis=-2)[..., 0, :], axis=-1)
+        return lower / (lower + upper)
+
+    return by_halves(noise, lower_share)

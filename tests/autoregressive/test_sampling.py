@@ -14,7 +14,7 @@ from scipy import stats
 
 from gen_jax import autoregressive, training
 from gen_jax.autoregressive import Condition, Evidence, sampling
-from gen_jax.densities import Bernoulli, Categorical
+from gen_jax.densities import Bernoulli, Categorical, LogisticMixture, MuLaw
 
 METHODS = ("naive", "cached", "jacobi")
 SIDES = (5, 4)
@@ -91,6 +91,28 @@ def test_cached_and_jacobi_agree_in_single_precision(name):
     same = (draws[0] == draws[1]).reshape(400, -1).all(-1)
     assert same.mean() >= 0.995
     assert len(np.unique(np.asarray(draws[0]).reshape(400, -1), axis=0)) > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "likelihood", "shape"),
+    [
+        ("plus-plus", LogisticMixture(3), (8, 8, 3)),
+        ("gated", Categorical(256), (5, 4, 3)),
+        ("wavenet", Categorical(256, MuLaw()), (60, 1)),
+    ],
+)
+def test_cached_and_jacobi_agree_on_256_levels_in_single_precision(name, likelihood, shape):
+    model = zoo.NETWORKS[name](likelihood)
+    params = zoo.draw_params(model, shape, scale=0.3)
+    cached, jacobi = (
+        jax.jit(
+            functools.partial(autoregressive.sample, model, shape=(200, *shape), method=method)
+        )(params, jax.random.key(1))
+        for method in ("cached", "jacobi")
+    )
+    same = (cached == jacobi).reshape(200, -1).all(-1)
+    assert same.mean() >= 0.995
+    assert len(np.unique(np.asarray(cached))) > 200
 
 
 @pytest.mark.parametrize("name", zoo.NETWORKS)
