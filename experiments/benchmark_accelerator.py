@@ -15,9 +15,8 @@ by one row at most; what had no time is listed. A row that fails is a row that s
    pass of the network and naive sampling (measured on a few positions and scaled). ``kernels a
    pixel`` are all instructions that XLA's optimized program runs for a batch, by its pixels;
    nothing where a loop's length is not known (``accelerator/kernels.py``).
-3. steps: each model's training step in float32 and bfloat16. Operations are XLA's count of the
-   program before it is optimized (``benchmarks/timing.py``), and are set against the product of the
-   same dtype.
+3. steps: each model's training step in float32 and bfloat16. Operations are those of its products
+   and convolutions (``benchmarks/arithmetic.py``), set against the product of the same dtype.
 4. samplers: the other networks, Jacobi for some.
 5. twins: eager and compiled PyTorch, where it sees the same device.
 6. paper: short runs of ``paper`` presets on the shipped digits, with their validation score by
@@ -54,7 +53,7 @@ def program(argv: Sequence[str] | None = None) -> Path:
             f"{ledger.environment['device']}: {len(ledger.missing)} of {len(tasks)} rows to measure"
         )
         measure_all(ledger, end=end, seconds=options.seconds)
-        left = f"{len(ledger.missing)} rows had no time: the same command goes on with them. "
+        left = f"{len(ledger.missing)} rows had no time: the same command resumes with them. "
         say(f"{left if ledger.missing else ''}Table: {folder / 'table.md'}")
     return folder
 
