@@ -137,6 +137,24 @@ def test_in_half_precision_samplers_draw_nearly_the_same_and_nearly_what_float32
         np.testing.assert_allclose(bits(drawn), expected, atol=0.005)
 
 
+@pytest.mark.parametrize("likelihood", [LogisticMixture(3), Categorical(256)], ids=repr)
+def test_in_half_precision_one_pass_redraws_nearly_every_one_of_256_levels(likelihood):
+    """With each value's own noise, from the same values before it: rounding moves few draws."""
+    model, shape, n = zoo.plus_plus(likelihood, dtype=jnp.bfloat16), (8, 8, 3), 50
+    params = zoo.draw_params(model, shape, scale=0.3)
+
+    @jax.jit
+    def draw_and_redraw(params, key):
+        task = sampling.make_task(model, params, key, (n, *shape))
+        value, _ = sampling.cached(task)
+        units = value.reshape(n, task.pixels, task.units, -1)
+        return value, task.whole(task.draw(task.outputs(units), task.noise(), None))
+
+    drawn, redrawn = draw_and_redraw(params, jax.random.key(0))
+    assert (drawn == redrawn).mean() >= 0.999
+    assert len(np.unique(drawn)) > 200
+
+
 @pytest.mark.parametrize(
     ("likelihood", "shape"), [(Bernoulli(), (2, 2, 1)), (Categorical(3), (1, 2, 2))]
 )
