@@ -40,12 +40,13 @@ def test_products_within_loops_branches_and_calls():
 
 @pytest.mark.parametrize("feature_groups", [1, 2])
 def test_xlas_convolutions(feature_groups):
-    x, kernel = np.ones((2, 6, 6, 4), np.float32), np.ones((3, 3, 4 // feature_groups, 8))
+    x = np.ones((2, 6, 6, 4), np.float32)
+    kernel = np.ones((3, 3, 4 // feature_groups, 8), np.float32)
 
     def own(x, kernel):
         return lax.conv_general_dilated(
             x,
-            kernel.astype(np.float32),
+            kernel,
             (1, 1),
             "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
