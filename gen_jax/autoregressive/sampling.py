@@ -140,7 +140,7 @@ def _drawn_on_cores(task: "Task", method: Method) -> Sampled:
     run = _drawn.lower(tasks[0], method).compile()
     drawn = cores.at_once(run, [(some,) for some in tasks])
     data = cores.joined([some.data for some in drawn], n)
-    return Sampled(jnp.asarray(data), drawn[0].passes)
+    return Sampled(jax.device_put(data, drawn[0].data.sharding), drawn[0].passes)
 
 
 @functools.partial(jax.jit, static_argnums=1, inline=True)

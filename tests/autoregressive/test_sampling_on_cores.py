@@ -70,3 +70,12 @@ def test_a_batch_on_several_devices_or_within_jit_is_one_program(with_cores, mon
     assert len(drawn.sharding.device_set) == len(jax.devices())
     jitted = jax.jit(lambda p, k: autoregressive.sample(model, p, k, (4, *shape)))
     np.testing.assert_array_equal(jitted(params, jax.random.clone(key)), drawn)
+
+
+def test_samples_stay_on_the_device_that_drew_them(with_cores):
+    with_cores(2)
+    model, shape = zoo.NETWORKS["gated"](Bernoulli()), (4, 4, 1)
+    given = zoo.draw_params(model, shape), jax.random.key(0), jnp.arange(4)
+    params, key, numbers = jax.device_put(given, jax.devices()[1])
+    drawn = autoregressive.sample(model, params, key, (4, *shape), numbers=numbers)
+    assert drawn.devices() == {jax.devices()[1]}
