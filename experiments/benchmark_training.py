@@ -7,10 +7,12 @@
 apart, on data in memory. Our step is compiled with up to 20 steps in a dispatch, as ``fit`` runs
 it; the peer is eager PyTorch in float32, where installed (``pip install -e '.[torch]'``), where it
 sees the device that JAX uses, and where our step too is in float32; rows without a peer otherwise.
-The recurrent networks (Row LSTM, Diagonal BiLSTM) have no twin. Row ``fit`` is ``training.fit``
-beside its own bare compiled loop. ``share_of_peak`` sets the step's arithmetic, that of its
-products and convolutions as they are defined, against a matrix product's speed, measured in the
-same run and the same dtype: minimal filtering, which needs fewer, may take it beyond 1.
+The recurrent networks (Row LSTM, Diagonal BiLSTM) have no twin. A CPU's cores are a device each for
+the autoregressive networks, as in their experiments, and one device for the others. Row ``fit`` is
+``training.fit`` beside its own bare compiled loop. ``share_of_peak`` sets the step's arithmetic,
+that of its products and convolutions as they are defined, against a matrix product's speed,
+measured in the same run and the same dtype: minimal filtering, which needs fewer, may take it
+beyond 1.
 """
 
 import dataclasses
@@ -18,12 +20,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import jax
+
 from experiments.benchmarks.arithmetic import product_flops
 from experiments.benchmarks.bare import product_speed
 from experiments.benchmarks.peers import Twins, why_no_peer
 from experiments.benchmarks.steps import Stepping, repeated, twin_run
 from experiments.benchmarks.timing import alternate
-from experiments.benchmarks.training_cases import TWINLESS, Case, cases
+from experiments.benchmarks.training_cases import TWINLESS, AutoregressiveCase, Case, cases
+from experiments.running.fitting import usable_devices
 from experiments.running.options import UsageError, parse
 from experiments.running.output import prepare_output, write_json
 from experiments.running.terminal import main, say
@@ -87,7 +92,7 @@ PRESETS = {"smoke": Options(seconds=0.2, steps_per_dispatch=2, small=True), "def
 def measure(name: str, case: Case, options: Options, peak: float) -> Row:
     """One row: our step, and beside it the twin's."""
     k = options.steps_per_dispatch or case.steps_per_dispatch
-    ours = Stepping.of(case, options.dtype, k)
+    ours = Stepping.of(case, options.dtype, k, mesh_of(case))
     k = ours.steps
     runs = [ours.run]
     if options.peer and name not in TWINLESS:
@@ -112,13 +117,20 @@ def measure(name: str, case: Case, options: Options, peak: float) -> Row:
     return row
 
 
+def mesh_of(case: Case) -> jax.sharding.Mesh:
+    """The devices that the case's experiment trains on."""
+    if jax.default_backend() == "cpu" and not isinstance(case, AutoregressiveCase):
+        return training.make_mesh(jax.devices()[:1])
+    return training.make_mesh(usable_devices(case.batch_size))
+
+
 def measure_fit(case: Case, options: Options) -> Row:
     """``training.fit``, data and metrics included, beside the compiled loop alone."""
     k = options.steps_per_dispatch or case.steps_per_dispatch
     digits = data.load("mnist-subset", "train")
     batches = data.Batches(digits, case.batch_size, seed=0)
     state = case.state(options.dtype)
-    step = training.compile_step(case.train_step, steps_per_dispatch=k)
+    step = training.compile_step(case.train_step, mesh_of(case), steps_per_dispatch=k)
     dispatches = 2 if options.small else 25
     stack = step.gather(batches, 0, k)
     k = step.length(stack)
@@ -151,6 +163,9 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
     options = parse(PRESETS, argv, prog=prog, description=__doc__).config
     prepare_output(options.out)
     known = cases(options.small)
+    chosen = [known[name] for name in options.model if name in known]
+    spread = [case.batch_size for case in chosen if isinstance(case, AutoregressiveCase)]
+    training.split_cpu(min(spread, default=1))
     side = 256 if options.small else 2048
     peak, _ = product_speed(min(options.seconds, 3.0), options.dtype, side)
     environment = training.environment()

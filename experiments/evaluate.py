@@ -15,7 +15,6 @@ from experiments.running.options import help_text, require_at_least
 from experiments.running.output import prepare_output, write_json
 from experiments.running.reopened import reopen
 from experiments.running.terminal import main, say
-from gen_jax import training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +53,6 @@ def program(argv: Sequence[str] | None = None) -> None:
     )
     require_at_least(1, options, "image_size")
     prepare_output(options.out)
-    training.check_platform()
     names = ("nll_samples", "nll_images", "scored_samples", "inception", "beside")
     changes = {name: getattr(options, name) for name in names}
     run = reopen(options.run_dir, step=options.step, **changes)

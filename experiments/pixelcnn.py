@@ -220,7 +220,7 @@ def open_any(config: Config, split: str) -> data.Dataset:
     return TASKS[config.task].open(config, split, reverse=False)
 
 
-EXPERIMENT = Training("pixelcnn", __doc__, PRESETS, build=build_any, open=open_any)
+EXPERIMENT = Training("pixelcnn", __doc__, PRESETS, build=build_any, open=open_any, splits_cpu=True)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

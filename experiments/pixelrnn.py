@@ -53,7 +53,11 @@ def make_model(config: Config, likelihood: Sequential, n_classes: int | None) ->
 
 
 EXPERIMENT = Training(
-    "pixelrnn", __doc__, PRESETS, build=functools.partial(build, make_model=make_model)
+    "pixelrnn",
+    __doc__,
+    PRESETS,
+    build=functools.partial(build, make_model=make_model),
+    splits_cpu=True,
 )
 
 if __name__ == "__main__":

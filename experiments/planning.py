@@ -280,7 +280,7 @@ class Planning(Training):
         return dataclasses.replace(findings, metrics=metrics)
 
 
-EXPERIMENT = Planning("planning", __doc__, PRESETS, build=build, open=open_mazes)
+EXPERIMENT = Planning("planning", __doc__, PRESETS, build=build, open=open_mazes, splits_cpu=True)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

@@ -20,7 +20,7 @@ from experiments.running.options import UsageError, help_text, require_at_least,
 from experiments.running.output import prepare_output
 from experiments.running.reopened import Reopened, reopen
 from experiments.running.terminal import main, say
-from gen_jax import data, images, training
+from gen_jax import data, images
 from gen_jax.files import write_atomically
 from gen_jax.typing import PRNGKey
 
@@ -52,7 +52,6 @@ def program(argv: Sequence[str] | None = None) -> None:
     require_at_least(1, options, "num")
     require_seed(options.seed)
     prepare_output(options.out)
-    training.check_platform()
     run = reopen(options.run_dir, step=options.step)
     check_kind(run, options)
     rate = run.setup.sample_rate

@@ -33,7 +33,6 @@ from experiments.running.terminal import main, say
 from experiments.translation import files, tiles
 from experiments.translation.files import Job
 from experiments.translation.tiles import Tiling
-from gen_jax import training
 from gen_jax.data.errors import BadImage
 from gen_jax.data.pictures.picture import Picture, decode_whole
 from gen_jax.typing import PRNGKey, PRNGKeys
@@ -118,7 +117,6 @@ def program(argv: Sequence[str] | None = None) -> None:
     if not jobs:
         say(f"Nothing to do: all translations are in {options.output}")
         return
-    training.check_platform()
     run = reopen(options.run_dir, among=TRANSLATORS, step=options.step)
     way = direction(run, options)
     prepare_output(next(iter(jobs[0].targets.values())))

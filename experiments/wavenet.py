@@ -304,7 +304,7 @@ def add_sounds(
     )
 
 
-EXPERIMENT = Training("wavenet", __doc__, PRESETS, build=build, open=open_sounds)
+EXPERIMENT = Training("wavenet", __doc__, PRESETS, build=build, open=open_sounds, splits_cpu=True)
 
 if __name__ == "__main__":
     main(lambda: run(EXPERIMENT))

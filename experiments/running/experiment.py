@@ -83,7 +83,8 @@ class Findings:
 class Experiment:
     """An experiment's name, its presets, and how a part of its data is opened.
 
-    Its subclasses say what is done: ``Study`` by a function, ``Training`` by a model.
+    Its subclasses say what is done: ``Study`` by a function, ``Training`` by a model. One that
+    ``splits_cpu`` has each core of a CPU as a device of its own (``training.split_cpu``).
     """
 
     name: str
@@ -91,6 +92,13 @@ class Experiment:
     presets: Mapping[str, Any | ByChoice[Any]]
     _: dataclasses.KW_ONLY
     open: Callable[[Any, str], data.AnyDataset] | None = open_images
+    splits_cpu: bool = False
+
+    def start_devices(self, config: Any) -> None:
+        """Starts JAX's backends. Raises ``training.RunError`` where they cannot be used."""
+        if self.splits_cpu:
+            training.split_cpu(config.batch_size)
+        training.check_platform()
 
     def load(self, config: Any) -> Splits | None:
         """The training, validation and test part of the config's data, which agree in size.

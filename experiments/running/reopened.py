@@ -89,10 +89,11 @@ def reopen(
     step: int | None = None,
     **changes: object,
 ) -> Reopened:
-    """Opens the folder of a run of one ``among`` the experiments, with ``changes`` to its config.
-    Its data is not needed.
+    """Opens the folder of a run of one ``among`` the experiments, with ``changes`` to its config,
+    and starts JAX's backends for it. Its data is not needed.
 
-    Raises ``training.RunError`` where there is no run of such an experiment, or no checkpoint.
+    Raises ``training.RunError`` where there is no run of such an experiment, or no checkpoint, or
+    where the backends cannot be used.
     """
     run_dir = Path(run_dir)
     name, _ = training.experiment_of(run_dir)
@@ -103,6 +104,7 @@ def reopen(
     experiment: Training = importlib.import_module(f"experiments.{name}").EXPERIMENT
     saved = training.load_config(_config_class(experiment), run_dir)
     config = _with(name, saved, {**changes, "run_dir": run_dir})
+    experiment.start_devices(config)
     record = training.load_data(run_dir)
     if record is None:  # an earlier version's: only the data says what it was
         splits = experiment.load(config)

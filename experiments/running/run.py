@@ -30,7 +30,7 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
         description=experiment.description,
     )
     join_processes(config)
-    training.check_platform()
+    experiment.start_devices(config)
     start = time.perf_counter()
     run_dir = config.run_dir or default_run_dir(experiment, preset, config, usual)
     splits = experiment.load(config)  # first: a mistake here must leave no run folder behind

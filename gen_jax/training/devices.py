@@ -1,9 +1,38 @@
-"""Whether JAX can use the requested devices."""
+"""Which devices JAX has, and whether it can use the requested ones."""
+
+import contextlib
+import os
+from typing import Any
 
 import jax
 from jax.extend import backend
 
+from gen_jax.cores import n_cores
 from gen_jax.files import RunError
+
+LEAST = 4
+
+
+def split_cpu(batch_size: int) -> None:
+    """Makes each of a CPU's cores a device of its own, for steps of ``batch_size`` examples.
+
+    XLA's CPU backend runs the operations of a program one after another, and divides one among
+    cores only where it is large: a step of many small operations keeps all cores busy where each
+    has its part of the batch. On two x86 cores a step takes so much of its time on one device:
+    Diagonal BiLSTM 0.7, WaveNet 0.75, Row LSTM 0.76, Gated PixelCNN of 32 maps 0.8, PixelCNN++
+    0.92, Gated PixelCNN of 128 maps 0.98. Where large operations fill the cores as it is, it takes
+    longer: a convolutional VAE 1.2 times, a DCGAN 1.9 times. WaveNet gained with four examples a
+    device and not with two, so a device has at least ``LEAST``.
+
+    Must come before JAX's backends start, and does nothing afterwards; nor where the number of CPU
+    devices is set (``XLA_FLAGS``, ``jax_num_cpu_devices``), or several processes share a run.
+    """
+    settings: Any = jax.config
+    flags = os.environ.get("XLA_FLAGS", "")
+    is_set = settings.jax_num_cpu_devices >= 0 or "host_platform_device_count" in flags
+    if not is_set and not jax.distributed.is_initialized():
+        with contextlib.suppress(RuntimeError):  # the backends have started
+            settings.update("jax_num_cpu_devices", min(n_cores(), max(1, batch_size // LEAST)))
 
 
 def check_platform() -> None:

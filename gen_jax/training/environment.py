@@ -1,7 +1,6 @@
 """What a result depends on besides its config: versions, devices, the commit, the command."""
 
 import importlib.metadata
-import os
 import pathlib
 import platform
 import shlex
@@ -11,12 +10,18 @@ from typing import Any
 
 import jax
 
+from gen_jax.cores import n_cores
+
 
 def device_name() -> str:
-    """What this run computes on: ``"cpu (2 cores)"``, ``"NVIDIA H200"``, ``"8 x TPU v5 lite"``."""
+    """What this run computes on: ``"cpu (2 cores)"``, ``"NVIDIA H200"``, ``"8 x TPU v5 lite"``.
+
+    A CPU's devices share its cores: ``"cpu (2 cores, 2 devices)"``.
+    """
     kind, count = jax.devices()[0].device_kind, jax.device_count()
     if jax.default_backend() == "cpu":
-        kind = f"cpu ({os.cpu_count()} cores)"
+        cores = f"{n_cores()} cores"
+        return f"cpu ({cores})" if count == 1 else f"cpu ({cores}, {count} devices)"
     return kind if count == 1 else f"{count} x {kind}"
 
 

@@ -226,7 +226,7 @@ def test_two_processes_train_one_run(tmp_path):
     assert "Report:" in outputs[0]
     assert "Report:" not in outputs[1]
     summary = read_summary(tmp_path / "run")
-    assert summary["device"].startswith("4 x")
+    assert "4 devices" in summary["device"]
     alone = start(vae.EXPERIMENT, tmp_path / "alone", "--steps", "4")
     ours, theirs = summary["metrics"]["test/elbo"], read_summary(alone)["metrics"]["test/elbo"]
     assert ours == pytest.approx(theirs, rel=1e-3)

@@ -14,6 +14,7 @@ import pytest
 import toy
 
 from gen_jax import training
+from gen_jax.cores import n_cores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,7 @@ def test_config_json_and_environment_json_say_what_was_run(tmp_path):
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment["versions"]["jax"] == jax.__version__
     assert environment["device_count"] == jax.device_count() == 4
-    assert environment["device"].startswith("4 x cpu (")
+    assert environment["device"] == f"cpu ({n_cores()} cores, 4 devices)"
     assert environment["command"].startswith(sys.orig_argv[0])
 
 
