@@ -91,7 +91,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
 
 def rebuild(state: TrainState, batch: Batch) -> jax.Array:
     """Each image after its way through the code."""
-    return autoencoder.reconstruct(state.model, state.eval_params, batch["image"])  # pyright: ignore
+    return autoencoder.reconstruct(state.model, state.eval_params, batch["image"])
 
 
 EXPERIMENT = Training("autoencoder", __doc__, PRESETS, build=build)

@@ -208,7 +208,7 @@ def triangle(distances: jax.Array) -> jax.Array:
 
 def autoencoder_code(state: TrainState, batch: Batch) -> jax.Array:
     """The autoencoder's code."""
-    return latent.autoencoder.encode(state.model, state.eval_params, batch["image"])  # pyright: ignore
+    return latent.autoencoder.encode(state.model, state.eval_params, batch["image"])
 
 
 def autoencoder_layer(state: TrainState, batch: Batch) -> jax.Array:
@@ -218,12 +218,12 @@ def autoencoder_layer(state: TrainState, batch: Batch) -> jax.Array:
 
 def vae_code(state: TrainState, batch: Batch) -> jax.Array:
     """The mean of q(z|x)."""
-    return latent.encode(state.model, state.eval_params, batch["image"])[0]  # pyright: ignore
+    return latent.encode(state.model, state.eval_params, batch["image"])[0]
 
 
 def vae_layer(state: TrainState, batch: Batch) -> jax.Array:
     """The last layer of the VAE's encoder, which mean and variance are linear maps of."""
-    x = state.model.likelihood.expected_input(batch["image"])  # pyright: ignore
+    x = state.model.likelihood.expected_input(batch["image"])
     return encoder_layer(state, x)
 
 

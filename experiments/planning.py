@@ -194,7 +194,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
 
     def init(train: data.AnyDataset) -> TrainState:
         examples = data.some(train, EXAMPLES)
-        cond = autoregressive.Condition(spatial=examples["spatial"])  # pyright: ignore
+        cond = autoregressive.Condition(spatial=examples["spatial"])  # pyright: ignore -- NumPy's, too
         start = jax.jit(
             lambda key, image, cond: autoregressive.init(
                 model, tx, key, image, cond=cond, ema_decay=config.ema_decay

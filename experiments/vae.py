@@ -142,12 +142,12 @@ def draw(given: tuple[PRNGKey, TrainState], batch: Batch) -> jax.Array:
     """New images, by their numbers."""
     key, state = given
     numbers = batch["number"]
-    return latent.sample(state.model, state.eval_params, key, len(numbers), numbers=numbers)  # pyright: ignore
+    return latent.sample(state.model, state.eval_params, key, len(numbers), numbers=numbers)
 
 
 def encode(state: TrainState, batch: Batch) -> jax.Array:
     """The mean of each image's posterior."""
-    return latent.encode(state.model, state.eval_params, batch["image"])[0]  # pyright: ignore
+    return latent.encode(state.model, state.eval_params, batch["image"])[0]
 
 
 def test_metrics(
@@ -182,10 +182,10 @@ def negative_log_likelihood(
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
         keys, numbers = state.evaluation_keys("observe", "importance"), batch["number"]
-        x = latent.observe(state.model, keys["observe"], batch["image"], numbers=numbers)  # pyright: ignore
+        x = latent.observe(state.model, keys["observe"], batch["image"], numbers=numbers)
         log_weights = functools.partial(
             latent.log_weights,
-            state.model,  # pyright: ignore[reportArgumentType]
+            state.model,
             state.eval_params,
             numbers=numbers,
         )

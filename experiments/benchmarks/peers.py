@@ -23,9 +23,13 @@ def why_no_peer(dtype: str) -> str | None:
 
 def sees_gpu() -> bool:
     """Whether the PyTorch that is installed can use a GPU."""
+    return _torch().cuda.is_available()
+
+
+def _torch() -> Any:
     import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed everywhere
 
-    return torch.cuda.is_available()
+    return torch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +44,7 @@ class Twins:
         """On the device that JAX uses, with the products that JAX uses by default there."""
         if jax.default_backend() != "gpu":
             return cls(compiled=compiled)
-        import torch  # pyright: ignore[reportMissingImports]
-
-        torch.set_float32_matmul_precision("high")  # TF32 is JAX's default, but not PyTorch's
+        _torch().set_float32_matmul_precision("high")  # TF32: JAX's default, but not PyTorch's
         return cls("cuda", compiled)
 
     def place(self, network: Any) -> Any:
@@ -51,11 +53,7 @@ class Twins:
 
     def compile(self, function: Any) -> Any:
         """The network or function of networks, compiled where that is asked for."""
-        if not self.compiled:
-            return function
-        import torch  # pyright: ignore[reportMissingImports]
-
-        return torch.compile(function)
+        return _torch().compile(function) if self.compiled else function
 
 
 EAGER = Twins()

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed everywhere
-from torch import nn  # pyright: ignore[reportMissingImports]
-from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]  # an extra
+from torch.nn import functional as F  # pyright: ignore[reportMissingImports]  # an extra
 
 from experiments.benchmarks.peers import EAGER, Twins
 from experiments.benchmarks.torch_latent import channels_first, stepping

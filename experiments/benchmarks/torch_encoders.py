@@ -6,8 +6,8 @@ Importing this module needs PyTorch.
 from typing import Any
 
 import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed everywhere
-from torch import nn  # pyright: ignore[reportMissingImports]
-from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]  # an extra
+from torch.nn import functional as F  # pyright: ignore[reportMissingImports]  # an extra
 
 from gen_jax import autoregressive
 

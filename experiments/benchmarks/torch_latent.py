@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed everywhere
-from torch import nn  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]  # an extra
 
 from experiments.benchmarks.peers import EAGER, Twins
 

@@ -12,9 +12,9 @@ import math
 from typing import Any
 
 import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed everywhere
-from torch import nn  # pyright: ignore[reportMissingImports]
-from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
-from torch.nn.utils.parametrizations import weight_norm  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]  # an extra
+from torch.nn import functional as F  # pyright: ignore[reportMissingImports]  # an extra
+from torch.nn.utils.parametrizations import weight_norm  # pyright: ignore[reportMissingImports]  # an extra
 
 from experiments.benchmarks.torch_encoders import encoder_of
 

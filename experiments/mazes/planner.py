@@ -75,7 +75,7 @@ def _drawn(given: tuple[PRNGKey, TrainState], batch: Batch) -> Mapping[str, Arra
     cond = autoregressive.Condition(spatial=batch["spatial"])
     evidence = None
     if "mask" in batch:
-        evidence = autoregressive.Evidence(batch["data"], batch["mask"])  # pyright: ignore
+        evidence = autoregressive.Evidence(batch["data"], batch["mask"])
     path = autoregressive.sample(
         model,
         state.eval_params,

@@ -42,7 +42,7 @@ class Wishes:
     def evidence(self, shape: tuple[int, ...]) -> autoregressive.Evidence:
         """Images [n, H, W, 1] that have the way-points on and the forbidden pixels off."""
         on, off = (dotted(points, shape)[..., None] for points in (self.way_points, self.forbidden))
-        return autoregressive.Evidence(on.astype(np.uint8) * 255, on | off)  # pyright: ignore
+        return autoregressive.Evidence(on.astype(np.uint8) * 255, on | off)  # pyright: ignore -- NumPy's, too
 
 
 def way_points(spatial: Spatial, k: int, rng: np.random.Generator) -> Wishes:

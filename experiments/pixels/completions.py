@@ -58,13 +58,13 @@ class Completer:
         evidence = None
         if self.hides is not None:
             known = jnp.logical_not(self.hides(source))
-            evidence = autoregressive.Evidence(source, known)  # pyright: ignore[reportCallIssue]
+            evidence = autoregressive.Evidence(source, known)
         drawn = autoregressive.sample(
             state.model,
             state.eval_params,
             key,
             (*source.shape[:3], self.channels),
-            cond=Condition(spatial=source),  # pyright: ignore[reportCallIssue]
+            cond=Condition(spatial=source),
             evidence=evidence,
             numbers=numbers,
         )

@@ -44,7 +44,7 @@ def add_pictures(
 
 def add_samples(state: TrainState, run_dir: Path, sampler: Sampler, key: PRNGKey) -> None:
     """Adds a sheet of new images: a class a row where the model knows classes."""
-    n_classes = state.model.n_classes  # pyright: ignore[reportAttributeAccessIssue]
+    n_classes = state.model.n_classes
     rows = n_classes or 6
     label = None if n_classes is None else np.repeat(np.arange(n_classes), COLUMNS)
     drawn = sampler(key, state, rows * COLUMNS, label=label, quiet=True)
@@ -69,19 +69,19 @@ def add_completions(
     """Adds test images whose lower half the model draws: what was, what it saw, and its answers."""
     shown = data.spread(len(examples["image"]), COLUMNS)
     n = len(shown)
-    likelihood = state.model.likelihood  # pyright: ignore[reportAttributeAccessIssue]
+    likelihood = state.model.likelihood
     seen = likelihood.to_data(likelihood.quantize(jnp.asarray(examples["image"][shown])))
     original = np.asarray(seen)
     mask = np.zeros((n, *original.shape[1:3], 1), bool)
     mask[:, : original.shape[1] // 2] = True
-    knows_classes = state.model.n_classes is not None  # pyright: ignore
+    knows_classes = state.model.n_classes is not None
     places = np.tile(np.arange(n), COMPLETIONS)
     completed = sampler(
         key,
         state,
         len(places),
         label=examples["label"][shown[places]] if knows_classes else None,
-        evidence=autoregressive.Evidence(original[places], mask[places]),  # pyright: ignore
+        evidence=autoregressive.Evidence(original[places], mask[places]),  # pyright: ignore -- NumPy's
         quiet=True,
     )
     half = np.where(mask, original, np.uint8(128))
@@ -100,7 +100,7 @@ class Scores:
 
     def __init__(self, state: TrainState, key: PRNGKey):
         self.state, self.key = state, key
-        self.n_classes = state.model.n_classes  # pyright: ignore[reportAttributeAccessIssue]
+        self.n_classes = state.model.n_classes
         self._nll = training.compile_eval(_nll, training.local_mesh())
 
     def __call__(self, image: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
@@ -126,7 +126,7 @@ class Scores:
 def _nll(given: tuple[PRNGKey, TrainState], batch: Batch) -> jax.Array:
     key, state = given
     return -autoregressive.log_prob(
-        state.model,  # pyright: ignore[reportArgumentType]
+        state.model,
         state.eval_params,
         batch["image"],
         cond=batch.get("label"),

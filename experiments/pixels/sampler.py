@@ -57,7 +57,7 @@ class Sampler:
             key, state = given
             evidence = None
             if "data" in batch:
-                evidence = autoregressive.Evidence(batch["data"], batch["mask"])  # pyright: ignore
+                evidence = autoregressive.Evidence(batch["data"], batch["mask"])
             return autoregressive.sample(
                 state.model,
                 state.eval_params,

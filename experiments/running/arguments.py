@@ -46,7 +46,7 @@ def read(default: C, args: Sequence[str], *, prog: str, description: str) -> C:
             parser.add_argument(flag, default=getattr(default, name), **reading)
     given = vars(parser.parse_args(args))
     values = {name: tuple(x) if isinstance(x, list) else x for name, x in given.items()}
-    return dataclasses.replace(default, **values)  # pyright: ignore[reportArgumentType, reportReturnType]
+    return dataclasses.replace(default, **values)  # pyright: ignore[reportArgumentType] -- C is a dataclass
 
 
 def _reading(hint: Any) -> dict[str, Any] | None:

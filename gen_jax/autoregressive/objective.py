@@ -180,4 +180,4 @@ def _dims(data: Array, scored: Array | None) -> Any:
 
 
 def _bits(nll: Array, dims: Any) -> Array:
-    return jnp.asarray(bits_per_dim(nll, dims), jnp.float32)  # pyright: ignore
+    return jnp.asarray(bits_per_dim(nll, dims), jnp.float32)  # pyright: ignore[reportArgumentType] -- of arrays, too

@@ -22,6 +22,7 @@ in that image may differ:
   them, one pass over a cached image redraws over half of the images unchanged.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -149,7 +150,8 @@ def _drawn(task: "Task", method: Method) -> Sampled:
         value, passes = METHODS[method](task)
         return Sampled(task.model.likelihood.to_data(value), passes)
 
-    return automatic(draw, Sampled(batch_spec(task.numbers), PartitionSpec()), task)  # pyright: ignore
+    specs: Any = Sampled(batch_spec(task.numbers), PartitionSpec())  # pyright: ignore -- a spec each
+    return automatic(draw, specs, task)
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -178,13 +180,13 @@ class Task:
         by_example = self.numbers, self.cond, self.given
         numbers, cond, given = jax.tree.map(lambda x: np.asarray(x)[rows], by_example)
         shape = (len(numbers), *self.shape[1:])
-        return self.replace(shape=shape, numbers=numbers, cond=cond, given=given)  # pyright: ignore
+        return dataclasses.replace(self, shape=shape, numbers=numbers, cond=cond, given=given)
 
     def embedded(self) -> "Task":
         """The same with its condition embedded: no encoder runs within a sampler's loop."""
         network: Any = self.model
         cond = network.apply({"params": self.params}, self.cond, self.shape, method=embedded)
-        return self.replace(cond=cond)  # pyright: ignore
+        return dataclasses.replace(self, cond=cond)
 
     def start(self) -> Array:
         """Values [B, pixels, units, n_values] before anything is drawn: zero, or what is given."""

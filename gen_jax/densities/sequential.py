@@ -103,14 +103,14 @@ class ChannelByChannel:
 
     def unit_outputs(self, channels: int) -> int:
         del channels
-        return self.n_outputs  # pyright: ignore[reportAttributeAccessIssue]
+        return self.n_outputs  # pyright: ignore[reportAttributeAccessIssue] -- theirs
 
     def unit_noise(self, channels: int) -> int:
         del channels
-        return n_halvings(self.levels)  # pyright: ignore[reportAttributeAccessIssue]
+        return n_halvings(self.levels)  # pyright: ignore[reportAttributeAccessIssue] -- theirs
 
     def unit_log_prob(self, outputs: Array, value: Array) -> Array:
-        return self.log_prob(outputs, value[..., 0])  # pyright: ignore[reportAttributeAccessIssue]
+        return self.log_prob(outputs, value[..., 0])  # pyright: ignore[reportAttributeAccessIssue] -- theirs
 
 
 def n_halvings(n: int) -> int:

@@ -125,7 +125,7 @@ class IteratedEncoder(nn.Module):
             _Iteration,
             variable_broadcast="params",
             split_rngs={"params": False},
-            in_axes=nn.broadcast,  # pyright: ignore
+            in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType] -- Flax takes it, untyped
             length=self.steps,
         )
         h, _ = iterate(self.features, dtype=self.dtype, name="iteration")(begin, begin)

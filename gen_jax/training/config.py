@@ -27,9 +27,9 @@ def applies(field: dataclasses.Field[Any], config: Any) -> bool:
 
 def without_idle(config: Config) -> Config:
     """The config with every field that does not apply at its default."""
-    fields: Any = dataclasses.fields(config)  # pyright: ignore[reportArgumentType]
+    fields: Any = dataclasses.fields(config)  # pyright: ignore[reportArgumentType] -- a dataclass
     idle = {field.name: field.default for field in fields if not applies(field, config)}
-    return dataclasses.replace(config, **idle) if idle else config  # pyright: ignore
+    return dataclasses.replace(config, **idle) if idle else config  # pyright: ignore -- likewise
 
 
 def encode(config: Any) -> dict[str, Any]:

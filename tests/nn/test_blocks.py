@@ -225,6 +225,6 @@ def test_a_block_without_its_branch_is_its_shortcut(resample):
 def test_unknown_words():
     x = jnp.zeros((1, 4, 4, 1))
     with pytest.raises(ValueError, match=r'norm must be "batch", .* or "none", got \'bacth\''):
-        blocks.normalize(x, "bacth", train=True, name="norm")  # pyright: ignore
+        blocks.normalize(x, "bacth", train=True, name="norm")
     with pytest.raises(ValueError, match=r"upsample must be .* got 'bilinear'"):
-        blocks.upsample(x, 2, "bilinear", name="up")  # pyright: ignore
+        blocks.upsample(x, 2, "bilinear", name="up")

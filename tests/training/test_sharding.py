@@ -140,7 +140,7 @@ def test_arguments_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="steps_per_dispatch must be at least 1, got 0"):
         training.compile_step(toy.train_step, steps_per_dispatch=0)
     with pytest.raises(ValueError, match="how must be 'jit' or 'pmap', got 'xmap'"):
-        training.compile_step(toy.train_step, how="xmap")  # pyright: ignore
+        training.compile_step(toy.train_step, how="xmap")
     with pytest.raises(ValueError, match="a model axis needs how='jit'"):
         training.compile_step(toy.train_step, training.make_mesh(model=2), how="pmap")
 

@@ -353,7 +353,7 @@ def test_networks_take_vectors_alone(batch):
 
 
 def test_a_way_to_compare_that_there_is_not_is_refused():
-    model = TextDiscriminator(2, match="project")  # pyright: ignore[reportArgumentType]
+    model = TextDiscriminator(2, match="project")
     args = jax.random.key(0), jnp.zeros((1, *SHAPE)), Condition(vector=jnp.zeros((1, SIZE)))
     with pytest.raises(ValueError, match="match must be 'joined' or 'projected', got 'project'"):
         jax.eval_shape(model.init, *args)

@@ -76,7 +76,7 @@ def test_the_least_size_is_named_and_is_the_least(field):
 
 def test_other_receptive_fields_are_refused():
     with pytest.raises(ValueError, match="must be one of 1, 16, 34, 70, 142, 286, got 69"):
-        shapes_of(PatchDiscriminator(receptive_field=69), images())  # pyright: ignore
+        shapes_of(PatchDiscriminator(receptive_field=69), images())
 
 
 def test_the_source_is_read_beside_the_image():

@@ -179,7 +179,7 @@ def test_what_is_forbidden_is_avoided():
         try:
             found = plans.shortest(spatial[None], avoiding=points[None])
         except data.DataError as error:
-            assert "forbidden" in str(error)  # noqa: PT017
+            assert "forbidden" in str(error)  # noqa: PT017 -- either may be right
         else:
             around += 1
             assert found.length >= before
