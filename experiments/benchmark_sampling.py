@@ -21,7 +21,6 @@ number of Jacobi passes depends on what was learned. ``gated-side`` rows, drawn 
 ``--out``, show the time against the number of positions.
 """
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -214,8 +213,7 @@ def require_devices(options: Options) -> None:
     Raises ``UsageError`` where there are fewer, or a batch cannot be spread over them.
     """
     if options.devices > 1:
-        with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", options.devices)
+        training.set_cpu_devices(options.devices)
     if len(jax.devices()) < options.devices:
         raise UsageError(f"--devices {options.devices}: there are {len(jax.devices())}")
     for name in options.models:

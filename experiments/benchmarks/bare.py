@@ -14,7 +14,7 @@ Precision = Any  # of ``jax.lax.dot``: None is the default's
 
 
 def product_speed(
-    seconds: float, dtype: str, side: int = 2048, *, chain: int = 1, precision: Precision = None
+    seconds: float, dtype: str, side: int, *, chain: int = 1, precision: Precision = None
 ) -> tuple[float, float]:
     """Operations a second of products of square matrices of noise, ``chain`` of them in a dispatch,
     and the seconds that compiling took."""
@@ -33,7 +33,7 @@ def product_speed(
     return chain * 2.0 * side**3 / median, program.compile_s
 
 
-def copy_speed(seconds: float, size: int, *, chain: int = 1) -> tuple[float, float]:
+def copy_speed(seconds: float, size: int, *, chain: int) -> tuple[float, float]:
     """Bytes a second, read and written, of going through ``size`` bytes of float32, ``chain`` times
     in a dispatch, and the seconds that compiling took."""
     x = jnp.ones((size // 4,), jnp.float32)
@@ -46,7 +46,7 @@ def copy_speed(seconds: float, size: int, *, chain: int = 1) -> tuple[float, flo
     return chain * 2.0 * x.nbytes / median, program.compile_s
 
 
-def product_error(dtype: str, side: int = 1024, *, precision: Precision = None) -> float:
+def product_error(dtype: str, side: int, *, precision: Precision = None) -> float:
     """The relative error of a product of matrices of noise: about 1e-7 in float32, 3e-4 with TF32's
     inputs of 10 bits, 2e-3 with bfloat16's of 7."""
     a, b = (jax.random.normal(jax.random.key(i), (side, side)).astype(dtype) for i in (0, 1))

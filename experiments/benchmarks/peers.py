@@ -54,6 +54,3 @@ class Twins:
     def compile(self, function: Any) -> Any:
         """The network or function of networks, compiled where that is asked for."""
         return _torch().compile(function) if self.compiled else function
-
-
-EAGER = Twins()

@@ -32,9 +32,9 @@ class Stepping:
 
     @classmethod
     def of(
-        cls, case: Case, dtype: str, steps_per_dispatch: int, mesh: jax.sharding.Mesh | None = None
+        cls, case: Case, dtype: str, steps_per_dispatch: int, mesh: jax.sharding.Mesh
     ) -> "Stepping":
-        """Compiles the step, and runs it once. ``mesh`` defaults to all devices."""
+        """Compiles the step, and runs it once."""
         state = case.state(dtype)
         step = training.compile_step(case.train_step, mesh, steps_per_dispatch=steps_per_dispatch)
         stack = step.gather(case.batches(steps_per_dispatch), 0, steps_per_dispatch)

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.examples import Batches, Examples, Peer
-from experiments.benchmarks.peers import EAGER, Twins
+from experiments.benchmarks.peers import Twins
 from experiments.benchmarks.translation_cases import adam
 from gen_jax.adversarial import (
     ImageEncoder,
@@ -89,7 +89,7 @@ class TextToImageCase(CaptionedCase):
             twins.TextDiscriminator(discriminator, self.shape, self.text_size),
         )
 
-    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
+    def peer(self, examples: Examples, how: Twins) -> Peer:
         """The twins' steps on ``examples``, and their number of parameters."""
         from experiments.benchmarks.torch_latent import count_parameters
         from experiments.benchmarks.torch_text import text_to_image_trainer
@@ -144,7 +144,7 @@ class TextEncoderCase(CaptionedCase):
 
         return twins.JointEmbedding(self.networks(), self.shape)
 
-    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
+    def peer(self, examples: Examples, how: Twins) -> Peer:
         """The twin's steps on ``examples``, and its number of parameters."""
         from experiments.benchmarks.torch_latent import count_parameters
         from experiments.benchmarks.torch_text import joint_embedding_trainer

@@ -14,7 +14,7 @@ import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed
 from torch import nn  # pyright: ignore[reportMissingImports]  # an extra
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]  # an extra
 
-from experiments.benchmarks.peers import EAGER, Twins
+from experiments.benchmarks.peers import Twins
 from experiments.benchmarks.torch_latent import channels_first, stepping
 from gen_jax.adversarial import ConvDiscriminator, ConvGenerator
 from gen_jax.adversarial.networks import LEAK
@@ -150,7 +150,7 @@ def gan_trainer(
     batches: np.ndarray,
     *,
     penalty: bool = False,
-    how: Twins = EAGER,
+    how: Twins,
 ) -> Callable[[], None]:
     """A function that takes one step on each of ``batches``, uint8 [K, B, H, W, C].
 

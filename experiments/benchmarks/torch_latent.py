@@ -13,7 +13,7 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed everywhere
 from torch import nn  # pyright: ignore[reportMissingImports]  # an extra
 
-from experiments.benchmarks.peers import EAGER, Twins
+from experiments.benchmarks.peers import Twins
 
 LOG_VARIANCE_BOUND = 15.0
 
@@ -126,7 +126,7 @@ def count_parameters(twin: nn.Module) -> int:
     return sum(p.numel() for p in twin.parameters())
 
 
-def channels_first(batches: np.ndarray, device: str = "cpu") -> torch.Tensor:
+def channels_first(batches: np.ndarray, device: str) -> torch.Tensor:
     """[K, B, *space, C] -> [K, B, C, *space] on a device."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(batches, -1, 2))).to(device)
 
@@ -144,7 +144,7 @@ def stepping(step: Callable[..., None], batches: Sequence[Any], how: Twins) -> C
 
 
 def trainer(
-    twin: nn.Module, loss: Callable[..., torch.Tensor], *batches: np.ndarray, how: Twins = EAGER
+    twin: nn.Module, loss: Callable[..., torch.Tensor], *batches: np.ndarray, how: Twins
 ) -> Callable[[], None]:
     """A function that takes one Adam step on each of ``batches``, [K, B, *space, C] as stored.
 

@@ -13,7 +13,7 @@ import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed
 from torch import nn  # pyright: ignore[reportMissingImports]  # an extra
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]  # an extra
 
-from experiments.benchmarks.peers import EAGER, Twins
+from experiments.benchmarks.peers import Twins
 from experiments.benchmarks.torch_adversarial import (
     Generator,
     Halvings,
@@ -134,7 +134,7 @@ def text_to_image_trainer(
     discriminator: TextDiscriminator,
     examples: Mapping[str, np.ndarray],
     *,
-    how: Twins = EAGER,
+    how: Twins,
 ) -> Callable[[], None]:
     """A function that takes one step of GAN-CLS on each batch: one update of each player.
 
@@ -241,7 +241,7 @@ def joint_embedding_loss(twin: JointEmbedding, batch: Tensors, margin: float = 1
 
 
 def joint_embedding_trainer(
-    twin: JointEmbedding, examples: Mapping[str, np.ndarray], *, how: Twins = EAGER
+    twin: JointEmbedding, examples: Mapping[str, np.ndarray], *, how: Twins
 ) -> Callable[[], None]:
     """A function that takes one Adam step on each batch of ``examples``, [K, B, ...] each, of what
     ``joint_embedding.train_step`` reads."""

@@ -14,7 +14,7 @@ import torch  # pyright: ignore[reportMissingImports]  # an extra: not installed
 from torch import nn  # pyright: ignore[reportMissingImports]  # an extra
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]  # an extra
 
-from experiments.benchmarks.peers import EAGER, Twins
+from experiments.benchmarks.peers import Twins
 from experiments.benchmarks.torch_adversarial import (
     adam,
     discriminator_loss,
@@ -176,7 +176,7 @@ def pix2pix_trainer(
     images: np.ndarray,
     sources: np.ndarray,
     *,
-    how: Twins = EAGER,
+    how: Twins,
 ) -> Callable[[], None]:
     """A function that takes one step on each batch of pairs, uint8 [K, B, H, W, C].
 
@@ -251,7 +251,7 @@ def cyclegan_trainer(
     b: np.ndarray,
     *,
     pool_size: int,
-    how: Twins = EAGER,
+    how: Twins,
 ) -> Callable[[], None]:
     """A function that takes one step on each batch of both domains, uint8 [K, B, H, W, C].
 

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.examples import Batches, Examples, Peer
-from experiments.benchmarks.peers import EAGER, Twins
+from experiments.benchmarks.peers import Twins
 from experiments.benchmarks.text_cases import TextCase, text_cases
 from experiments.benchmarks.translation_cases import TranslationCase, translation_cases
 from gen_jax import adversarial, autoregressive, latent
@@ -71,7 +71,7 @@ class LatentCase:
     def train_step(self) -> Step:
         return autoencoder.train_step if self.kind == "autoencoder" else latent.train_step
 
-    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
+    def peer(self, examples: Examples, how: Twins) -> Peer:
         """The twin's steps on ``examples``, and its number of parameters."""
         from experiments.benchmarks import torch_latent as twins
 
@@ -131,7 +131,7 @@ class AutoregressiveCase:
         cond = batch_condition(batch, labels=False)
         return init(jax.random.key(0), batch[self.keys[0]], cond=cond)
 
-    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
+    def peer(self, examples: Examples, how: Twins) -> Peer:
         """The twin's steps on ``examples``, and its number of parameters."""
         from experiments.benchmarks.torch_latent import count_parameters, trainer
 
@@ -192,7 +192,7 @@ class AdversarialCase:
         penalty = losses.weighted(losses.wgan_gp, 10.0)
         return functools.partial(gan.train_step, loss=losses.wasserstein, penalty=penalty)
 
-    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
+    def peer(self, examples: Examples, how: Twins) -> Peer:
         """The twins' steps on ``examples``, and their number of parameters."""
         from experiments.benchmarks import torch_adversarial as twins
         from experiments.benchmarks.torch_latent import count_parameters

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.examples import Batches, Examples, Peer
-from experiments.benchmarks.peers import EAGER, Twins
+from experiments.benchmarks.peers import Twins
 from gen_jax.adversarial import (
     PatchDiscriminator,
     ResNetGenerator,
@@ -51,7 +51,7 @@ class Pix2PixCase:
         init = functools.partial(pix2pix.init, *self.networks(jnp.dtype(dtype)), adam(), adam())
         return jax.jit(init)(jax.random.key(0), self.batches(1).batch_at(0))
 
-    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
+    def peer(self, examples: Examples, how: Twins) -> Peer:
         """The twins' steps on ``examples``, and their number of parameters."""
         from experiments.benchmarks import torch_translation as twins
         from experiments.benchmarks.torch_latent import count_parameters
@@ -97,7 +97,7 @@ class CycleGANCase:
         )
         return jax.jit(init)(jax.random.key(0), self.batches(1).batch_at(0))
 
-    def peer(self, examples: Examples, how: Twins = EAGER) -> Peer:
+    def peer(self, examples: Examples, how: Twins) -> Peer:
         """The twins' steps on ``examples``, and their number of parameters."""
         from experiments.benchmarks import torch_translation as twins
         from experiments.benchmarks.torch_latent import count_parameters

@@ -4,7 +4,7 @@ from gen_jax.files import RunError
 from gen_jax.training.arrays import params_digest
 from gen_jax.training.checkpoint import restore, saved_metrics
 from gen_jax.training.config import applies, without_idle
-from gen_jax.training.devices import check_platform, split_cpu
+from gen_jax.training.devices import check_platform, set_cpu_devices, split_cpu
 from gen_jax.training.environment import environment
 from gen_jax.training.evaluating import CompiledEval, compile_eval
 from gen_jax.training.loop import FitResult, fit
@@ -53,6 +53,7 @@ __all__ = [
     "read_summary",
     "restore",
     "saved_metrics",
+    "set_cpu_devices",
     "split_cpu",
     "without_idle",
 ]

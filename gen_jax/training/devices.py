@@ -10,7 +10,7 @@ from jax.extend import backend
 from gen_jax.cores import n_cores
 from gen_jax.files import RunError
 
-LEAST = 4
+EXAMPLES = 4  # of a step, on each device at least
 
 
 def split_cpu(batch_size: int) -> None:
@@ -20,19 +20,27 @@ def split_cpu(batch_size: int) -> None:
     cores only where it is large: a step of many small operations keeps all cores busy where each
     has its part of the batch. On two x86 cores a step takes so much of its time on one device:
     Diagonal BiLSTM 0.7, WaveNet 0.75, Row LSTM 0.76, Gated PixelCNN of 32 maps 0.8, PixelCNN++
-    0.92, Gated PixelCNN of 128 maps 0.98. Where large operations fill the cores as it is, it takes
+    0.92, Gated PixelCNN of 128 maps 0.98. Where large operations already fill the cores, it takes
     longer: a convolutional VAE 1.2 times, a DCGAN 1.9 times. WaveNet gained with four examples a
-    device and not with two, so a device has at least ``LEAST``.
+    device and not with two, so a device has at least ``EXAMPLES``.
 
-    Must come before JAX's backends start, and does nothing afterwards; nor where the number of CPU
-    devices is set (``XLA_FLAGS``, ``jax_num_cpu_devices``), or several processes share a run.
+    Does nothing where several processes share a run, or ``set_cpu_devices`` does nothing.
+    """
+    if not jax.distributed.is_initialized():
+        set_cpu_devices(min(n_cores(), max(1, batch_size // EXAMPLES)))
+
+
+def set_cpu_devices(n: int) -> None:
+    """Makes ``n`` devices of the CPU.
+
+    Must come before JAX's backends start. Does nothing afterwards, or where the number is set
+    already (``XLA_FLAGS``, ``jax_num_cpu_devices``).
     """
     settings: Any = jax.config
     flags = os.environ.get("XLA_FLAGS", "")
-    is_set = settings.jax_num_cpu_devices >= 0 or "host_platform_device_count" in flags
-    if not is_set and not jax.distributed.is_initialized():
+    if settings.jax_num_cpu_devices < 0 and "host_platform_device_count" not in flags:
         with contextlib.suppress(RuntimeError):  # the backends have started
-            settings.update("jax_num_cpu_devices", min(n_cores(), max(1, batch_size // LEAST)))
+            settings.update("jax_num_cpu_devices", n)
 
 
 def check_platform() -> None:

@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from experiments.benchmarks import text_cases, translation_cases
+from experiments.benchmarks.peers import Twins
 from gen_jax.adversarial import (
     ConvDiscriminator,
     ConvGenerator,
@@ -195,7 +196,7 @@ def test_a_step_of_pix2pix_has_our_gradients(monkeypatch):
         give(twin, {"params": network.params, **network.model_state})
     after, _ = jax.jit(case.train_step)(state, batches.batch_at(0))
     torch_translation.pix2pix_trainer(
-        *pair, batches.examples["image"], batches.examples["spatial"]
+        *pair, batches.examples["image"], batches.examples["spatial"], how=Twins()
     )()
     require_same_gradients(gradients(after.discriminator), pair[1])
     require_same_gradients(gradients(after.generator), pair[0])
@@ -211,7 +212,11 @@ def test_a_step_of_cyclegan_has_our_gradients():
             give(twin, {"params": network.params})
     after, _ = jax.jit(case.train_step)(state, batches.batch_at(0))
     torch_translation.cyclegan_trainer(
-        *games, batches.examples["a"], batches.examples["b"], pool_size=case.pool_size
+        *games,
+        batches.examples["a"],
+        batches.examples["b"],
+        pool_size=case.pool_size,
+        how=Twins(),
     )()
     for game, players in zip(games, (after.forward, after.backward), strict=True):
         for twin, network in zip(game, (players.generator, players.discriminator), strict=True):
@@ -239,7 +244,7 @@ def test_a_step_of_text_to_image_has_our_gradients(monkeypatch):
         give(twin, channels_first_products(variables, smallest), dcgan_name)
     batches = captioned(case)
     after, _ = jax.jit(case.train_step)(state, batches.batch_at(0))
-    torch_text.text_to_image_trainer(*pair, batches.examples)()
+    torch_text.text_to_image_trainer(*pair, batches.examples, how=Twins())()
     for twin, network in zip(pair, (after.generator, after.discriminator), strict=True):
         found = channels_first_products(gradients(network), smallest)
         require_same_gradients(found, twin, dcgan_name)
@@ -261,7 +266,7 @@ def test_a_step_of_the_text_encoder_has_our_gradients():
     give(twin, as_theirs({"params": state.params}), dcgan_name)
     after, metrics = jax.jit(case.train_step)(state, batches.batch_at(0))
     assert metrics["loss"] > 0.0
-    torch_text.joint_embedding_trainer(twin, batches.examples)()
+    torch_text.joint_embedding_trainer(twin, batches.examples, how=Twins())()
     require_same_gradients(as_theirs(gradients(after, b1=0.9)), twin, dcgan_name)
 
 

@@ -41,7 +41,7 @@ def both(name, monkeypatch):
         monkeypatch.setattr(conv_cpu, "NARROW", 0)
     if minimal:
         monkeypatch.setattr(conv_cpu, "FEW_ROWS", 0)
-        monkeypatch.setattr(conv_cpu, "MUCH", 0)
+        monkeypatch.setattr(conv_cpu, "MANY_PRODUCTS", 0)
     letters = "HW"[: len(sides)]
     options = {
         "window_strides": strides,

@@ -71,7 +71,7 @@ def penalty(function):
 @pytest.mark.parametrize("name", CASES)
 def test_values_gradients_and_second_derivatives(name, mapped, monkeypatch):
     if name == "minimal filtering":  # however narrow and few
-        for bound in ("MUCH", "WIDE", "NARROW", "FEW_ROWS"):
+        for bound in ("MANY_PRODUCTS", "WIDE", "NARROW", "FEW_ROWS"):
             monkeypatch.setattr(conv_cpu, bound, 0)
     x, kernel = operands(name, 3)
     axes = AXES[mapped]

@@ -64,7 +64,7 @@ def step_task(name: str, case: Case, dtype: str) -> Task:
             "compile_s": ours.first_s - dispatch_s,
         }
 
-    return Task("steps", {"model": name, "step": "step", "dtype": dtype}, measure)
+    return Task("steps", {"model": name, "dtype": dtype}, measure)
 
 
 def twin_task(name: str, case: Case, compiled: bool) -> Task:

@@ -45,7 +45,7 @@ NARROW = 16  # channels that fill a vector register
 FEW_ROWS = 128  # pixels of outputs, of all images
 SMALL = 2**20  # products
 WIDE = 2**17  # elements of a kernel that XLA's part YNNPACK divides among cores
-MUCH = 2**28  # products
+MANY_PRODUCTS = 2**28
 
 
 def _choosing(roles: Roles, by_xla: Way, by_products: Way) -> Callable[[Way], Way]:
@@ -155,7 +155,7 @@ def _minimal(
         return True
     if of_kernel:
         return winograd.in_cache(g, c_in, c_out, dtype)
-    return batch * math.prod(g.output_size) * kernel >= MUCH
+    return batch * math.prod(g.output_size) * kernel >= MANY_PRODUCTS
 
 
 def _fine(dtype: DTypeLike) -> bool:
