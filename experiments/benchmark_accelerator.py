@@ -1,4 +1,4 @@
-"""What an accelerator does with all of this, most valuable first, within a given time.
+"""Everything measured on one accelerator, the most valuable first, within a given time.
 
     python -m experiments.benchmark_accelerator smoke
     python -m experiments.benchmark_accelerator --minutes 8 --out DIR
@@ -6,15 +6,15 @@
 
 It runs on the first device that JAX finds, and writes ``rows.json`` and ``table.md`` into the
 folder after every row. The same command resumes where it was cut off; a folder of another device,
-of other versions or options is refused. No row begins after ``--minutes``, so that the end is late
-by one row at most; what had no time is listed. A row that fails is a row that says why.
+of other versions or options is refused. No row begins after ``--minutes``, so that it ends late by
+one row at most; rows that had no time are listed. A row that fails says why.
 
 1. bare: products of matrices (operations a second; whether float32 is TF32, by its error), and a
    copy (bytes read and written).
 2. headline: images a second of a Gated PixelCNN 7×32 on 28×28 binary pixels, cached, beside one
    pass of the network and naive sampling (measured on a few positions and scaled). ``kernels a
-   pixel`` are all instructions that XLA's optimized program runs for a batch, by its pixels;
-   nothing where a loop's length is not known (``accelerator/kernels.py``).
+   pixel`` are the instructions that XLA's optimized program runs for a batch, divided by the
+   pixels of an image; none where a loop's length is not known (``accelerator/kernels.py``).
 3. steps: each model's training step in float32 and bfloat16. Operations are those of its products
    and convolutions (``benchmarks/arithmetic.py``), set against the product of the same dtype.
 4. samplers: the other networks, Jacobi for some.
@@ -22,9 +22,9 @@ by one row at most; what had no time is listed. A row that fails is a row that s
 6. paper: short runs of ``paper`` presets on the shipped digits, with their validation score by
    seconds of training.
 
-Seconds are medians of repetitions; compilation is a column of its own. Packages needed are jax,
-flax, optax and jaxtyping, with what these need themselves; safetensors too for GAN's score, and
-torch for the twins. tyro is used where it is installed.
+Seconds are medians of repetitions; compilation is a column of its own. It needs jax, flax, optax
+and jaxtyping, with their own dependencies; safetensors for GAN's score, and torch for the twins.
+tyro is used where it is installed.
 """
 
 import time
@@ -53,7 +53,7 @@ def program(argv: Sequence[str] | None = None) -> Path:
             f"{ledger.environment['device']}: {len(ledger.missing)} of {len(tasks)} rows to measure"
         )
         measure_all(ledger, end=end, seconds=options.seconds)
-        left = f"{len(ledger.missing)} rows had no time: the same command resumes with them. "
+        left = f"There was no time for {len(ledger.missing)} rows: the same command measures them. "
         say(f"{left if ledger.missing else ''}Table: {folder / 'table.md'}")
     return folder
 

@@ -4,19 +4,19 @@
     python -m experiments.benchmark_sampling --model gated-12x64 --batch 1 16 128 --method cached
     python -m experiments.benchmark_sampling --method cached --devices 2
 
-Seconds are medians of repetitions that alternate with the forward pass's, compilation apart. Of a
-batch of 1 they are what a person waits for: one image, or one second of sound (8,000 samples).
+Seconds are medians of repetitions that alternate with the forward pass's, without compilation. For
+a batch of 1 they are the wait for one image, or for one second of sound (8,000 samples).
 ``ratio_to_forward`` sets one batch's time against one pass of the network over it: the floor of
 any sampler that computes each layer once. Whole naive sampling would take minutes: it is measured
 on a few positions and scaled (``naive_positions`` says on how many). ``agree`` is the share of
 images that are those of another sampler, named in ``agrees_with``. ``peak_bytes`` is what XLA
-plans to hold besides parameters and outputs. With PyTorch installed, on the device that JAX uses,
-and JAX in float32 as it is, a plain PyTorch Gated PixelCNN of the same size, sampled naively,
+plans to hold besides parameters and outputs. With PyTorch installed, on the device that JAX uses
+and with JAX in float32, a plain PyTorch Gated PixelCNN of the same size, sampled naively,
 stands beside ``gated-7x32``.
 
 ``gated-residual`` and ``gated-unet`` read another image by an encoder, which runs once a batch:
 ``ratio_to_unconditional`` sets their time against the same network's without it. Row
-``gated-trained`` is a small Gated PixelCNN trained for ``--train-steps`` steps first, for the
+``gated-trained`` is a small Gated PixelCNN trained for ``--train-steps`` steps first, because the
 number of Jacobi passes depends on what was learned. ``gated-side`` rows, drawn as a plot beside
 ``--out``, show the time against the number of positions.
 """

@@ -62,10 +62,10 @@ def read_state_dict(path: pathlib.Path) -> dict[str, np.ndarray]:
     except Exception as error:  # damaged bytes end in several types
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UsageError(
-            f"{path} is no state dict of numbers alone, or damaged: {reason}"
+            f"{path} is damaged, or not a state dict of numbers only: {reason}"
         ) from None
     if not isinstance(saved, dict):
-        raise UsageError(f"{path} holds a {type(saved).__name__}; a state dict is wanted")
+        raise UsageError(f"{path} holds a {type(saved).__name__}, not a state dict")
     tensors = {str(name): value for name, value in saved.items() if torch.is_tensor(value)}
     return {name: value.detach().numpy() for name, value in tensors.items()}
 

@@ -25,13 +25,13 @@ class Options:
     dataset: str | None = None
     """Another set than the run's own: its test split is used. Classes are matched by name."""
     data_dir: Path | None = None
-    """Where prepared TFDS sets lie, if not where they were."""
+    """Folder of prepared TFDS sets, if it has moved."""
     image_size: int | None = None
     """Resize and crop the images to this side; default as the run did."""
     channels: Literal[1, 3] | None = None
     """Make the images gray (1) or RGB (3); default as the run did."""
     nll_samples: int | None = None
-    """Importance samples an image, where the model has a likelihood."""
+    """Importance samples per image, where the model has a likelihood."""
     nll_images: int | None = None
     """Images that the likelihood is measured on."""
     scored_samples: int | None = None

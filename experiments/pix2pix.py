@@ -51,7 +51,7 @@ class Config(TranslationConfig):
     skip_bad_images: bool = of_source(False, "folder:", "tfds:", "halves:")
     """Count and leave out images that cannot be read, instead of stopping."""
     task: TaskName = "style"
-    """What is made of what: style learns from pairs of images, the others compute the source from
+    """What is made from what: style learns from pairs of images, the others compute the source from
     the image."""
     reverse: bool = when(False, task="style")
     """Make the first image of each pair from the second."""
@@ -68,11 +68,11 @@ class Config(TranslationConfig):
     residual: bool | None = None
     """Learn a correction of the source; default for super-resolution and denoising."""
     norm: Literal["batch", "instance"] = "batch"
-    """Of both networks."""
+    """Normalization of both networks."""
     dropout: float = 0.5
     """The share of features dropped in the generator's innermost layers: its noise."""
     receptive_field: ReceptiveField = with_loss(70)
-    """Pixels a side of the patches that the discriminator judges."""
+    """Side, in pixels, of the patches that the discriminator judges."""
     discriminator_features: int | None = with_loss(None)
     """Maps of the discriminator's first layer; default as many as the generator's."""
     discriminator_rate: float | None = with_loss(None)

@@ -47,7 +47,7 @@ class Config(ImageConfig):
     """Compare the losses of pix2pix, and the sizes of its discriminator's patches."""
 
     task: TaskName = "style"
-    """What is made of what, as in pix2pix."""
+    """What is made from what, as in pix2pix."""
     dataset: str = "emoji"
     """As in pix2pix."""
     reverse: bool = when(False, task="style")

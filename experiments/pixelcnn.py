@@ -56,11 +56,11 @@ class Config(PixelConfig):
     """Maps between the last layer and the outputs."""
     first_kernel: int = when(7, model=MASKED)
     kernel: int = when(3, model=MASKED)
-    """Side of the kernels behind the first."""
+    """Side of the kernels after the first."""
     blocks: int = when(2, model="plus-plus")
     """Residual blocks of each stage."""
     stages: int = when(3, model="plus-plus")
-    """Each at half the size of the one before."""
+    """Stages, each at half the size of the one before."""
     dropout: float = when(0.5, model="plus-plus")
     decay_rate: float = when(1.0, model="plus-plus")
     """What the learning rate is multiplied by at every step."""

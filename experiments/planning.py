@@ -68,16 +68,16 @@ class Config(ImageRunConfig):
     encoder_steps: int = 28
     """How often its block is applied: what it finds travels --stride pixels each time."""
     stride: int = 2
-    """Pixels of the maze to a place of the encoder's map; 2: a cell."""
+    """Pixels of the maze for each place of the encoder's map; 2: one cell."""
     warmup_steps: int = 100
-    """The learning rate rises from zero over so many steps: at once at its height, the encoder does
-    not begin to look further than a few cells."""
+    """Steps over which the learning rate rises from zero. Without them, the encoder does not learn
+    to look further than a few cells."""
     plans: tuple[int, ...] = free((1, 4, 16))
-    """Take the likeliest of so many plans; each number is measured."""
+    """Take the likeliest of this many plans; each number is measured."""
     mazes: int = free(200)
     """Test mazes to draw plans for; a quarter as many with way-points, and larger ones."""
     larger: int = free(2)
-    """Also draw plans in mazes so many times as wide, with as many more steps; 1: do not."""
+    """Also draw plans in mazes this many times as wide, with as many more steps; 1: do not."""
     way_points: int = free(1)
     """Way-points that plans are to pass; 0: do not measure it."""
     watched: int = free(100)

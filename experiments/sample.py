@@ -34,7 +34,7 @@ class Options:
 
     run_dir: tyro.conf.Positional[Path]
     num: int | None = None
-    """Default 64; of each --text 16."""
+    """Examples to draw; default 64, or 16 for each --text."""
     text: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A sentence to make images of, a row of the picture; may be given several times."""
     out: Path | None = None

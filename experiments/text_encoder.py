@@ -55,14 +55,14 @@ class Config(CaptionsConfig, RunConfig):
     """Train and evaluate encoders of texts and of images."""
 
     batch_size: int = 40
-    """Images an update, over all devices."""
+    """Images per update, over all devices."""
     learning_rate: float = 7e-4
     features: tuple[int, ...] = (384, 512, 512)
     """Maps of each convolution over letters."""
     hidden: int = 512
-    """Numbers of the recurrent state."""
+    """Size of the recurrent state."""
     embedding: int = 1024
-    """Numbers of a vector."""
+    """Size of an embedding."""
     image_features: int = 64
     """Maps of the image encoder at half the image's size; twice as many at each further half."""
     margin: float = 1.0

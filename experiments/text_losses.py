@@ -44,7 +44,7 @@ class Config(VectorsConfig):
     steps: int = 1000
     """Updates of every model."""
     batch_size: int = 64
-    """Images an update."""
+    """Images per update."""
     features: int = 32
     """Maps of the generator at the finest resolution."""
     evaluations: int = free(2)

@@ -53,22 +53,22 @@ class Config(VectorsConfig, RunConfig):
     """cls shows the discriminator real images under wrong captions as well, int has the generator
     make images of captions between two."""
     beta: float = with_interpolation(0.5)
-    """Where between two captions: the share of the first."""
+    """Share of the first of the two captions that are interpolated."""
     interpolation_weight: float = with_interpolation(1.0)
-    """Of the generator's loss at interpolated captions: 1 in the paper's equation 5, and 1/2 in
-    effect in its authors' code."""
+    """Weight of the generator's loss at interpolated captions: 1 in the paper's equation 5, and in
+    effect 1/2 in its authors' code."""
     loss: LossName = "non-saturating"
     """What both players minimize, as in gan."""
     latent_dim: int = 100
-    """Numbers of noise that an image is made from, beside its caption."""
+    """Size of the noise that an image is made from, beside its caption."""
     text_dim: int = 128
-    """Numbers that each network brings a caption's vector down to."""
+    """Size to which each network reduces a caption's vector."""
     features: int = 128
     """Maps of the generator at the finest resolution, as in gan."""
     discriminator_features: int | None = None
     """Maps of the discriminator's first layer; default half as many as the generator's."""
     batch_size: int = 64
-    """Images an update, over all devices."""
+    """Images per update, over all devices."""
     match: Literal["joined", "projected"] = dataclasses.field(
         default="joined", metadata={"before": "joined"}
     )

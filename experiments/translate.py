@@ -50,11 +50,11 @@ class Options:
     output: Path
     """A folder; subfolders of the input are kept."""
     reverse: bool = False
-    """From the second domain to the first, where the model translates both ways."""
+    """Translate from the second domain to the first, where the model translates both ways."""
     draws: int = 1
     """Several translations of each picture, NAME-1.png and so on, where the model is stochastic."""
     seed: int | None = None
-    """Of a stochastic model; default 0. A picture's draws depend on it and on the file's name."""
+    """Seed of a stochastic model; default 0. A picture's draws depend on it and on its name."""
     step: int | None = None
     """The checkpoint of this step instead of the newest."""
     overwrite: bool = False
@@ -70,7 +70,7 @@ class Options:
     overlap: int | None = None
     """Pixels across which neighbouring tiles are blended; default an eighth of a tile."""
     batch_size: int = 4
-    """Tiles at once."""
+    """Tiles translated at once."""
     quiet: bool = False
 
 
@@ -140,7 +140,7 @@ def direction(run: Reopened, options: Options) -> Direction:
     name, translation = run.experiment.name, run.setup.translation
     if translation is None:
         raise UsageError(
-            f"this run of {name!r} makes images of nothing else: translate takes one that was "
+            f"this run of {name!r} does not make images from images: translate takes one that was "
             "trained with a --task"
         )
     drawing = "draws" if options.draws > 1 else "seed" if options.seed is not None else None

@@ -47,7 +47,7 @@ class Config(LatentConfig):
     """plain: as --decay-epochs says. paper: the rate falls by 10^(-1/7) after 1, 3, 9, ... epochs
     more (Burda 2015)."""
     nll_samples: int = free(5000)
-    """Importance samples an image for the likelihood."""
+    """Importance samples per image for the likelihood."""
     nll_images: int | None = free(None)
     """Test images that the likelihood is measured on, from all over the set; default all."""
 

@@ -39,7 +39,7 @@ class Config(RunConfig):
     dataset: str = "strings"
     """strings (plucked, of 12 pitches, made here), folder:PATH of WAV files, tfds:NAME."""
     sample_rate: int = 8000
-    """Samples a second."""
+    """Samples per second."""
     resample: bool = of_source(False, "folder:", "tfds:")
     """Resample what was recorded at another rate, instead of refusing it."""
     length: int = 1000
@@ -52,7 +52,7 @@ class Config(RunConfig):
     likelihood: Literal["categorical", "mixture"] = "categorical"
     """categorical: each level for itself; mixture: a discretized mixture of logistics."""
     levels: int = 256
-    """Of the mu-law that sound is quantized by."""
+    """Levels of the mu-law by which sound is quantized."""
     stacks: int = 1
     layers: int = 8
     """Layers of a stack: the last is dilated by 2^(layers - 1)."""
@@ -60,9 +60,9 @@ class Config(RunConfig):
     skip_features: int = 64
     first_kernel: int = 2
     batch_size: int = 4
-    """Windows a step, over all devices."""
+    """Windows per step, over all devices."""
     clip_norm: float = 1.0
-    """Longer gradients are cut to this length."""
+    """Gradients longer than this are scaled down to it."""
     seconds: float = free(1.0)
     """Length of the sounds that are drawn."""
     draws: int = free(4)

@@ -1,12 +1,12 @@
-"""The gray of colours, without JAX: data and baselines are NumPy's."""
+"""From colour to gray in NumPy alone, for data and baselines."""
 
 import numpy as np
 from jaxtyping import UInt8
 
 
 def luma(image: UInt8[np.ndarray, "... channels"]) -> UInt8[np.ndarray, "... 1"]:
-    """The luma of ITU-R 601 of RGB images, rounded as Pillow's ``convert("L")`` does; gray images
-    as they are.
+    """The luma of ITU-R 601 of RGB images, rounded as Pillow's ``convert("L")`` does; a copy
+    of gray images.
 
     Raises ``ValueError`` for images that are not uint8, or of another number of channels.
     """

@@ -1,8 +1,8 @@
-"""A batch cut over the cores of a CPU that JAX sees as one device.
+"""A batch split over the cores of a CPU that JAX sees as one device.
 
 XLA's CPU backend runs the operations of a program one after another, and divides one among cores
 only where it is large. A loop of small operations, such as a sampler, keeps one core busy. So the
-batch is cut into equal pieces, and a thread runs each, all by one compiled program: they run at
+batch is split into equal pieces, and a thread runs each, all with one compiled program: they run at
 once, since JAX orders the programs of a thread but not those of several. What a function gives for
 one example must not depend on the others.
 """
@@ -25,7 +25,7 @@ def n_cores() -> int:
 
 
 def on_one_cpu(tree: Any) -> bool:
-    """Whether all arrays are at hand, on one device, and it is a CPU."""
+    """Whether no array is traced, and all are on one device, a CPU."""
     leaves = jax.tree.leaves(tree)
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return False
@@ -44,7 +44,7 @@ def pieces(n: int) -> list[slice]:
 def at_once(run: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     """``run(*args)`` for each of ``calls``, in a thread each. ``run`` is a compiled program.
 
-    Nothing is traced or put on a device in a thread: it does not know the caller's JAX settings.
+    Nothing is traced or put on a device in a thread, which does not see the caller's JAX settings.
     """
     calls = jax.device_put(calls)
     with ThreadPoolExecutor(len(calls)) as pool:

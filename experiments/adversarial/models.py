@@ -96,10 +96,10 @@ class GameConfig(ImageRunConfig):
     """The options that both adversarial experiments share: the generator, and how it is scored."""
 
     latent_dim: int = 64
-    """Numbers that an image is made from."""
+    """Size of the latent vector that an image is made from."""
     features: int = 64
-    """Maps at the finest resolution. A convolutional network has twice as many at each half of it,
-    BEGAN's encoder as many more; a dense one has 16 units a layer for each."""
+    """Maps at the finest resolution. A convolutional network doubles them at each halving of it,
+    BEGAN's encoder adds as many again; a dense one has 16 units per layer for each."""
     scored_samples: int = 10_000
     """Generated images for the scores; they are compared with all test images."""
     watched_samples: int = 2000
@@ -127,10 +127,10 @@ class GANConfig(GameConfig):
     )
     """How a generator of images doubles the sides; default the network's own."""
     norm: Normalization | None = None
-    """Of the discriminator; default batch, but spectral for minimax and hinge, layer for
-    Wasserstein."""
+    """Normalization of the discriminator; default batch, but spectral for minimax and hinge, layer
+    for Wasserstein."""
     batch_size: int = 128
-    """Images an update, over all devices."""
+    """Images per update, over all devices."""
     d_steps: int | None = None
     """Updates of the discriminator for each of the generator; default the loss's own."""
     reuse_images: bool = where(
@@ -142,16 +142,16 @@ class GANConfig(GameConfig):
     """Show the discriminator the same images in each of its updates of a step, instead of new
     ones."""
     penalty: Literal["wgan-gp", "r1", "none"] | None = None
-    """On the discriminator's gradient; default the loss's own."""
+    """Penalty on the discriminator's gradient; default the loss's own."""
     penalty_weight: float | None = where(
         None, lambda config: config.recipe.penalty is not None, "a penalty: --penalty wgan-gp or r1"
     )
-    """Default the loss's own."""
+    """Weight of the penalty; default the loss's own."""
     class_conditional: bool = False
     """Generate images of a given class."""
     updates: int | None = length()
-    """Train until both networks together had this many updates, --d-steps + 1 a step: instead of
-    --steps."""
+    """Train until both networks together have had this many updates, --d-steps + 1 per step;
+    instead of --steps."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""How much arithmetic a function is: what its speed is set against."""
+"""How much arithmetic a function does, with which its speed is compared."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ def product_flops(function: Callable[..., Any], *args: Any) -> float:
     """Operations of the matrix products and convolutions of a function of such arrays, two a
     multiplication, whatever way they are computed.
 
-    Read off what JAX traces, where a scan counts as often as it runs; of a loop whose end is not
-    known one turn counts, and of branches the largest.
+    Read off what JAX traces: a scan counts as often as it runs, a loop whose end is not known
+    counts once, and of branches the largest counts.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args)
     return 2.0 * _multiplications(jax.make_jaxpr(function)(*shapes).jaxpr)

@@ -15,7 +15,7 @@ def why_no_peer(dtype: str) -> str | None:
     if backend not in ("cpu", "gpu"):
         return f"its twins run on the CPU or a GPU, JAX on the {backend.upper()}"
     if backend == "gpu" and not sees_gpu():
-        return "it sees no GPU, JAX runs on one"
+        return "it sees no GPU, but JAX uses one"
     if dtype != "float32":
         return f"its twins compute in float32, not in {dtype}"
     return None
@@ -34,7 +34,7 @@ def _torch() -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Twins:
-    """How PyTorch twins run: on which of its devices, eager or compiled by ``torch.compile``."""
+    """How PyTorch twins run: on which device, eager or compiled by ``torch.compile``."""
 
     device: str = "cpu"
     compiled: bool = False

@@ -43,8 +43,8 @@ def sampling_programs(
 ) -> dict[sampling.Method, Program]:
     """The sampler of each method, spread over the devices; the naive one stops early.
 
-    On a CPU that is one device, ``cached`` runs as a caller outside of ``jax.jit`` has it: cut over
-    the cores. The rest is said of the program of a whole batch.
+    On a CPU that is one device, ``cached`` runs as it does outside of ``jax.jit``: split over the
+    cores. Its compilation and memory are those of the program of a whole batch.
     """
     model, shape, cond = case.model, (batch, *case.shape), case.condition(batch)
     stop = naive_stop(case)

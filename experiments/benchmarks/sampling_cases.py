@@ -43,23 +43,23 @@ class Options:
     """Default: all that have at least one of the methods."""
     method: tuple[Method, ...] = ("cached", "jacobi", "naive")
     batch: tuple[int, ...] = ()
-    """Images drawn at once; default what the model's targets name."""
+    """Images drawn at once; default the model's own."""
     size: int | None = None
     """Side of the images, or samples of sound; default the model's own."""
     channels: Literal[1, 3] | None = None
-    """Of the images; sound has one."""
+    """Channels of the images; sound has one."""
     seconds: float = 8.0
-    """Of repetitions, a row."""
+    """Seconds of repetitions for each row."""
     train_steps: int = 200
-    """Of the row gated-trained."""
+    """Training steps of the row gated-trained."""
     small: bool = False
-    """Tiny networks: to see that everything runs."""
+    """Tiny networks, to check that everything runs."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     devices: int = 1
     """Devices that a batch is spread over. A CPU's cores become as many; the forward pass beside
     it still runs on all cores at once."""
     peer: bool = True
-    """Measure PyTorch too, where it is installed and a peer."""
+    """Also measure PyTorch, where it is installed and comparable."""
     out: Path | None = None
     """Write the rows as JSON, and the plot of gated-side beside them."""
 

@@ -48,7 +48,7 @@ class Stepping:
 
 
 def repeated(step: training.CompiledStep, state: State, stack: Any) -> Callable[[], None]:
-    """A function that runs one dispatch and waits for it; the donated state goes round."""
+    """A function that runs one dispatch, from the state of the last one, and waits for it."""
     n = step.length(stack)
     box = [step.place(state)]
 
@@ -60,7 +60,10 @@ def repeated(step: training.CompiledStep, state: State, stack: Any) -> Callable[
 
 
 def twin_run(name: str, case: Case, batches: Batches, how: Twins) -> Callable[[], None]:
-    """What trains the case's twin on the batches. Raises ``RuntimeError`` where it is none."""
+    """A function that trains the case's twin on the batches.
+
+    Raises ``RuntimeError`` where it has another number of parameters than our network.
+    """
     run, n_twin = case.peer(batches.examples, how)
     params = jax.eval_shape(lambda: case.state("float32")).params
     n_ours = sum(x.size for x in jax.tree.leaves(params))

@@ -11,7 +11,7 @@ import jax
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled function and what compiling it took; ``text`` gives it as XLA optimized it."""
+    """A compiled function and what compiling it took; ``text`` gives it as optimized by XLA."""
 
     run: Callable[[], Any]
     compile_s: float

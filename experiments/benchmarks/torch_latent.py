@@ -73,7 +73,7 @@ def _convolutional(shape, latent_dim, outputs, features) -> tuple[nn.Module, nn.
     height, width, channels = shape
     scale = 2 ** len(features)
     if height % scale or width % scale:
-        raise ValueError(f"the twin wants sides divisible by {scale}, got {height}×{width}")
+        raise ValueError(f"the twin needs sides divisible by {scale}, got {height}×{width}")
     layers: list[nn.Module] = []
     size = channels
     for maps in features:
@@ -132,7 +132,7 @@ def channels_first(batches: np.ndarray, device: str) -> torch.Tensor:
 
 
 def stepping(step: Callable[..., None], batches: Sequence[Any], how: Twins) -> Callable[[], None]:
-    """A function that takes a step on each of ``batches``, each a step's arguments, and waits."""
+    """A function that takes a step on each of ``batches``, each its arguments, and waits."""
 
     def train() -> None:
         for batch in batches:

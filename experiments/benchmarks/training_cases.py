@@ -104,8 +104,8 @@ class AutoregressiveCase:
     shape: tuple[int, ...]
     batch_size: int
     steps_per_dispatch: int = 5
-    """A dispatch takes memory anew, and its first step fills it: so WaveNet's step takes 1.0 s
-    alone and 0.8 s among five, on two x86 cores."""
+    """Each dispatch allocates memory that its first step fills: WaveNet's step takes 1.0 s alone
+    and 0.8 s as one of five, on two x86 cores."""
 
     train_step = staticmethod(autoregressive.train_step)
 

@@ -72,7 +72,7 @@ class PixelConfig(ImageRunConfig):
     """Model p(x | class): samples by class, and classes by likelihood."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
     clip_norm: float | None = 1.0
-    """Longer gradients are cut to this length; None: to none."""
+    """Gradients longer than this are scaled down to it; None: never."""
     layers: int = 7
     features: int = 32
     head_features: int = 64

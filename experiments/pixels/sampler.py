@@ -72,7 +72,7 @@ class Sampler:
 
 
 def _shown(starts: range, chunk: int) -> Iterable[int]:
-    """The same, with a bar for a person to watch."""
-    from tqdm import tqdm  # late: few draws are watched
+    """The same, with a progress bar."""
+    from tqdm import tqdm  # late: many runs show no bar
 
     return tqdm(starts, unit=f" × {chunk} drawn")

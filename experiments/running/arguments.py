@@ -1,7 +1,7 @@
 """Arguments as the fields of a dataclass: by tyro where it is installed, else by argparse.
 
-Without tyro an option is a plain value, a choice, or several of one of these; what else a dataclass
-has is no option then. A field of ``Hidden[...]`` is no option in either case.
+Without tyro an option is a plain value, a choice, or several of one of these; other fields are no
+options then. A field of ``Hidden[...]`` is no option in either case.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 try:
     import tyro
-except ImportError:  # a machine for measuring may have but what models need
+except ImportError:  # a machine for benchmarks may have only what models need
     tyro = None
 
 C = TypeVar("C")

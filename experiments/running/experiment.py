@@ -83,8 +83,8 @@ class Findings:
 class Experiment:
     """An experiment's name, its presets, and how a part of its data is opened.
 
-    Its subclasses say what is done: ``Study`` by a function, ``Training`` by a model. One that
-    ``splits_cpu`` has each core of a CPU as a device of its own (``training.split_cpu``).
+    Its subclasses say what is done: ``Study`` by a function, ``Training`` by a model. With
+    ``splits_cpu`` each core of a CPU is a device of its own (``training.split_cpu``).
     """
 
     name: str

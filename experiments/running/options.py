@@ -148,7 +148,7 @@ def parse(
     Raises:
       UsageError: an unknown preset, two options that say how long to train, or an option that
         would do nothing.
-      SystemExit: ``--help``, or an option that does not exist (with a parser's own words).
+      SystemExit: ``--help``, or an option that does not exist (with the parser's own message).
     """
     args = list(sys.argv[1:] if argv is None else argv)
     name = "default"

@@ -45,7 +45,7 @@ def run(experiment: Experiment, argv: Sequence[str] | None = None) -> Path:
     ) as opened:
         job = Job(dataclasses.replace(config, run_dir=run_dir), opened, splits)
         if opened.data is training.DataStatus.UNKNOWN:
-            say(f"{run_dir} has no record of its data: it is assumed to be what it was.")
+            say(f"{run_dir} has no record of its data, which is assumed to be unchanged.")
         done = training.read_summary(run_dir)
         unchanged = opened.data is not training.DataStatus.CHANGED
         if done is not None and unchanged and experiment.is_done(job, done):

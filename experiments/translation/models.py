@@ -30,7 +30,7 @@ class TranslationConfig(ImageRunConfig):
     discriminator_features: int | None = None
     """Maps of the discriminator's first layer; default as many as the generator's."""
     receptive_field: ReceptiveField = 70
-    """Pixels a side of the patches that the discriminator judges."""
+    """Side, in pixels, of the patches that the discriminator judges."""
     upsample: Literal["deconv", "resize", "shuffle"] = "deconv"
     """How the generator doubles the sides."""
     learning_rate: float = 2e-4

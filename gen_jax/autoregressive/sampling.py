@@ -10,12 +10,12 @@ define one image, and the samplers differ only in how they find it:
 - ``jacobi``: all units at once, again and again until nothing changes: few wide passes (Song et
   al. 2021). At the latest every pass settles one more unit.
 
-They add the same numbers in another order, and draw by halves (``densities/sequential.py``), so
-that rounding changes about as many draws as it moves probability. Where it does, all that follows
-in that image may differ:
+They add the same numbers in different orders, but draw by halves (``densities/sequential.py``), so
+that rounding changes about as many draws as it moves probability. After a draw that changes, the
+rest of that image may differ:
 
 - float64: the same images, exactly.
-- float32: at least 99.5 % of images are the same, also of 256 levels by a mixture of logistics.
+- float32: at least 99.5 % of images are the same, even of 256 levels by a mixture of logistics.
 - bfloat16: all draw from nearly the distribution of float32, but not the same images. Of binary
   images of 28×28 pixels, by a Gated PixelCNN trained on digits, four in five are the same for
   ``cached`` and ``jacobi``, and 99 % of pixels; of 256 levels, by a small PixelCNN++ trained on
@@ -80,12 +80,12 @@ def sample(
 ) -> Array:
     """Draws ``shape`` = (B, *space, C) as it is stored: uint8 images, int16 sound.
 
-    Pure: usable inside ``jax.jit`` and on every mesh; called outside it is one program, compiled
-    once for equal models, shapes and methods. There, where JAX sees a CPU as one device, ``cached``
-    cuts the batch over its cores (``gen_jax.cores``) and returns when all is drawn. ``cond`` is
-    what ``log_prob`` takes. ``temperature`` below 1 sharpens every conditional distribution.
-    Example b depends on the key and on ``numbers[b]`` (b, unless given) alone: a large batch may be
-    drawn in pieces, and is spread over devices as its numbers are.
+    Pure: usable inside ``jax.jit`` and on every mesh; outside of it a call is one program, compiled
+    once for equal models, shapes and methods. Where JAX sees a CPU as one device, such a call
+    splits the batch of ``cached`` over its cores (``gen_jax.cores``) and returns when all of it is
+    drawn. ``cond`` is what ``log_prob`` takes. ``temperature`` below 1 sharpens every conditional
+    distribution. Example b depends on the key and on ``numbers[b]`` (b, unless given) alone: a
+    large batch may be drawn in pieces, and is spread over devices as its numbers are.
 
     Raises ``ValueError`` for a shape, a method, a condition, evidence, a temperature or numbers
     that cannot be.
@@ -176,7 +176,7 @@ class Task:
         return int(np.prod(self.shape[1:-1]))
 
     def some(self, rows: slice) -> "Task":
-        """What is to be drawn of these examples."""
+        """The same for these examples only."""
         by_example = self.numbers, self.cond, self.given
         numbers, cond, given = jax.tree.map(lambda x: np.asarray(x)[rows], by_example)
         shape = (len(numbers), *self.shape[1:])
@@ -321,8 +321,8 @@ def naive(task: Task, *, stop: int | None = None) -> tuple[Array, Array]:
 def jacobi(task: Task) -> tuple[Array, Array]:
     """Redraws all units at once until a pass changes nothing.
 
-    Neither a better start nor settling rows in turn halves the number of passes; rows in turn save
-    arithmetic (experiments/results.md).
+    Neither a better start nor settling row after row halves the number of passes; row after row
+    saves arithmetic (experiments/results.md).
     """
     task = task.embedded()
     noise = task.noise()

@@ -11,9 +11,9 @@ p and q of total variation distance TV, a bit is the first to differ with a prob
     sum over x of p(x) |p(bit | x) - q(bit | x)| <= 2 TV,  where x are the bits before it.
 
 So values of n bits differ with 2 n TV at most, for two logistics with 1.3 to 2 TV; no way of
-drawing is below TV. The inverse of the distribution function, at one uniform number, pays for every
-edge between two values: where a mean shifts by d, it draws another value with probability
-d / bin width, and by halves with about d / (2 scale).
+drawing does better than TV. The inverse of the distribution function, at one uniform number, pays
+for every edge between two values: where a mean shifts by d, it draws another value with
+probability d / bin width, and by halves with about d / (2 scale).
 """
 
 from collections.abc import Callable

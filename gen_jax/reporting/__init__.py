@@ -1,7 +1,7 @@
 """What a run shows: pictures and tables added by an experiment, and the page that holds them.
 
-What is asked of this package is imported when it is first used: what trains or measures without a
-report needs neither matplotlib, Pillow nor jinja2.
+Its names are imported when they are first used, so that training or measuring without a report
+needs neither matplotlib, Pillow nor jinja2.
 """
 
 import importlib

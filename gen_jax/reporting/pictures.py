@@ -176,7 +176,7 @@ def _add(run_dir: str | os.PathLike[str], entry: Entry) -> None:
     try:
         entries = {old.name: old for old in read_entries(run_dir)}
     except RunError as error:
-        _logger.warning(f"in {run_dir}, {error}: a new list is begun")
+        _logger.warning(f"in {run_dir}, {error}: a new list is started")
         entries = {}
     entries[entry.name] = entry  # a dict keeps a replaced name in its place
     listed = [dataclasses.asdict(listed) for listed in entries.values()]

@@ -18,7 +18,7 @@ def split_cpu(batch_size: int) -> None:
 
     XLA's CPU backend runs the operations of a program one after another, and divides one among
     cores only where it is large: a step of many small operations keeps all cores busy where each
-    has its part of the batch. On two x86 cores a step takes so much of its time on one device:
+    has its part of the batch. On two x86 cores a step takes this share of its time on one device:
     Diagonal BiLSTM 0.7, WaveNet 0.75, Row LSTM 0.76, Gated PixelCNN of 32 maps 0.8, PixelCNN++
     0.92, Gated PixelCNN of 128 maps 0.98. Where large operations already fill the cores, it takes
     longer: a convolutional VAE 1.2 times, a DCGAN 1.9 times. WaveNet gained with four examples a

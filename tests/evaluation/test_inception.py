@@ -116,8 +116,8 @@ class Code:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pickle.dumps({"fc.weight": Code()}), "is no state dict of numbers alone, or damaged"),
-        (b"not a file of PyTorch's", "is no state dict of numbers alone, or damaged"),
+        (pickle.dumps({"fc.weight": Code()}), "is damaged, or not a state dict of numbers only"),
+        (b"not a file of PyTorch's", "is damaged, or not a state dict of numbers only"),
         (None, "cannot read .*: No such file"),
     ],
     ids=["code", "noise", "missing"],

@@ -111,7 +111,7 @@ def test_a_row_that_ends_the_process_again_is_a_failure(run):
         with pytest.raises(SystemExit):
             run([task("one", ends)])
     (row,) = run([task("one", ends)])["rows"]
-    assert row["error"] == "it ended the process, more than once"
+    assert row["error"] == "it ended the process more than once"
 
 
 def test_the_folder_of_another_device_or_of_other_options_is_refused(run, monkeypatch):

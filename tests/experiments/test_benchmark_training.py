@@ -75,7 +75,7 @@ def test_a_peer_is_on_the_same_processor_in_the_same_dtype(capsys, monkeypatch):
     assert reason in capsys.readouterr().out
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(peers, "sees_gpu", lambda: False)
-    assert peers.why_no_peer("float32") == "it sees no GPU, JAX runs on one"
+    assert peers.why_no_peer("float32") == "it sees no GPU, but JAX uses one"
     monkeypatch.setattr(peers, "sees_gpu", lambda: True)
     assert peers.why_no_peer("float32") is None
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")

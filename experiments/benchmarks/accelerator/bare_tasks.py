@@ -1,4 +1,4 @@
-"""The bare speed of the device: what all else is set against."""
+"""The bare speed of the device, with which everything else is compared."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,8 +16,8 @@ def bare_tasks(*, small: bool) -> list[Task]:
 
 
 def product_task(dtype: str, precision: str, *, small: bool) -> Task:
-    """A matrix product. Of the default precision, which is the device's own, its error says what it
-    is: on GPUs float32 products may round their inputs to TF32, on TPUs to bfloat16."""
+    """A matrix product. Its error shows what the device's default precision is: products of float32
+    may round their inputs to TF32 on GPUs, to bfloat16 on TPUs."""
     fast = jax.default_backend() != "cpu"
     side, chain = (64, 2) if small else (8192, 10) if fast else (2048, 2)
     asked = None if precision == "default" else precision

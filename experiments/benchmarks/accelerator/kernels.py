@@ -1,9 +1,9 @@
 """How many kernels a compiled program launches, counted in XLA's optimized program.
 
 Each instruction of a computation that XLA runs is one kernel: a fusion, a library's call, a copy.
-Not counted are names for what is there already (tuples, bitcasts, constants), the end of what began
-elsewhere (``copy-done``), and a loop's own condition, since the number of trips is known before. A
-loop counts its body once a trip. A library's call may launch more than the one kernel.
+Not counted are names for existing values (tuples, bitcasts, constants), the ends of asynchronous
+operations (``copy-done``), and a loop's own condition, since the number of trips is known before. A
+loop counts its body once a trip. A library's call may launch more than one kernel.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The folder of a benchmark: its rows, written after each of them, and whose they are."""
+"""The folder of a benchmark: its rows, written after each one, and what they all share."""
 
 import dataclasses
 import os
@@ -24,7 +24,7 @@ SETTINGS = ("jax_default_matmul_precision", "jax_enable_x64")
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """What all rows of a folder share. The folder of another one is refused."""
+    """What all rows of a folder share; a folder in which it differs is refused."""
 
     device: str
     python: str

@@ -17,8 +17,8 @@ REASON = 200  # letters
 def measure_all(ledger: Ledger, *, end: float, seconds: float) -> None:
     """Adds a row for each task that has none.
 
-    None begins after ``end``, in seconds of ``time.monotonic``, nor one that is likely to end
-    later: the last may.
+    None begins after ``end``, in seconds of ``time.monotonic``, or where it is likely to end later;
+    the last may end later all the same.
     """
     for task in ledger.tasks:
         left = end - time.monotonic()
@@ -29,13 +29,13 @@ def measure_all(ledger: Ledger, *, end: float, seconds: float) -> None:
         if ledger.begin(task):
             row = measured(task, min(seconds, left))
         else:
-            row = {"error": "it ended the process, more than once"}
+            row = {"error": "it ended the process more than once"}
         ledger.add(task, row)
         say(line(ledger.rows[task.name], [*ledger.rows.values()]))
 
 
 def measured(task: Task, seconds: float) -> Row:
-    """A task's numbers, or the reason in one line why there are none."""
+    """A task's numbers, or in one line the reason why there are none."""
     start = time.monotonic()
     try:
         row = dict(task.measure(seconds))

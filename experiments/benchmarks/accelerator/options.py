@@ -14,20 +14,20 @@ class Options:
     """What to measure, where to keep it, and for how long."""
 
     minutes: float = free(8.0)
-    """No row begins after so many; the last may end later."""
+    """No row begins later than this; the last one may end later."""
     out: Path | None = free(None)
     """Folder of rows.json and table.md, where the same command resumes; default
     runs/benchmark_accelerator/PRESET."""
     part: tuple[Part, ...] = free(get_args(Part))
-    """What to measure, always in the order of the default."""
+    """What to measure; the order is always the default's."""
     batch: tuple[int, ...] = (1, 16, 256, 4096)
     """Images drawn at once."""
     seconds: float = 2.0
-    """Of repetitions, a row at most."""
+    """Seconds of repetitions for each row, at most."""
     paper_seconds: float = 60.0
-    """Of training, a paper's run at most."""
+    """Seconds of training for each run of a paper's preset, at most."""
     small: bool = False
-    """Few, tiny networks: to see that everything runs."""
+    """Few and tiny networks, to check that everything runs."""
 
     def __post_init__(self):
         times = self.minutes, self.seconds, self.paper_seconds

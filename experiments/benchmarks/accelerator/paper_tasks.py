@@ -15,7 +15,7 @@ from experiments.running.options import ByChoice
 from gen_jax import data, training
 
 DATASET = "mnist-subset"  # shipped, in the place of the preset's
-SCORES = 8  # of a run, about
+SCORES = 8  # about so many in a run
 CPU_STEPS = 5  # of a dispatch, where a step may take seconds
 
 

@@ -27,7 +27,7 @@ TRAIN_STEPS = 200
 
 
 def headline_tasks(options: Options) -> Iterator[Task]:
-    """The network that is aimed at, by every method, and in bfloat16."""
+    """The headline's network by every method, also in bfloat16."""
     beside, slow = ("cached", "forward"), ("naive", "jacobi")
     kinds = [(beside, "float32"), (beside, "bfloat16"), (slow, "float32")]
     for methods, dtype in kinds[:: 2 if options.small else 1]:

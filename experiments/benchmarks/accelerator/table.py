@@ -42,14 +42,14 @@ def against(key: str, *shared: str, inverse: bool = False, **other: Any) -> Cell
 
 
 def share_of_bare(row: Row, rows: Rows) -> str | None:
-    """A step's operations a second, of a product's in its dtype and the default precision."""
+    """A step's operations a second, as a share of a product's in its dtype by default."""
     bare = found(rows, measure="product", dtype=row["dtype"], precision="default")
     both = row.get("flops_per_s"), bare.get("flops_per_s")
     return f"{both[0] / both[1]:.1%}" if both[0] and both[1] else None
 
 
 def by_time(row: Row, rows: Rows) -> str | None:
-    """A run's scores: at how many seconds of training which."""
+    """A run's scores, each after its seconds of training."""
     del rows
     if "curve" not in row:
         return None
@@ -144,7 +144,7 @@ def part_table(part: str, mine: Rows, rows: Rows) -> str:
 
 
 def cells(row: Row, columns: Columns, rows: Rows) -> list[Any]:
-    """A row's values in the order of the columns; None for what it has not."""
+    """A row's values in the order of the columns; None for what it lacks."""
     return [
         row.get(column) if isinstance(column, str) else column(row, rows)
         for column in columns.values()

@@ -14,8 +14,8 @@ Rows = Mapping[str, Row]  # by the task's name
 class Task:
     """One row: ``measure(seconds)`` repeats for so long, and gives its numbers.
 
-    ``about`` are the columns that name it. ``likely_s(rows)`` is what it will take at least, by the
-    rows that are there.
+    ``about`` holds the columns that name it. ``likely_s(rows)`` is the time that it takes at least,
+    judging by the rows so far.
     """
 
     part: Part

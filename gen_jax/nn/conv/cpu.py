@@ -3,8 +3,8 @@
 XLA's CPU backend computes the transposes up to 30 times slower than a convolution of the same
 arithmetic, and strided ones below a matrix product's speed, so
 
-- small ones of 32-bit floats or finer, but strided ones that go down, are left to XLA: ``xla``;
-- kernels larger than the maps they meet are multiplied tap by tap, as they lie: ``products``;
+- small ones of 32-bit floats or finer, except downsampling ones, are left to XLA: ``xla``;
+- kernels larger than the maps they meet are multiplied tap by tap, as stored: ``products``;
 - kernels two or three times as long as their stride take half the products: ``winograd``;
 - a strided convolution of few channels is a matrix product of the patches under the kernel;
 - the input gradient computes all output phases (positions modulo the stride) by one convolution
@@ -137,12 +137,15 @@ def _minimal(
 ) -> bool:
     """Whether ``winograd`` is the faster way, and numbers are fine enough for its sums.
 
-    Milliseconds on two x86 cores, and of the other ways. Stride one, 2x3 taps, 128 to 256 channels,
-    32 maps of 28x28: 44 for 67, its gradients 39 for 73 and 55 for 109; 64 to 128, 16 maps: 7.3 for
-    8.3, 8.6 for 8.9, 7.7 for 13.9, but PixelCNN++'s step, of such ones, takes 1.1 times as long;
-    32 to 64: no faster alone. 3x3, 128 to 128, on 16 maps of 16x16: 4.2 for 7.4, 4.4 for 6.4, 5.0
-    for 12.9; on 16 of 5x5, 59 million products: 1.2 for 0.8, 1.1 for 0.8, 0.9 for 1.0. A map whose
-    parts leave the cache has a slower kernel gradient: 64 to 64, on one of 128x128, 18 for 15.
+    Milliseconds on two x86 cores of the map and its two gradients, each "for" the other ways':
+
+    - 2x3 taps, stride one, 32 maps of 28x28, 128 to 256 channels: 44 for 67, 39 for 73, 55 for 109.
+    - 16 maps, 64 to 128 channels: 7.3 for 8.3, 8.6 for 8.9, 7.7 for 13.9; but PixelCNN++'s step,
+      which is made of these, takes 1.1 times as long. 32 to 64 channels: no faster alone.
+    - 3x3 taps, 16 maps of 16x16, 128 to 128 channels: 4.2 for 7.4, 4.4 for 6.4, 5.0 for 12.9; 16
+      maps of 5x5 (59 million products): 1.2 for 0.8, 1.1 for 0.8, 0.9 for 1.0.
+    - Where a map's parts leave the cache its kernel gradient is slower: one map of 128x128, 64 to
+      64 channels, 18 for 15.
     """
     g = geometry
     if not (winograd.fits(g) and _fine(dtype)):

@@ -1,7 +1,7 @@
-"""Convolutions of two or three strides' kernels by half the products and fewer, for the CPU.
+"""Kernels that span two or three strides, by half the products or fewer, for the CPU.
 
 Winograd's minimal filtering (1980; for images, Lavin & Gray 2015, 1509.09308): two outputs y of two
-taps k need three products, not four, and of three taps four, not six, and sums. F(2, 2):
+taps k need three products instead of four, and of three taps four instead of six. F(2, 2):
 
     y_0 = (x_0 - x_1) k_0 + x_1 (k_0 + k_1)
     y_1 = x_1 (k_0 + k_1) - (x_1 - x_2) k_1
