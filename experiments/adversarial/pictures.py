@@ -45,7 +45,7 @@ def add_pictures(
         "new-images",
         images.grid(made, columns=columns),
         title="New images",
-        caption="Not chosen." + ("" if classes is None else " A class a row."),
+        caption="Not chosen." + ("" if classes is None else " One class per row."),
     )
     add_walks(run_dir, state, next(keys))
     if judge is not None and judge.knows_digits and classes is None:

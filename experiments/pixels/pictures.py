@@ -55,7 +55,7 @@ def add_samples(state: TrainState, run_dir: Path, sampler: Sampler, key: PRNGKey
         title="Samples" if n_classes is None else "Samples by class",
         caption="Drawn pixel by pixel from the model."
         if n_classes is None
-        else "Drawn pixel by pixel from p(x | class), a class a row.",
+        else "Drawn pixel by pixel from p(x | class), one class per row.",
     )
 
 

@@ -161,8 +161,8 @@ MEANINGS = {
     "colourfulness": Meaning(
         "colourfulness",
         "",
-        "Of generated images, 0 for gray to about 100 (Hasler and Süsstrunk 2003): best where the "
-        "true images' is.",
+        "Of generated images, 0 for gray to about 100 (Hasler and Süsstrunk 2003): best when it "
+        "equals that of the true images.",
     ),
     "retrieval_top1": Meaning(
         "retrieval, the nearest",
@@ -233,22 +233,21 @@ MEANINGS = {
     "valid": Meaning(
         "valid plans",
         "",
-        "Share of mazes with a plan that is nothing but a path from start to goal, with all that "
-        "is asked for.",
+        "Share of mazes whose plan is exactly a path from start to goal and fulfils all wishes.",
     ),
     "optimal": Meaning(
         "shortest plans",
         "",
-        "Share of the valid plans than which no path with all that is asked for is shorter.",
+        "Share of the valid plans that are as short as the shortest path with the same wishes.",
     ),
     "excess": Meaning(
-        "excess", "steps", "By which a valid plan is longer than the shortest one; the mean."
+        "excess", "steps", "How much longer a valid plan is than the shortest one, on average."
     ),
-    "kept": Meaning("wishes kept", "", "Share of plans with all that is asked for, valid or not."),
+    "kept": Meaning("wishes kept", "", "Share of plans that fulfil all wishes, valid or not."),
     "bits_per_dim/own": Meaning(
-        "bits per dimension, given the own source",
+        "bits per dimension, given their own source",
         "bits/dim",
-        "Of test images by the model, given what it is to complete; lower is better.",
+        "Of test images under the model, given what it is to complete; lower is better.",
     ),
     "bits_per_dim/other": Meaning(
         "bits per dimension, given another's source",
@@ -265,13 +264,13 @@ MEANINGS = {
     "bits_per_dim/colourless": Meaning(
         "bits per dimension, colourless",
         "bits/dim",
-        "What an image costs whose every pixel is any colour of its gray level, all as probable.",
+        "Of an image if all colours of a pixel's gray level were equally probable.",
     ),
     "likelier": Meaning(
         "likelier than the truth",
         "",
         "Share of draws to which the model gives a higher likelihood than to the true image: 1/2 "
-        "in the mean for the true distribution.",
+        "on average for the true distribution.",
     ),
     "logit": Meaning(
         "discriminator's logit",

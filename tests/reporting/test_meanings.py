@@ -20,6 +20,6 @@ def test_a_metric_of_a_row_or_a_way_is_named_in_words():
 
 def test_the_longest_known_name_says_what_a_metric_means():
     own = describe("completed/bits_per_dim/own", {})
-    assert own.label == "completed bits per dimension, given the own source"
+    assert own.label == "completed bits per dimension, given their own source"
     assert own.unit == "bits/dim"
     assert describe("completed/own", {}).label == "completed, own"
