@@ -30,10 +30,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.benchmarks.peers import Twins, why_no_peer
+from experiments.benchmarks.peers import Twins, count_parameters, why_no_peer
 from experiments.benchmarks.samplers import (
     NAIVE_POSITIONS,
-    count_parameters,
     forward_program,
     naive_stop,
     sampling_programs,

@@ -35,8 +35,8 @@ def on_one_cpu(tree: Any) -> bool:
 
 
 def pieces(n: int) -> list[slice]:
-    """Slices of equal length that cover ``n`` examples, one a core at most: the last may begin
-    before the one ahead of it ends."""
+    """Slices of equal length that cover ``n`` examples, at most one per core; the last may overlap
+    the one before it."""
     size = -(-n // min(n_cores(), n))
     return [slice(start, start + size) for start in (*range(0, n - size, size), n - size)]
 

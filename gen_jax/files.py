@@ -19,7 +19,7 @@ class RunError(RuntimeError):
 
 @contextmanager
 def writing(path: pathlib.Path) -> Iterator[None]:
-    """Turns a failure to write at ``path`` into a ``RunError``: a full disk, a missing right."""
+    """Turns a failure to write at ``path`` into a ``RunError``: a full disk, no permission."""
     try:
         yield
     except OSError as error:
@@ -28,7 +28,7 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
 
 def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all, also if the machine loses power.
+    """Writes a file whole or not at all, even if the machine loses power.
 
     The content is on the disk before the file gets its name, and the name when this returns.
     Raises ``RunError`` where it cannot.

@@ -116,7 +116,7 @@ def grid(
     gap: int = 1,
     background: int = 128,
 ) -> UInt8[np.ndarray, "rows columns channels"]:
-    """Tiles a batch into one image, row by row, ``columns`` a row (default: nearly square)."""
+    """Tiles a batch into one image, row by row, ``columns`` per row (default: nearly square)."""
     images = np.asarray(images)
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(f"grid expects images [B, H, W, C] with B > 0, got shape {images.shape}")

@@ -8,7 +8,7 @@ import pathlib
 import resource
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # Several devices, and compiling cheaply: tests compile far more than they compute.
 # (Without fusion emitters compiling takes half the time; later versions do not know this flag.)
@@ -23,6 +23,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax
 import pytest
+
+from gen_jax import cores
 
 # One folder for each process that tests run in: JAX writes an entry in place, where another process
 # would read half of it.
@@ -121,6 +123,12 @@ def disk_calls(monkeypatch) -> DiskCalls:
     monkeypatch.setattr("os.fsync", recorded_fsync)
     monkeypatch.setattr("os.replace", recorded_replace)
     return calls
+
+
+@pytest.fixture
+def with_cores(monkeypatch) -> Callable[[int], None]:
+    """Sets the number of cores that a batch is split over."""
+    return lambda n: monkeypatch.setattr(cores, "n_cores", lambda: n)
 
 
 @pytest.fixture(scope="session")

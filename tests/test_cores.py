@@ -9,11 +9,6 @@ import pytest
 from gen_jax import cores
 
 
-@pytest.fixture
-def with_cores(monkeypatch):
-    return lambda n: monkeypatch.setattr(cores, "n_cores", lambda: n)
-
-
 def test_only_the_cores_that_this_process_may_use_count():
     assert 1 <= cores.n_cores() <= (os.cpu_count() or 1)
 

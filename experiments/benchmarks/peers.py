@@ -21,6 +21,11 @@ def why_no_peer(dtype: str) -> str | None:
     return None
 
 
+def count_parameters(params: Any) -> int:
+    """The number of our network's parameters, which is its twin's too."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
 def sees_gpu() -> bool:
     """Whether the PyTorch that is installed can use a GPU."""
     return _torch().cuda.is_available()

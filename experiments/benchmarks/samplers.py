@@ -22,10 +22,6 @@ def naive_stop(case: Case) -> int:
     return case.units if case.units <= WHOLE_NAIVE else NAIVE_POSITIONS
 
 
-def count_parameters(params: Any) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
 def trained(case: Case, steps: int) -> Any:
     """Parameters after so many steps on the shipped digits, brought to the case's shape."""
     side, _, channels = case.shape

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from experiments.benchmarks.examples import Batches
-from experiments.benchmarks.peers import Twins
+from experiments.benchmarks.peers import Twins, count_parameters
 from experiments.benchmarks.training_cases import Case
 from experiments.running.fitting import State
 from gen_jax import training
@@ -43,7 +43,7 @@ class Stepping:
         start = time.perf_counter()
         run()
         first_s = time.perf_counter() - start
-        n_params = sum(x.size for x in jax.tree.leaves(state.params))
+        n_params = count_parameters(state.params)
         return cls(run, k, k * case.batch_size, n_params, state, case.batches(k), first_s)
 
 
@@ -66,7 +66,7 @@ def twin_run(name: str, case: Case, batches: Batches, how: Twins) -> Callable[[]
     """
     run, n_twin = case.peer(batches.examples, how)
     params = jax.eval_shape(lambda: case.state("float32")).params
-    n_ours = sum(x.size for x in jax.tree.leaves(params))
+    n_ours = count_parameters(params)
     if n_twin != n_ours:
         raise RuntimeError(f"{name}: the twin has {n_twin} parameters, ours {n_ours}")
     return run

@@ -98,7 +98,7 @@ class _Stream:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationBatches:
-    """What ``evaluation_batches`` returns; it can be gone through any number of times."""
+    """What ``evaluation_batches`` returns; it can be iterated over any number of times."""
 
     dataset: AnyDataset
     batch_size: int

@@ -10,7 +10,7 @@ class DataError(ValueError):
 
 
 class UnknownSet(DataError):
-    """There is no set of the wanted kind by this name."""
+    """No set of the required kind has this name."""
 
 
 class BadImage(DataError):

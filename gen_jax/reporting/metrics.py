@@ -29,7 +29,7 @@ class Curve:
 
 
 def read_rows(path: pathlib.Path) -> list[Row]:
-    """Reads ``metrics.jsonl`` with ``time`` made to run on over restarts.
+    """Reads ``metrics.jsonl``, with ``time`` continued across restarts.
 
     Lines that are not a JSON object with a ``step`` are skipped: a killed process may leave half a
     line. A resumed run repeats the steps after its checkpoint; of one step and metric the last

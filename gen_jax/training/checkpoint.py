@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which are kept, and which is taken up again.
+"""The checkpoints of a run: which are kept, and from which one it resumes.
 
 A checkpoint (``stored``) is written in a background thread while the device runs, and appears under
 its name whole or not at all. Anything else in the folder (a file browser's thumbnails, somebody's

@@ -25,7 +25,7 @@ Sample = Callable[[State], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class FitResult:
-    """What ``fit`` hands back."""
+    """What ``fit`` returns."""
 
     state: State
     first_step: int  # finished updates when this call began; more than 0 where it resumed

@@ -30,7 +30,7 @@ class Damaged(Exception):
 
 
 def holds_checkpoint(path: pathlib.Path) -> bool:
-    """Whether any part of a checkpoint is there, be it damaged."""
+    """Whether any part of a checkpoint is there, even a damaged one."""
     return any((path / part).exists() for part in (*PARTS, SEAL))
 
 

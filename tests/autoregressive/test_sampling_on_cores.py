@@ -12,11 +12,6 @@ from gen_jax.autoregressive import Condition, Evidence
 from gen_jax.densities import Bernoulli
 
 
-@pytest.fixture
-def with_cores(monkeypatch):
-    return lambda n: monkeypatch.setattr(cores, "n_cores", lambda: n)
-
-
 @pytest.mark.parametrize("name", ["gated", "wavenet"])
 @pytest.mark.parametrize("x64", [False, True])
 def test_samples_do_not_depend_on_the_number_of_cores(with_cores, monkeypatch, name, x64):

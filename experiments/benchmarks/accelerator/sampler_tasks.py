@@ -9,8 +9,8 @@ from typing import Any, get_args
 from experiments.benchmarks.accelerator.kernels import launches
 from experiments.benchmarks.accelerator.options import Options, Part
 from experiments.benchmarks.accelerator.tasks import Row, Rows, Task
+from experiments.benchmarks.peers import count_parameters
 from experiments.benchmarks.samplers import (
-    count_parameters,
     forward_program,
     naive_stop,
     sampling_programs,

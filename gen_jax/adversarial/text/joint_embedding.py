@@ -1,4 +1,4 @@
-"""Images and texts in one space, where a text lies by the images it describes: deep symmetric
+"""Images and texts in one space, where a text is close to the images it describes: deep symmetric
 structured joint embedding (Reed et al. 2016, 1605.05395, section 3).
 
     F(v, t) = θ(v)ᵀ φ(t)

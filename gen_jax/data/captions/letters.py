@@ -25,7 +25,7 @@ _SHOWN = 8  # of the letters that a warning is about
 
 
 class TextWarning(UserWarning):
-    """Not all of a text is read as it is written."""
+    """Part of a text is not read as it is written."""
 
 
 def encode(texts: Sequence[str], length: int = LENGTH) -> UInt8[np.ndarray, "n length"]:

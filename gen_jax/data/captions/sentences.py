@@ -22,7 +22,7 @@ _SAYING_BITS = 4 * len(_SAID)  # the upper ones of a word; the others choose the
 
 
 class Wording(NamedTuple):
-    """Ways to say one value: before the noun, or behind it."""
+    """Ways to say one value: before the noun, or after it."""
 
     before: tuple[str, ...]
     behind: tuple[str, ...]

@@ -85,7 +85,7 @@ def make(
 
 
 def check(kind: str, cells: int) -> None:
-    """Raises ``DataError`` for a kind of maze that there is none of, and for too few cells."""
+    """Raises ``DataError`` for an unknown kind of maze, and for too few cells."""
     if kind not in KINDS:
         raise DataError(f"the kind of a maze is {', '.join(KINDS)}, got {kind!r}")
     if cells < SMALLEST:

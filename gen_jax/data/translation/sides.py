@@ -82,7 +82,7 @@ def sides_of_folder(
 def pairs_of_folder(
     name: str, path: pathlib.Path, options: ImageOptions, *, reverse: bool
 ) -> PairSource:
-    """The pairs of a folder with two sides: files of the same name but for the ending.
+    """The pairs of a folder with two sides: files of the same name, whatever their ending.
 
     Raises ``DataError`` for files without a partner, and with ``skip_bad_images``.
     """
