@@ -145,7 +145,7 @@ def _minimal(
     parts leave the cache has a slower kernel gradient: 64 to 64, on one of 128x128, 18 for 15.
     """
     g = geometry
-    if not (winograd.fits(g) and _fine(dtype)):
+    if not (winograd.fits(g) and _fine(dtype)) or (g.masked and not of_kernel):
         return False
     narrowest = min(c_in * math.prod(g.strides), c_out)
     kernel = math.prod(g.kernel_size) * c_in * c_out
