@@ -7,31 +7,46 @@ once, since JAX orders the programs of a thread but not those of several. What a
 one example must not depend on the others.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of all cores, in how many
+
 
 def n_cores() -> int:
-    """How many cores this process may use."""
+    """How many cores this process may use: by its affinity, and by a container's quota of time."""
+    n = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        n = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):  # there is no quota
+        time, period = map(int, CPU_QUOTA.read_text().split())
+        n = min(n, -(-time // period))
+    return n
 
 
 def on_one_cpu(tree: Any) -> bool:
-    """Whether no array is traced, and all are on one device, a CPU."""
+    """Whether nothing is being traced, and all arrays are on one device, a CPU.
+
+    A mesh of one device with explicit axes does not count: its types say how arrays are sharded.
+    """
     leaves = jax.tree.leaves(tree)
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
+    with jax.transfer_guard("allow"):
+        probe = jnp.zeros(())  # traced where anything is
+    if any(isinstance(leaf, Tracer) for leaf in (probe, *leaves)):
         return False
-    places = [leaf.devices() for leaf in leaves if isinstance(leaf, jax.Array)]
-    devices = set().union(*places)
-    return len(devices) == 1 and devices.pop().platform == "cpu"
+    arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
+    devices = set().union(*(array.devices() for array in arrays))
+    explicit = any(jax.typeof(array).sharding.mesh.explicit_axes for array in arrays)
+    return not explicit and len(devices) == 1 and devices.pop().platform == "cpu"
 
 
 def pieces(n: int) -> list[slice]:

@@ -1,6 +1,8 @@
 """A batch cut over the cores of one CPU: the same results, computed at once."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -9,8 +11,25 @@ import pytest
 from gen_jax import cores
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
 def test_only_the_cores_that_this_process_may_use_count():
-    assert 1 <= cores.n_cores() <= (os.cpu_count() or 1)
+    code = (
+        "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]);"
+        "from gen_jax import cores; print(cores.n_cores())"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("quota", "most"), [("max 100000", 64), ("150000 100000", 2), ("50000 100000", 1), ("", 64)]
+)
+def test_a_containers_quota_counts(monkeypatch, tmp_path, quota, most):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    monkeypatch.setattr(cores, "CPU_QUOTA", tmp_path / "cpu.max")
+    assert cores.n_cores() == 64
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    assert cores.n_cores() == most
 
 
 @pytest.mark.parametrize("n", range(1, 12))

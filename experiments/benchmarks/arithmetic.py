@@ -33,7 +33,8 @@ def _of_equation(eqn: Any) -> int:
     if name == "conv_general_dilated":
         kernel, out = eqn.invars[1].aval, eqn.outvars[0].aval
         *_, c_out = (kernel.shape[axis] for axis in params["dimension_numbers"].rhs_spec[:1])
-        return out.size * kernel.size // c_out
+        zeros = math.prod(params["lhs_dilation"])  # between the pixels of the input, one in so many
+        return out.size * kernel.size // (c_out * zeros)
     inner = [_multiplications(jaxpr) for jaxpr in _inner(params)]
     if name == "cond":
         return max(inner, default=0)

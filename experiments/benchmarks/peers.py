@@ -11,6 +11,10 @@ def why_no_peer(dtype: str) -> str | None:
     """Why a PyTorch twin is no peer of what JAX runs here in ``dtype``; None where it is one."""
     if not find_spec("torch"):
         return "PyTorch is not installed"
+    try:
+        _torch()
+    except (ImportError, OSError) as error:  # of another CUDA, say
+        return f"it cannot be imported ({str(error).splitlines()[0]})"
     backend = jax.default_backend()
     if backend not in ("cpu", "gpu"):
         return f"its twins run on the CPU or a GPU, JAX on the {backend.upper()}"
@@ -46,10 +50,12 @@ class Twins:
 
     @classmethod
     def here(cls, *, compiled: bool = False) -> Self:
-        """On the device that JAX uses, with the products that JAX uses by default there."""
+        """On the device that JAX uses, with the ways to compute that are JAX's default there."""
         if jax.default_backend() != "gpu":
             return cls(compiled=compiled)
-        _torch().set_float32_matmul_precision("high")  # TF32: JAX's default, but not PyTorch's
+        torch = _torch()
+        torch.set_float32_matmul_precision("high")  # TF32: JAX's default, but not PyTorch's
+        torch.backends.cudnn.benchmark = True  # tries ways of a convolution, as XLA does
         return cls("cuda", compiled)
 
     def place(self, network: Any) -> Any:

@@ -140,8 +140,9 @@ def _drawn_on_cores(task: "Task", method: Method) -> Sampled:
         return _drawn(task, method)
     run = _drawn.lower(tasks[0], method).compile()
     drawn = cores.at_once(run, [(some,) for some in tasks])
-    data = cores.joined([some.data for some in drawn], n)
-    return Sampled(jax.device_put(data, drawn[0].data.sharding), drawn[0].passes)
+    data, like = cores.joined([some.data for some in drawn], n), drawn[0].data
+    data = jax.device_put(data, like.sharding) if like.committed else jnp.asarray(data)
+    return Sampled(data, drawn[0].passes)
 
 
 @functools.partial(jax.jit, static_argnums=1, inline=True)

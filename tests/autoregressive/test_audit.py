@@ -18,6 +18,7 @@ from gen_jax.autoregressive import (
     check_normalized,
 )
 from gen_jax.densities import Bernoulli, Categorical, LogisticMixture, Sequential
+from gen_jax.nn.conv import cpu
 
 
 def shape_of(name: str, output: str) -> tuple[int, ...]:
@@ -44,6 +45,18 @@ def test_every_network_is_causal(name, output):
     pixels = np.arange(len(by_unit))
     for unit in range(1, units):  # and a later colour of those before it
         assert by_unit[pixels, unit, pixels, :unit].any(axis=0).all()
+
+
+@pytest.mark.parametrize(
+    "zero", [("SMALL",), ("SMALL", "WIDE", "MANY_PRODUCTS", "NARROW", "FEW_ROWS")]
+)
+@pytest.mark.parametrize("name", ["masked", "gated", "plus-plus"])
+def test_networks_are_causal_whichever_way_the_cpu_convolves(monkeypatch, name, zero):
+    """As wide ones are computed: minimal filtering adds and takes away again what a mask hides."""
+    for limit in zero:
+        monkeypatch.setattr(cpu, limit, 0)
+    jax.clear_caches()
+    assert audit(name, (6, 5, 1)).sees.any()
 
 
 def test_a_conditioned_network_is_causal():

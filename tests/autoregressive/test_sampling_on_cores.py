@@ -67,6 +67,30 @@ def test_a_batch_on_several_devices_or_within_jit_is_one_program(with_cores, mon
     np.testing.assert_array_equal(jitted(params, jax.random.clone(key)), drawn)
 
 
+def test_within_jit_a_batch_is_one_program_also_where_all_arrays_are_constants(with_cores):
+    with_cores(2)
+    model, shape = zoo.NETWORKS["gated"](Bernoulli()), (4, 4, 1)
+    params, numbers = zoo.draw_params(model, shape), jnp.arange(4)
+
+    def draw():
+        key = jax.random.key(0)
+        return autoregressive.sample(model, params, key, (4, *shape), numbers=numbers)
+
+    np.testing.assert_array_equal(jax.jit(draw)(), draw())
+
+
+def test_samples_are_free_to_join_arrays_of_other_devices(with_cores):
+    """Where nothing was put on a device of its own; what was drawn on a mesh stays on it."""
+    model, shape = zoo.NETWORKS["gated"](Bernoulli()), (4, 4, 1)
+    params, mesh = zoo.draw_params(model, shape), training.make_mesh()
+    spread = NamedSharding(mesh, PartitionSpec("data"))
+    others = jax.device_put(jnp.ones((4, *shape), jnp.int32), spread)
+    for available in (1, 2):
+        with_cores(available)
+        drawn = autoregressive.sample(model, params, jax.random.key(0), (4, *shape))
+        assert (drawn + others).sharding.is_equivalent_to(spread, 4)
+
+
 def test_samples_stay_on_the_device_that_drew_them(with_cores):
     with_cores(2)
     model, shape = zoo.NETWORKS["gated"](Bernoulli()), (4, 4, 1)

@@ -56,6 +56,19 @@ def test_xlas_convolutions(feature_groups):
     assert product_flops(own, x, kernel) == 2 * 2 * 36 * 9 * 4 * 8 // feature_groups
 
 
+def test_gradients_of_xlas_strided_convolution_count_no_zeros():
+    x, kernel = np.ones((2, 6, 6, 3), np.float32), np.ones((2, 2, 3, 4), np.float32)
+
+    def loss(x, kernel):
+        order = ("NHWC", "HWIO", "NHWC")
+        y = lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=order)
+        return (y**2).sum()
+
+    forward = 2 * 2 * 9 * 4 * 3 * 4
+    assert product_flops(loss, x, kernel) == forward
+    assert product_flops(jax.grad(loss, (0, 1)), x, kernel) == 3 * forward
+
+
 def test_a_convolution_and_its_two_gradients_count_alike():
     x, kernel = np.ones((2, 7, 6, 3), np.float32), np.ones((3, 2, 3, 5), np.float32)
     forward = 2 * 2 * (4 * 3) * (3 * 2) * 3 * 5

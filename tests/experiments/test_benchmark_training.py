@@ -67,6 +67,7 @@ def test_rows_can_be_chosen_and_need_no_peer():
 
 def test_a_peer_is_on_the_same_processor_in_the_same_dtype(capsys, monkeypatch):
     monkeypatch.setattr(peers, "find_spec", lambda name: name)  # PyTorch is there
+    monkeypatch.setattr(peers, "_torch", lambda: None)
     assert peers.why_no_peer("float32") is None
     arguments = ["smoke", "--model", "dense-autoencoder", "--dtype", "bfloat16"]
     (row,) = benchmark_training.program(arguments)["rows"]
@@ -80,6 +81,16 @@ def test_a_peer_is_on_the_same_processor_in_the_same_dtype(capsys, monkeypatch):
     assert peers.why_no_peer("float32") is None
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert peers.why_no_peer("float32") == "its twins run on the CPU or a GPU, JAX on the TPU"
+
+
+def test_a_pytorch_that_is_not_there_or_broken_is_no_peer(monkeypatch):
+    def broken():
+        raise OSError("libcudart.so.1: not found\nand more")
+
+    monkeypatch.setattr(peers, "_torch", broken)
+    monkeypatch.setattr(peers, "find_spec", lambda name: name)
+    reason = "it cannot be imported (libcudart.so.1: not found)"
+    assert peers.why_no_peer("float32") == reason
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
     assert peers.why_no_peer("float32") == "PyTorch is not installed"
 

@@ -150,5 +150,7 @@ def test_the_cpu_filters_stride_one_minimally_where_it_is_exact_and_pays():
     assert lowered(same, jnp.float32, 128, 128) == (16, 0)
     assert lowered(same, jnp.float32, 64, 64) == (0, 1)
     assert lowered(above, jnp.bfloat16, 128, 256) == (0, 1)
+    masked = dataclasses.replace(above, masked=True)
+    assert lowered(masked, jnp.float32, 128, 256) == (0, 1)
     few = dataclasses.replace(above, input_size=(8, 8))
     assert lowered(few, jnp.float32, 128, 256) == (0, 1)

@@ -11,9 +11,8 @@ from experiments.benchmarks.peers import why_no_peer
 
 def plan(options: Options) -> tuple[list[Task], list[str]]:
     """The tasks in their order, and notes on what is none here."""
-    reason, notes = why_no_peer("float32"), []
-    if "twins" in options.part and reason is not None:
-        notes.append(f"PyTorch is not measured: {reason}.")
+    reason = why_no_peer("float32") if "twins" in options.part else None
+    notes = [] if reason is None else [f"PyTorch is not measured: {reason}."]
     parts: dict[Part, list[Task]] = {
         "bare": bare_tasks(small=options.small),
         "headline": [*headline_tasks(options)],

@@ -148,7 +148,7 @@ def _minimal(
       64 channels, 18 for 15.
     """
     g = geometry
-    if not (winograd.fits(g) and _fine(dtype)):
+    if not (winograd.fits(g) and _fine(dtype)) or (g.masked and not of_kernel):
         return False
     narrowest = min(c_in * math.prod(g.strides), c_out)
     kernel = math.prod(g.kernel_size) * c_in * c_out

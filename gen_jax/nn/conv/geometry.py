@@ -47,6 +47,8 @@ class Geometry:
     kernel_size: tuple[int, ...]
     turned: bool = False
     """Whether kernels lie as a transposed convolution has its own: ``flipped``."""
+    masked: bool = False
+    """Whether a mask made taps zero: the pixels under those must not change a bit."""
 
     def named(self, roles: Roles) -> Roles:
         """The roles, with the kernel's as it lies."""

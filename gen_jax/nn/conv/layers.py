@@ -32,6 +32,7 @@ def conv(
     strides: Sizes = 1,
     padding: Padding = "SAME",
     dilation: Sizes = 1,
+    masked: bool = False,
 ) -> Float[Array, "batch *out_space c_out"]:
     """Correlates ``x`` with ``kernel``, as ``jax.lax.conv_general_dilated`` does.
 
@@ -39,9 +40,10 @@ def conv(
     ``"VALID"``, ``"REFLECT"`` (as ``"SAME"``, but the image is mirrored at its edges, whose own
     pixels are not repeated; for stride 1 and kernels that span an odd number of pixels), or a
     (low, high) pair for each spatial axis, which may be negative (a crop).
-    ``dilation`` spreads the kernel's taps. On a mesh with explicit axes the result is sharded over
-    the batch as ``x`` is, and over channels as ``kernel`` is. Raises ``ValueError`` where ranks,
-    channels, dtypes, options or shardings do not fit.
+    ``dilation`` spreads the kernel's taps. Where a mask has made taps zero, ``masked`` keeps the
+    pixels under them from changing the result by rounding errors. On a mesh with explicit axes the
+    result is sharded over the batch as ``x`` is, and over channels as ``kernel`` is. Raises
+    ``ValueError`` where ranks, channels, dtypes, options or shardings do not fit.
     """
     n = _check(x, kernel)
     steps, spread = _per_axis("strides", strides, n), _per_axis("dilation", dilation, n)
@@ -53,7 +55,7 @@ def conv(
     pads = _conv_padding(padding, size, reach, steps)
     if max(taps) == 1:
         return _pixelwise(x, kernel, steps, pads)
-    geometry = Geometry(steps, pads, spread, size, taps)
+    geometry = Geometry(steps, pads, spread, size, taps, masked=masked)
     if min(geometry.output_size) < 1:
         raise ValueError(f"a kernel that spans {geometry.reach} finds no place in {size} + {pads}")
     return primitive.apply(x, kernel, geometry)
@@ -294,7 +296,14 @@ class Conv(_Kernel):
     dilation: Sizes = 1
 
     def linear(self, x: Array, kernel: Array) -> Array:
-        return conv(x, kernel, strides=self.strides, padding=self.padding, dilation=self.dilation)
+        return conv(
+            x,
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            dilation=self.dilation,
+            masked=self.mask is not None,
+        )
 
 
 class ConvTranspose(_Kernel):
