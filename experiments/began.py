@@ -13,7 +13,7 @@ import optax
 from experiments.adversarial.games import Game, game_setup, open_scored
 from experiments.adversarial.models import GameConfig
 from experiments.running.fitting import Setup, Training
-from experiments.running.options import UsageError, dashed, require_at_least
+from experiments.running.options import UsageError, require_at_least, require_positive
 from experiments.running.run import run
 from experiments.running.terminal import main
 from gen_jax import data
@@ -42,10 +42,7 @@ class Config(GameConfig):
         require_at_least(1, self, "patience")
         if not 0.0 <= self.gamma <= 1.0:
             raise UsageError(f"--gamma must lie in [0, 1], got {self.gamma}")
-        for name in ("lambda_k", "generator_rate", "latent_scale"):
-            value = getattr(self, name)
-            if not value > 0.0:
-                raise UsageError(f"--{dashed(name)} must be positive, got {value}")
+        require_positive(self, "lambda_k", "generator_rate", "latent_scale")
 
 
 PRESETS = {

@@ -213,6 +213,7 @@ def require_devices(options: Options) -> None:
     """
     if options.devices > 1:
         training.set_cpu_devices(options.devices)
+    training.check_platform()
     if len(jax.devices()) < options.devices:
         raise UsageError(f"--devices {options.devices}: there are {len(jax.devices())}")
     for name in options.models:
@@ -220,7 +221,7 @@ def require_devices(options: Options) -> None:
             if batch % options.devices:
                 raise UsageError(
                     f"{name}: --batch {batch} cannot be spread evenly over {options.devices} "
-                    "devices"
+                    f"devices: choose a multiple of {options.devices}"
                 )
 
 
@@ -239,8 +240,8 @@ def table_line(row: Row) -> str:
         row["model"],
         row["method"],
         row["batch"],
-        f"{row['seconds']:.3f}",
-        f"{row['forward_s']:.3f}",
+        f"{row['seconds']:.3g}",
+        f"{row['forward_s']:.3g}",
         f"{row['ratio_to_forward']:.2f}",
         "–" if unconditional is None else f"{unconditional:.2f}",
         "–" if speedup is None else f"{speedup:.0f}",
@@ -257,15 +258,17 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
     prepare_output(options.out)
     environment = training.environment() | {"dtype": options.dtype}
     say(str(environment["device"]))
+    if options.small:
+        say("Tiny networks, to see that everything runs: their speeds mean nothing.")
     say(LINE.format(*HEAD))
-    rows = []
+    rows: list[Row] = []
+    result = {"environment": environment, "rows": rows}
     for name in options.models:
         for row in rows_of(name, options):
             rows.append(row)
             say(table_line(row))
-    result = {"environment": environment, "rows": rows}
-    if options.out is not None:
-        write(result, options.out)
+        if options.out is not None:
+            write(result, options.out)
     return result
 
 

@@ -31,7 +31,7 @@ class Options:
     channels: Literal[1, 3] | None = None
     """Make the images gray (1) or RGB (3); default as the run did."""
     nll_samples: int | None = None
-    """Importance samples per image, where the model has a likelihood."""
+    """Importance samples per image, for the likelihood of a VAE."""
     nll_images: int | None = None
     """Images that the likelihood is measured on."""
     scored_samples: int | None = None

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.running.options import UsageError
+from experiments.running.options import UsageError, require_at_least, require_positive
 from gen_jax import autoregressive
 from gen_jax.autoregressive.sampling import Method
 from gen_jax.densities import Bernoulli, LogisticMixture
@@ -64,11 +64,8 @@ class Options:
     """Write the rows as JSON, and the plot of gated-side beside them."""
 
     def __post_init__(self):
-        sizes = (*self.batch, *(() if self.size is None else (self.size,)))
-        if self.seconds <= 0 or any(s < 1 for s in (*sizes, self.train_steps, self.devices)):
-            raise UsageError(
-                "--seconds, --train-steps, --devices, --batch and --size must be positive"
-            )
+        require_positive(self, "seconds")
+        require_at_least(1, self, "train_steps", "devices", "batch", "size")
         alone = [name for name in self.model if name in CACHED_ALONE]
         if alone and "cached" not in self.method:
             raise UsageError(

@@ -1,7 +1,6 @@
 """The options that every experiment shares."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +10,10 @@ import optax
 from experiments.running.arguments import Hidden
 from experiments.running.options import (
     UsageError,
-    dashed,
     free,
     length,
     require_at_least,
+    require_positive,
     require_seed,
     where,
 )
@@ -161,12 +160,8 @@ class RunConfig(DataConfig):
         super().__post_init__()
         names = ("batch_size", "steps_per_dispatch", "evaluations", "checkpoint_every", "keep")
         require_at_least(1, self, *names)
-        for name in ("steps", "epochs", "learning_rate", "decay_epochs"):
-            value = getattr(self, name)
-            if value in (None, "run"):
-                continue
-            if not (value > 0 and math.isfinite(value)):
-                raise UsageError(f"--{dashed(name)} must be positive, got {value}")
+        lengths = () if self.decay_epochs == "run" else ("decay_epochs",)
+        require_positive(self, "steps", "epochs", "learning_rate", *lengths)
         if self.ema_decay is not None and not 0.0 <= self.ema_decay < 1.0:
             raise UsageError(f"--ema-decay must lie in [0, 1), got {self.ema_decay}")
 

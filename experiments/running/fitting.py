@@ -213,5 +213,8 @@ def usable_devices(batch_size: int) -> list[Any]:
             raise UsageError(
                 f"--batch-size {batch_size} cannot be spread evenly over {len(devices)} devices"
             )
-        say(f"A batch of {batch_size} is spread over {n} of {len(devices)} devices.")
+        say(
+            f"A batch of {batch_size} is spread over {n} of {len(devices)} devices: a multiple of "
+            f"{len(devices)} would use all of them."
+        )
     return devices[:n]

@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from experiments.running import arguments
@@ -85,11 +85,26 @@ def dashed(name: str) -> str:
 
 def require_at_least(least: int, options: Any, *names: str) -> None:
     """Raises ``UsageError`` where one of the named options is below ``least``, or no finite number;
-    None passes."""
+    None passes. Of a tuple each value counts."""
+    for name, value in _values(options, names):
+        if not least <= value < math.inf:
+            raise UsageError(f"--{dashed(name)} must be {least} or more, got {value}")
+
+
+def require_positive(options: Any, *names: str) -> None:
+    """Raises ``UsageError`` where one of the named options is not above 0, or no finite number;
+    None passes. Of a tuple each value counts."""
+    for name, value in _values(options, names):
+        if not 0 < value < math.inf:
+            raise UsageError(f"--{dashed(name)} must be positive, got {value}")
+
+
+def _values(options: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
     for name in names:
         value = getattr(options, name)
-        if value is not None and not least <= value < math.inf:
-            raise UsageError(f"--{dashed(name)} must be {least} or more, got {value}")
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None:
+                yield name, one
 
 
 def require_seed(seed: int) -> None:

@@ -30,6 +30,10 @@ def prepare_output(out: Path | None, endings: Collection[str] = ()) -> None:
             pass
         if is_new:
             out.unlink()
+    except IsADirectoryError:
+        raise UsageError(
+            f"cannot write {out}: it is a folder, and the name of a file is needed"
+        ) from None
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}") from None
 

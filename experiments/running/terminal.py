@@ -57,8 +57,8 @@ def main(program: Callable[[], Any]) -> None:
         print(stop, file=sys.stderr)
         raise SystemExit(stop.exit_code) from None
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        raise SystemExit(130) from None
+        print("Interrupted.", file=sys.stderr, flush=True)
+        os._exit(130)  # XLA's threads that still compile crash while Python ends
     except data.DataError as error:
         print(f"error: {of_options(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None

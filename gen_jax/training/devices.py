@@ -50,6 +50,9 @@ def check_platform() -> None:
     available, and what to set. A run of several processes joins them first
     (``jax.distributed.initialize``), as that must come before the backends start.
     """
+    settings: Any = jax.config
+    if settings.jax_num_cpu_devices == 0:
+        raise RunError("JAX_NUM_CPU_DEVICES=0: the CPU must be 1 device or more")
     try:
         jax.devices()
         return

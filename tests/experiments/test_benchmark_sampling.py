@@ -137,7 +137,7 @@ def test_batches_are_checked_before_anything_is_measured(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--batch", "0"], "must be positive"),
+        (["--batch", "0"], "--batch must be 1 or more, got 0"),
         (["--devices", "3"], "--batch 2 cannot be spread evenly over 3"),
         (["--devices", "5"], "--devices 5: there are 4"),
         (

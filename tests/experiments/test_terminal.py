@@ -1,5 +1,7 @@
 """What a command says of a mistake, and of a warning."""
 
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -61,3 +63,16 @@ def test_what_is_not_read_of_a_text_is_a_note_without_its_place_in_the_code(caps
     assert note == "Note: letters outside the alphabet are read as others: '☃' as ' '"
     assert "test_terminal.py" in other
     assert "UserWarning: this will change" in other
+
+
+def test_an_interrupted_command_ends_at_once_whatever_its_threads_do():
+    code = """
+import threading, time
+from experiments.running.terminal import main
+def program():
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+    raise KeyboardInterrupt
+main(program)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert (out.returncode, out.stderr) == (130, "Interrupted.\n")

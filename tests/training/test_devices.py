@@ -39,6 +39,13 @@ def test_a_platform_that_is_not_there_is_one_line_and_no_other_is_used(asked):
     assert after == "still refused"
 
 
+def test_a_cpu_of_no_devices_is_one_line():
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "0"}
+    command = [sys.executable, "-c", CODE]
+    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert out.stdout.startswith("JAX_NUM_CPU_DEVICES=0: the CPU must be 1 device or more\n")
+
+
 SPLIT = """
 import jax
 from gen_jax import training

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal, get_args
 
-from experiments.running.options import UsageError, free
+from experiments.running.options import free, require_at_least, require_positive
 
 Part = Literal["bare", "headline", "steps", "samplers", "twins", "paper"]
 
@@ -30,9 +30,8 @@ class Options:
     """Few and tiny networks, to check that everything runs."""
 
     def __post_init__(self):
-        times = self.minutes, self.seconds, self.paper_seconds
-        if not all(x > 0 for x in (*times, *self.batch)):
-            raise UsageError("--minutes, --batch, --seconds and --paper-seconds must be positive")
+        require_positive(self, "minutes", "seconds", "paper_seconds")
+        require_at_least(1, self, "batch")
 
 
 PRESETS = {

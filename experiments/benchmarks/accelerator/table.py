@@ -53,7 +53,7 @@ def by_time(row: Row, rows: Rows) -> str | None:
     del rows
     if "curve" not in row:
         return None
-    return ", ".join(f"{seconds:.0f} s: {score:.4g}" for seconds, score in row["curve"])
+    return ", ".join(f"{seconds:.3g} s: {score:.4g}" for seconds, score in row["curve"])
 
 
 SAMPLING: Columns = {
