@@ -197,7 +197,7 @@ def negative_log_likelihood(
     # A chunk's decoded images stay in the processor's cache.
     chunk = next(c for c in (10, 8, 5, 4, 2, 1) if config.nll_samples % c == 0)
     batches = data.evaluation_batches(test, 100)
-    compiled = training.compile_eval(eval_step)
+    compiled = training.compile_eval(eval_step, on_cores=True)
     return evaluation.average(compiled, dataclasses.replace(state, key=key), batches)["nll"]
 
 
