@@ -68,7 +68,7 @@ FITTED = {
     if name.startswith("fit")
 }
 """The model of each row that measures ``training.fit``."""
-CALL_S, MOST_DISPATCHES = 3.0, 25  # of a call of ``fit``
+CALL_S, MOST_DISPATCHES = 1.0, 25  # of a call of ``fit``
 Row = dict[str, Any]
 
 

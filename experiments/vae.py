@@ -110,13 +110,11 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     drawn = training.compile_eval(draw, training.local_mesh())
 
     def init(train: data.AnyDataset) -> TrainState:
-        return latent.init(
-            make_model(config, shape),
-            tx,
-            jax.random.clone(key_init),
-            jnp.zeros((1, *shape), jnp.uint8),
-            mean_image=mean_image(train),
-            ema_decay=config.ema_decay,
+        model = make_model(config, shape)
+        start = functools.partial(latent.init, model, tx, ema_decay=config.ema_decay)
+        example = jnp.zeros((1, *shape), jnp.uint8)
+        return training.compile_once(start)(
+            jax.random.clone(key_init), example, mean_image=mean_image(train)
         )
 
     def sample(key: PRNGKey, state: TrainState, n: int) -> np.ndarray:

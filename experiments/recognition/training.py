@@ -104,10 +104,12 @@ def build(kind: Kind, config: ClassifierConfig, spec: data.ExampleSpec, n_exampl
 
     def init(train: data.AnyDataset) -> TrainState:
         del train
+        draw = training.compile_once(kind.network.init)
+        params: Any = draw(key_init, jnp.zeros((1, *spec.shape)))
         return TrainState.create(
             model=kind.network,
             tx=optax.adam(config.rate(n_examples)),
-            params=jax.jit(kind.network.init)(key_init, jnp.zeros((1, *spec.shape)))["params"],
+            params=params["params"],
             key=key_state,
             ema_decay=config.ema_decay,
         )

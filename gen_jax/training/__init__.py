@@ -8,6 +8,7 @@ from gen_jax.training.devices import check_platform
 from gen_jax.training.environment import environment
 from gen_jax.training.evaluating import CompiledEval, compile_eval
 from gen_jax.training.loop import FitResult, fit
+from gen_jax.training.once import compile_once
 from gen_jax.training.run import (
     DataStatus,
     Run,
@@ -39,6 +40,7 @@ __all__ = [
     "applies",
     "check_platform",
     "compile_eval",
+    "compile_once",
     "compile_step",
     "environment",
     "experiment_of",
