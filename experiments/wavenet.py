@@ -6,6 +6,7 @@ python -m experiments.wavenet paper --dataset tfds:vctk/mic1 --data-dir DIR
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
