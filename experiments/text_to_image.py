@@ -28,7 +28,7 @@ from experiments.text.captions import DIGITS, open_captions
 from experiments.text.game import TextGame, add_table
 from experiments.text.scores import Scorer
 from experiments.text.sources import VectorsConfig, embedder_of, prepare
-from gen_jax import data
+from gen_jax import data, training
 from gen_jax.adversarial import (
     StyleEncoder,
     TextDiscriminator,
