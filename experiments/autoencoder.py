@@ -5,6 +5,7 @@ python -m experiments.autoencoder --network conv --dataset folder:PHOTOS --image
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,13 +55,11 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     rebuilt = training.compile_eval(rebuild, training.local_mesh())
 
     def init(train: data.AnyDataset) -> TrainState:
-        return autoencoder.init(
-            Autoencoder(shape, config.code_dim, config.encoder(), config.decoder()),
-            tx,
-            jax.random.key(config.seed),
-            jnp.zeros((1, *shape), jnp.uint8),
-            mean_image=mean_image(train),
-            ema_decay=config.ema_decay,
+        model = Autoencoder(shape, config.code_dim, config.encoder(), config.decoder())
+        start = functools.partial(autoencoder.init, model, tx, ema_decay=config.ema_decay)
+        example = jnp.zeros((1, *shape), jnp.uint8)
+        return training.compile_once(start)(
+            jax.random.key(config.seed), example, mean_image=mean_image(train)
         )
 
     def measure(state: TrainState, dataset: data.Dataset) -> Mapping[str, float]:
@@ -70,7 +69,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
 
     def film(state: TrainState, splits: Splits) -> np.ndarray:
         watched = data.some(splits.validation, 32)["image"]
-        return np.asarray(images.to_uint8(rebuilt(state, {"image": watched})))
+        return rebuilt(state, {"image": watched})
 
     def pictures(state: TrainState, splits: Splits, run_dir: Path) -> None:
         x = data.some(splits.test, 16)["image"]
@@ -90,8 +89,9 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
 
 
 def rebuild(state: TrainState, batch: Batch) -> jax.Array:
-    """Each image after its way through the code."""
-    return autoencoder.reconstruct(state.model, state.eval_params, batch["image"])
+    """Each image after its way through the code, uint8."""
+    rebuilt = autoencoder.reconstruct(state.model, state.eval_params, batch["image"])
+    return images.to_uint8(rebuilt)
 
 
 EXPERIMENT = Training("autoencoder", __doc__, PRESETS, build=build)

@@ -1,18 +1,18 @@
 """Training speed: each model's step beside a PyTorch twin of the same sizes, in one run.
 
     python -m experiments.benchmark_training --out training.json
-    python -m experiments.benchmark_training --model dense-vae fit
+    python -m experiments.benchmark_training --model dense-vae fit fit-conv-vae-28
 
 ``ours`` and ``peer`` are examples a second: medians of repetitions that alternate, compilation
 apart, on data in memory. Our step is compiled with up to 20 steps in a dispatch, as ``fit`` runs
 it; the peer is eager PyTorch in float32, where installed (``pip install -e '.[torch]'``), where it
 sees the device that JAX uses, and where our step too is in float32; rows without a peer otherwise.
 The recurrent networks (Row LSTM, Diagonal BiLSTM) have no twin. A CPU's cores are a device each for
-the autoregressive networks, as in their experiments, and one device for the others. Row ``fit`` is
-``training.fit`` beside its own bare compiled loop. ``share_of_peak`` sets the step's arithmetic,
-that of its products and convolutions as they are defined, against a matrix product's speed,
-measured in the same run and the same dtype: minimal filtering, which needs fewer, may take it
-beyond 1.
+the autoregressive networks, as in their experiments, and one device for the others. Rows ``fit…``
+are ``training.fit`` on a model, that of dense layers or the one named, beside its own bare compiled
+loop. ``share_of_peak`` is the speed of the step's products and convolutions over that of a matrix
+product in the same run and dtype. They count as they are defined, so that minimal filtering, which
+needs fewer products, may reach more than 1.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
+import numpy as np
 
 from experiments.benchmarks.arithmetic import product_flops
 from experiments.benchmarks.bare import product_speed
@@ -59,7 +60,18 @@ Model = Literal[
     "text-to-image",
     "text-encoder",
     "fit",
+    "fit-conv-vae-28",
+    "fit-conv-vae-64",
+    "fit-masked",
+    "fit-gated-7x32",
 ]
+FITTED = {
+    name: name.removeprefix("fit-") if name != "fit" else "dense-vae"
+    for name in get_args(Model)
+    if name.startswith("fit")
+}
+"""The model of each row that measures ``training.fit``."""
+CALL_S, MOST_DISPATCHES = 1.0, 25  # of a call of ``fit``
 Row = dict[str, Any]
 
 
@@ -119,22 +131,26 @@ def measure(name: str, case: Case, options: Options, peak: float) -> Row:
 
 def mesh_of(case: Case) -> jax.sharding.Mesh:
     """The devices that the case's experiment trains on."""
-    if jax.default_backend() == "cpu" and not isinstance(case, AutoregressiveCase):
-        return training.make_mesh(jax.devices()[:1])
-    return training.make_mesh(usable_devices(case.batch_size))
+    devices = jax.devices()
+    if jax.default_backend() == "cpu":
+        split = isinstance(case, AutoregressiveCase)
+        devices = devices[: training.cores_for(case.batch_size) if split else 1]
+    return training.make_mesh(usable_devices(case.batch_size, devices))
 
 
-def measure_fit(case: Case, options: Options) -> Row:
+def measure_fit(name: str, case: Case, options: Options) -> Row:
     """``training.fit``, data and metrics included, beside the compiled loop alone."""
     k = options.steps_per_dispatch or case.steps_per_dispatch
-    digits = data.load("mnist-subset", "train")
-    batches = data.Batches(digits, case.batch_size, seed=0)
+    noise = np.random.default_rng(0).integers(0, 256, (2000, *case.shape), np.uint8)
+    dataset = data.ArrayDataset("noise", "train", noise)
+    batches = data.Batches(dataset, case.batch_size, seed=0)
     state = case.state(options.dtype)
     step = training.compile_step(case.train_step, mesh_of(case), steps_per_dispatch=k)
-    dispatches = 2 if options.small else 25
     stack = step.gather(batches, 0, k)
     k = step.length(stack)
     bare_once = repeated(step, state, stack)
+    (once_s,) = alternate([bare_once], 0.0)
+    dispatches = 2 if options.small else min(max(2, round(CALL_S / once_s)), MOST_DISPATCHES)
 
     def bare() -> None:
         for _ in range(dispatches):
@@ -146,7 +162,7 @@ def measure_fit(case: Case, options: Options) -> Row:
     ours_s, peer_s = alternate([fitted, bare], options.seconds)
     n_images = k * dispatches * case.batch_size
     return {
-        "name": "fit",
+        "name": name,
         "batch": case.batch_size,
         "shape": list(case.shape),
         "ours": n_images / ours_s,
@@ -163,9 +179,8 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
     options = parse(PRESETS, argv, prog=prog, description=__doc__).config
     prepare_output(options.out)
     known = cases(options.small)
-    chosen = [known[name] for name in options.model if name in known]
-    spread = [case.batch_size for case in chosen if isinstance(case, AutoregressiveCase)]
-    training.split_cpu(min(spread, default=1))
+    training.split_cpu(max(case.batch_size for case in known.values()))
+    training.check_platform()
     side = 256 if options.small else 2048
     peak, _ = product_speed(min(options.seconds, 3.0), options.dtype, side)
     environment = training.environment()
@@ -181,18 +196,20 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
         environment["torch"] = torch.__version__
         environment["torch_threads"] = torch.get_num_threads()
     say(f"{environment['device']}, a matrix product reaches {peak / 1e9:.0f} GFLOP/s")
-    say(f"{'':20} {'ours':>10} {'peer':>10} {'ratio':>6} {'step':>9} {'compile':>8} {'of peak':>8}")
-    rows = []
+    say(
+        f"{'examples/s':20} {'ours':>10} {'peer':>10} {'ratio':>6} {'step':>9} {'compile':>8} {'of peak':>8}"
+    )
+    rows: list[Row] = []
+    result = {"environment": environment, "rows": rows}
     for name in options.model:
-        if name == "fit":
-            row = measure_fit(known["dense-vae"], options)
+        if name in FITTED:
+            row = measure_fit(name, known[FITTED[name]], options)
         else:
             row = measure(name, known[name], options, peak)
         rows.append(row)
         say(table_line(row))
-    result = {"environment": environment, "rows": rows}
-    if options.out is not None:
-        write_json(options.out, result)
+        if options.out is not None:
+            write_json(options.out, result)
     return result
 
 

@@ -24,6 +24,7 @@ With 1,000 labels both networks' codes are below raw pixels, and only their wide
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -31,6 +32,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from experiments import autoencoder, vae
 from experiments.running.config import ImageConfig, Labels
@@ -135,6 +137,7 @@ def work(job: Job) -> Findings:
                     n_labels=n,
                     n_classes=n_classes,
                     draws=config.draws,
+                    evaluate=probes(n_classes),
                 )
             )
             for n in config.n_labels
@@ -144,6 +147,19 @@ def work(job: Job) -> Findings:
             say(f"{name}: " + ", ".join(f"{s.mean():.3f}" for s in scores))
     add_results(config, results, run_dir)
     return findings(config, results, networks)
+
+
+@functools.cache
+def probes(n_classes: int) -> training.CompiledEval:
+    """``evaluation.probe_accuracy``, its draws spread over the devices or the cores."""
+    mesh = training.local_mesh()
+    everywhere, spread = PartitionSpec(), PartitionSpec("data")
+    accuracy = functools.partial(evaluation.probe_accuracy, n_classes=n_classes)
+    # Each device takes its own draws: a loop over those of all XLA would run on every device.
+    apart = jax.shard_map(
+        accuracy, mesh=mesh, in_specs=(everywhere, spread), out_specs=spread, check_vma=False
+    )
+    return training.compile_eval(apart, mesh, on_cores=True)
 
 
 def count_classes(config: Config, names: Sequence[str] | None, train: dict[str, np.ndarray]) -> int:

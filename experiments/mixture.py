@@ -23,7 +23,7 @@ from experiments.running.experiment import Findings, Job, Study
 from experiments.running.options import UsageError, require_at_least
 from experiments.running.run import run
 from experiments.running.terminal import main, say
-from gen_jax import adversarial, evaluation, reporting
+from gen_jax import adversarial, evaluation, reporting, training
 from gen_jax.adversarial import gan
 from gen_jax.typing import Array, PRNGKey
 
@@ -113,13 +113,13 @@ def ring_recipe(name: LossName) -> Recipe:
 def make_state(config: Config, recipe: Recipe, key: PRNGKey) -> gan.GANState:
     """Both networks before their first update; none normalizes batches, which hides collapse."""
     hidden = (config.hidden,) * 2
-    return gan.init(
+    start = functools.partial(
+        gan.init,
         adversarial.DenseGenerator(hidden, image_shape=SHAPE, latent_dim=config.latent_dim),
         adversarial.DenseDiscriminator(hidden, spectral=recipe.norm == "spectral"),
         *recipe.optimizers(optax.constant_schedule(config.learning_rate)),
-        key,
-        {"image": jnp.zeros((1, *SHAPE))},
     )
+    return training.compile_once(start)(key, {"image": jnp.zeros((1, *SHAPE))})
 
 
 @functools.partial(jax.jit, static_argnames=("config", "recipe", "steps"))

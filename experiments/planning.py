@@ -195,7 +195,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     def init(train: data.AnyDataset) -> TrainState:
         examples = data.some(train, EXAMPLES)
         cond = autoregressive.Condition(spatial=examples["spatial"])  # pyright: ignore -- NumPy's, too
-        start = jax.jit(
+        start = training.compile_once(
             lambda key, image, cond: autoregressive.init(
                 model, tx, key, image, cond=cond, ema_decay=config.ema_decay
             )

@@ -131,7 +131,10 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
 
     def init(train: data.AnyDataset) -> TrainState:
         key, example = jax.random.key(config.seed), cast(Any, spec.blank())
-        return joint_embedding.init(config.networks, tx, key, example, ema_decay=config.ema_decay)
+        start = functools.partial(
+            joint_embedding.init, config.networks, tx, ema_decay=config.ema_decay
+        )
+        return training.compile_once(start)(key, example)
 
     def embedder(state: TrainState) -> Embedder:
         return Embedder(state, config.letters, spec.shape)

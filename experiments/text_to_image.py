@@ -16,8 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-
 from experiments.adversarial.judges import Judge
 from experiments.adversarial.models import RECIPES, LossName, Recipe
 from experiments.running.config import RunConfig
@@ -30,7 +28,7 @@ from experiments.text.captions import DIGITS, open_captions
 from experiments.text.game import TextGame, add_table
 from experiments.text.scores import Scorer
 from experiments.text.sources import VectorsConfig, embedder_of, prepare
-from gen_jax import data
+from gen_jax import data, training
 from gen_jax.adversarial import (
     StyleEncoder,
     TextDiscriminator,
@@ -189,7 +187,7 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
         ema_decay=config.ema_decay,
     )
     return Setup(
-        init=lambda train: jax.jit(init)(game.key(0), spec.blank()),
+        init=lambda train: training.compile_once(init)(game.key(0), spec.blank()),
         train_step=config.train_step,
         validate=game.validate,
         film=game.film,

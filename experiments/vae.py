@@ -110,13 +110,11 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     drawn = training.compile_eval(draw, training.local_mesh())
 
     def init(train: data.AnyDataset) -> TrainState:
-        return latent.init(
-            make_model(config, shape),
-            tx,
-            jax.random.clone(key_init),
-            jnp.zeros((1, *shape), jnp.uint8),
-            mean_image=mean_image(train),
-            ema_decay=config.ema_decay,
+        model = make_model(config, shape)
+        start = functools.partial(latent.init, model, tx, ema_decay=config.ema_decay)
+        example = jnp.zeros((1, *shape), jnp.uint8)
+        return training.compile_once(start)(
+            jax.random.clone(key_init), example, mean_image=mean_image(train)
         )
 
     def sample(key: PRNGKey, state: TrainState, n: int) -> np.ndarray:
@@ -197,7 +195,7 @@ def negative_log_likelihood(
     # A chunk's decoded images stay in the processor's cache.
     chunk = next(c for c in (10, 8, 5, 4, 2, 1) if config.nll_samples % c == 0)
     batches = data.evaluation_batches(test, 100)
-    compiled = training.compile_eval(eval_step)
+    compiled = training.compile_eval(eval_step, on_cores=True)
     return evaluation.average(compiled, dataclasses.replace(state, key=key), batches)["nll"]
 
 

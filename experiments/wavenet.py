@@ -6,13 +6,13 @@ python -m experiments.wavenet paper --dataset tfds:vctk/mic1 --data-dir DIR
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -172,13 +172,10 @@ def build(config: Config, spec: data.ExampleSpec, n_examples: int) -> Setup:
     listener = Listener(names, config.sample_rate)
 
     def init(train: data.AnyDataset) -> TrainState:
-        # Not compiled as a whole: layers of one shape share what each of them needs compiled.
-        example = jax.tree.map(jnp.asarray, data.some(train, 1))
+        example = data.some(train, 1)
         cond = None if names is None else example["label"]
-        ema_decay = config.ema_decay
-        return autoregressive.init(
-            model, tx, jax.random.clone(key_init), example["audio"], cond=cond, ema_decay=ema_decay
-        )
+        start = functools.partial(autoregressive.init, model, tx, ema_decay=config.ema_decay)
+        return training.compile_once(start)(jax.random.clone(key_init), example["audio"], cond=cond)
 
     def score(state: TrainState, dataset: data.AudioDataset) -> Mapping[str, float]:
         batches = data.evaluation_batches(dataset, 16)

@@ -109,7 +109,9 @@ def game_setup(config: GameConfig, spec: data.ExampleSpec, game: Game) -> Setup:
         game.pictures(run_dir, state, picture_key, splits.train, judge=judge, critic=game.critic)
 
     return Setup(
-        init=lambda train: jax.jit(game.init(train))(jax.random.clone(init_key), example),
+        init=lambda train: training.compile_once(game.init(train))(
+            jax.random.clone(init_key), example
+        ),
         train_step=game.train_step,
         validate=validate,
         film=lambda state, splits: game.draw(film_key, state, 64),

@@ -17,6 +17,7 @@ from gen_jax.autoregressive.sampling import Method
 from gen_jax.densities import Bernoulli, LogisticMixture
 from gen_jax.nn.condition import Condition
 from gen_jax.state import TrainState
+from gen_jax.training.once import compile_once
 
 Model = Literal[
     "gated-7x32",
@@ -101,7 +102,7 @@ class Case:
         noise = np.random.default_rng(0).integers(0, levels, (4, *self.shape))
         example = self.model.likelihood.to_data(jnp.asarray(noise, jnp.int32))
         init = functools.partial(autoregressive.init, self.model, optax.adam(2e-3))
-        return jax.jit(init)(jax.random.key(0), example, cond=self.condition(4))
+        return compile_once(init)(jax.random.key(0), example, cond=self.condition(4))
 
     def condition(self, batch: int) -> Condition | None:
         """What a network with an encoder draws from: noise in colour; None for the others."""

@@ -24,6 +24,7 @@ from gen_jax.adversarial.gan import GANState
 from gen_jax.data.captions.letters import ALPHABET
 from gen_jax.nn.text import CharCNNRNN
 from gen_jax.state import TrainState
+from gen_jax.training.once import compile_once
 
 CAPTIONS, ATTRIBUTES, VALUES = 5, 6, 10  # of an image, as captioned digits have them
 
@@ -77,7 +78,7 @@ class TextToImageCase(CaptionedCase):
         """Both networks, before their first step."""
         networks = self.networks(jnp.dtype(dtype))
         init = functools.partial(text_to_image.init, *networks, adam(), adam())
-        return jax.jit(init)(jax.random.key(0), self.batches(1).batch_at(0))
+        return compile_once(init)(jax.random.key(0), self.batches(1).batch_at(0))
 
     def twins(self) -> tuple[Any, Any]:
         """Both networks in PyTorch."""
@@ -136,7 +137,7 @@ class TextEncoderCase(CaptionedCase):
         """Both encoders, before their first step."""
         networks, tx = self.networks(jnp.dtype(dtype)), optax.adam(1e-3)
         init = functools.partial(joint_embedding.init, networks, tx)
-        return jax.jit(init)(jax.random.key(0), self.batches(1).batch_at(0))
+        return compile_once(init)(jax.random.key(0), self.batches(1).batch_at(0))
 
     def twin(self) -> Any:
         """Both encoders in PyTorch."""

@@ -24,6 +24,7 @@ from gen_jax.densities import Bernoulli, Categorical, Gaussian, Likelihood, Logi
 from gen_jax.latent import autoencoder
 from gen_jax.nn.condition import batch_condition
 from gen_jax.state import TrainState
+from gen_jax.training.once import compile_once
 from gen_jax.training.sharding import Step
 
 TWINLESS = ("row-lstm", "diagonal-bilstm")
@@ -127,7 +128,7 @@ class AutoregressiveCase:
         model = self.model.clone(dtype=jnp.dtype(dtype), condition=encoder)
         batch: Any = self.batches(1).batch_at(0, slice(2))
         tx = optax.adam(LEARNING_RATE, eps=EPSILON)
-        init = jax.jit(functools.partial(autoregressive.init, model, tx))
+        init = compile_once(functools.partial(autoregressive.init, model, tx))
         cond = batch_condition(batch, labels=False)
         return init(jax.random.key(0), batch[self.keys[0]], cond=cond)
 
@@ -183,7 +184,7 @@ class AdversarialCase:
         """Both networks, before their first step."""
         tx = optax.adam(2e-4, b1=0.5)
         init = functools.partial(gan.init, *self.networks(jnp.dtype(dtype)), tx, tx)
-        return jax.jit(init)(jax.random.key(0), self.batches(1).batch_at(0))
+        return compile_once(init)(jax.random.key(0), self.batches(1).batch_at(0))
 
     @property
     def train_step(self) -> Step:

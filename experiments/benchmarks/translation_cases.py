@@ -20,6 +20,7 @@ from gen_jax.adversarial import (
 )
 from gen_jax.adversarial.gan import GANState
 from gen_jax.adversarial.translation.cyclegan import CycleGANState
+from gen_jax.training.once import compile_once
 
 
 def adam() -> optax.GradientTransformation:
@@ -49,7 +50,7 @@ class Pix2PixCase:
     def state(self, dtype: str) -> GANState:
         """Both networks, before their first step."""
         init = functools.partial(pix2pix.init, *self.networks(jnp.dtype(dtype)), adam(), adam())
-        return jax.jit(init)(jax.random.key(0), self.batches(1).batch_at(0))
+        return compile_once(init)(jax.random.key(0), self.batches(1).batch_at(0))
 
     def peer(self, examples: Examples, how: Twins) -> Peer:
         """The twins' steps on ``examples``, and their number of parameters."""
@@ -95,7 +96,7 @@ class CycleGANCase:
             adam(),
             pool_size=self.pool_size,
         )
-        return jax.jit(init)(jax.random.key(0), self.batches(1).batch_at(0))
+        return compile_once(init)(jax.random.key(0), self.batches(1).batch_at(0))
 
     def peer(self, examples: Examples, how: Twins) -> Peer:
         """The twins' steps on ``examples``, and their number of parameters."""

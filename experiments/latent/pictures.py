@@ -1,14 +1,17 @@
 """What a trained VAE's report shows: reconstructions, the latent plane, and walks through it."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax import data, images, latent, reporting
+from gen_jax import data, images, latent, reporting, training
 from gen_jax.state import TrainState
+from gen_jax.typing import Params
 
 
 @jax.jit
@@ -17,15 +20,28 @@ def encode(state: TrainState, image: jax.Array) -> tuple[jax.Array, jax.Array]:
     return latent.encode(state.model, state.eval_params, image)
 
 
+def asked(state: TrainState, query: Callable[..., Any], *args: Any, **options: Any) -> jax.Array:
+    """What a query of the model says: ``query(model, params, *args, **options)``, compiled."""
+
+    def run(params: Params, *args: Any) -> Any:
+        return query(state.model, params, *args, **options)
+
+    return training.compile_once(run)(state.eval_params, *args)
+
+
+def drawn(state: TrainState, query: Callable[..., Any], *args: Any, **options: Any) -> np.ndarray:
+    """The images that a query gives, uint8."""
+    return np.asarray(asked(state, lambda *every: images.to_uint8(query(*every, **options)), *args))
+
+
 def add_pictures(state: TrainState, run_dir: Path, *, test: data.Dataset) -> None:
     """Adds reconstructions, the latent space, and walks through it to the run's report."""
-    model, params = state.model, state.eval_params
     x = data.some(test, 16)["image"]
     mean, _ = encode(state, x)
-    add_reconstructions(x, latent.decode(model, params, mean), run_dir)
-    if model.latent_dim == 2:
+    add_reconstructions(x, drawn(state, latent.decode, mean), run_dir)
+    if state.model.latent_dim == 2:
         add_plane(state, test, run_dir)
-    sweep = images.to_uint8(latent.traversals(model, params, mean[0]))
+    sweep = drawn(state, latent.traversals, mean[0])
     reporting.add_picture(
         run_dir,
         "traversals",
@@ -37,7 +53,7 @@ def add_pictures(state: TrainState, run_dir: Path, *, test: data.Dataset) -> Non
     pairs = min(5, len(mean) // 2)
     if not pairs:
         return
-    walks = images.to_uint8(latent.interpolation(model, params, mean[:pairs], mean[-pairs:]))
+    walks = drawn(state, latent.interpolation, mean[:pairs], mean[-pairs:])
     reporting.add_picture(
         run_dir,
         "interpolations",
@@ -47,10 +63,9 @@ def add_pictures(state: TrainState, run_dir: Path, *, test: data.Dataset) -> Non
     )
 
 
-def add_reconstructions(x: np.ndarray, rebuilt: jax.Array, run_dir: Path) -> None:
-    """Adds up to 16 images (uint8) with what became of each (floats in [0, 1]) below."""
+def add_reconstructions(x: np.ndarray, after: np.ndarray, run_dir: Path) -> None:
+    """Adds up to 16 images with what became of each below, both uint8."""
     half = (len(x) + 1) // 2
-    after = np.asarray(images.to_uint8(rebuilt))
     rows = [x[:half], after[:half], x[half:], after[half:]]
     if len(x) % 2:  # the last rows are one short
         rows = [x, after]
@@ -66,10 +81,9 @@ def add_reconstructions(x: np.ndarray, rebuilt: jax.Array, run_dir: Path) -> Non
 
 def add_plane(state: TrainState, test: data.Dataset, run_dir: Path) -> None:
     """Adds what only a two-dimensional latent can show: manifold, posterior, and codes."""
-    model, params = state.model, state.eval_params
-    sheet = images.to_uint8(latent.manifold(model, params, 20))
+    sheet = drawn(state, latent.manifold, size=20)
     # Rows from the top: the second latent falls, as on a plot's axis.
-    sheet = np.asarray(sheet).swapaxes(0, 1)[::-1]
+    sheet = sheet.swapaxes(0, 1)[::-1]
     reporting.add_picture(
         run_dir,
         "manifold",
@@ -91,12 +105,12 @@ def add_plane(state: TrainState, test: data.Dataset, run_dir: Path) -> None:
             caption="Posterior means of test images, coloured by class, which training never saw.",
         )
     four = jnp.asarray(data.some(test, 4)["image"])
-    x = latent.observe(model, jax.random.key(0), four)
-    seen = np.asarray(images.to_uint8(model.likelihood.as_input(x)))
+    x = latent.observe(state.model, jax.random.key(0), four)
+    seen = np.asarray(images.to_uint8(state.model.likelihood.as_input(x)))
     mean, variance = encode(state, seen)
     reach = jnp.abs(mean) + 5.0 * jnp.sqrt(variance)  # where a posterior ends that q is close to
     limit = max(3.0, math.ceil(float(reach.max())))
-    density = np.asarray(latent.posterior_grid(model, params, x, limit=limit, size=150))
+    density = np.asarray(asked(state, latent.posterior_grid, x, limit=limit, size=150))
     reporting.add_picture(
         run_dir,
         "posteriors",

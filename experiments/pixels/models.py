@@ -156,7 +156,7 @@ def build(
                 ema_decay=config.ema_decay,
             )
 
-        return jax.jit(start)(jax.random.clone(key_init), examples)
+        return training.compile_once(start)(jax.random.clone(key_init), examples)
 
     def validate(state: TrainState, splits: Splits) -> Mapping[str, float]:
         watched = data.part(splits.validation, config.validation_images)

@@ -6,8 +6,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import rankdata
 
 from experiments.pixels.sampler import Sampler
 from gen_jax import autoregressive, data, images, reporting, training
@@ -120,7 +118,7 @@ class Scores:
     def over_classes(self, image: np.ndarray) -> np.ndarray:
         """[N]: of p(x), the mean of p(x | class) over all classes, each as probable."""
         nll = self.by_class(image)
-        return np.log(nll.shape[1]) - logsumexp(-nll, axis=1)
+        return np.log(nll.shape[1]) - np.logaddexp.reduce(-nll, axis=1)
 
 
 def _nll(given: tuple[PRNGKey, TrainState], batch: Batch) -> jax.Array:
@@ -170,6 +168,8 @@ def add_classes(
 
 def add_outliers(run_dir: Path, scores: Scores, image: np.ndarray) -> None:
     """Adds likelihoods of test images beside the same inverted, and with their pixels shuffled."""
+    from scipy.stats import rankdata  # late: it takes most of a second to import
+
     image = image[data.spread(len(image), 200)]
     order = np.random.default_rng(0).permutation(image[0].size // image.shape[-1])
     shuffled = image.reshape(len(image), -1, image.shape[-1])[:, order].reshape(image.shape)

@@ -20,7 +20,7 @@ from gen_jax import data, images, training
 from gen_jax.evaluation.classifiers import Kind
 from gen_jax.meshes import mean_gradients
 from gen_jax.state import TrainState
-from gen_jax.typing import Array, Batch, Metrics, Params
+from gen_jax.typing import Array, Batch, Metrics, Params, PRNGKey
 
 Judged = dict[str, np.ndarray]  # of each image of a split: nll, guess, accuracy
 
@@ -102,12 +102,12 @@ def build(kind: Kind, config: ClassifierConfig, spec: data.ExampleSpec, n_exampl
     check(kind, config, spec)
     key_init, key_state, key_show = jax.random.split(jax.random.key(config.seed), 3)
 
-    def init(train: data.AnyDataset) -> TrainState:
-        del train
+    def start(key: PRNGKey, key_state: PRNGKey) -> TrainState:
+        variables: Any = kind.network.init(key, jnp.zeros((1, *spec.shape)))
         return TrainState.create(
             model=kind.network,
             tx=optax.adam(config.rate(n_examples)),
-            params=jax.jit(kind.network.init)(key_init, jnp.zeros((1, *spec.shape)))["params"],
+            params=variables["params"],
             key=key_state,
             ema_decay=config.ema_decay,
         )
@@ -126,11 +126,13 @@ def build(kind: Kind, config: ClassifierConfig, spec: data.ExampleSpec, n_exampl
         kind.save(run_dir / kind.shipped.name, state.eval_params)
         pictures.add_judged(run_dir, splits.test, measured(state, splits.test), kind.class_names)
         few = data.some(splits.train, pictures.SHOWN)["image"]
-        change = jax.jit(functools.partial(augment, how=config.augmentation))
+        change = training.compile_once(functools.partial(augment, how=config.augmentation))
         pictures.add_augmented(run_dir, change(key_show, jnp.asarray(few)))
 
     return Setup(
-        init=init,
+        init=lambda train: training.compile_once(start)(
+            jax.random.clone(key_init), jax.random.clone(key_state)
+        ),
         train_step=functools.partial(
             train_step,
             augmentation=config.augmentation,

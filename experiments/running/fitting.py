@@ -201,12 +201,12 @@ def fit(
     )
 
 
-def usable_devices(batch_size: int) -> list[Any]:
-    """As many devices as the batch can be spread over evenly.
+def usable_devices(batch_size: int, devices: Sequence[Any] | None = None) -> list[Any]:
+    """As many of the devices (default: all) as the batch can be spread over evenly.
 
     Raises ``UsageError`` where several processes would have to leave some idle.
     """
-    devices = jax.devices()
+    devices = list(devices or jax.devices())
     n = next(n for n in range(len(devices), 0, -1) if batch_size % n == 0)
     if n < len(devices):
         if jax.process_count() > 1:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from experiments.running.config import RunConfig
@@ -115,7 +116,7 @@ def reopen(
         n_examples = record["train"]["examples"]
     setup = experiment.setup(config, spec, n_examples)
     blank: Any = _Blank(spec)
-    template = setup.init(blank)
+    template = jax.eval_shape(lambda: setup.init(blank))  # its shapes do: nothing is compiled
     state = training.restore(run_dir, template, step=step)
     return Reopened(experiment, config, setup, state, spec, record)
 

@@ -1,19 +1,19 @@
 """How well images were translated: beside the truth where there is one, and beside baselines."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.adversarial.judges import Judge, distances, provenance
 from experiments.running.tables import Columns, Table, as_rows, tabulated
 from experiments.translation.tasks import Baseline
 from experiments.translation.ways import Way
-from gen_jax import data, evaluation
+from gen_jax import data, evaluation, training
 from gen_jax.evaluation import digits, fidelity
-from gen_jax.typing import PRNGKey
+from gen_jax.typing import Batch, PRNGKey
 
 CHUNK = 200  # images compared at a time
 LARGEST = 2**27  # values of all images that retrieval compares
@@ -60,11 +60,7 @@ def _where(dataset: data.AnyDataset, name: str) -> tuple[Any, str]:
 
 def fidelity_to(made: np.ndarray, target: np.ndarray) -> Columns:
     """How near translations are to their own targets, each measure a mean over images."""
-    chunks = [
-        _compared(made[start : start + CHUNK], target[start : start + CHUNK])
-        for start in range(0, len(made), CHUNK)
-    ]
-    measured = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    measured = _of_each(_compared).in_chunks(None, {"made": made, "target": target}, CHUNK)
     columns = {name: float(value.mean()) for name, value in measured.items() if name != "psnr"}
     columns["psnr"] = fidelity.mean_psnr(measured["psnr"])
     if len(made) > 1 and made.size <= LARGEST:
@@ -73,8 +69,14 @@ def fidelity_to(made: np.ndarray, target: np.ndarray) -> Columns:
     return columns
 
 
-@jax.jit
-def _compared(made: jax.Array, target: jax.Array) -> dict[str, jax.Array]:
+@functools.cache
+def _of_each(measure: Callable[[None, Batch], Any]) -> training.CompiledEval:
+    """A measure of each image, compiled."""
+    return training.compile_eval(measure, training.local_mesh())
+
+
+def _compared(_: None, batch: Batch) -> dict[str, jax.Array]:
+    made, target = batch["made"], batch["target"]
     values = {"l1": fidelity.l1(made, target), "psnr": fidelity.psnr(made, target)}
     if min(made.shape[1:3]) >= fidelity.WINDOW:
         values["ssim"] = fidelity.ssim(made, target)
@@ -146,7 +148,11 @@ class Scorer:
 
 def colourfulness(images: np.ndarray) -> float:
     """The mean over RGB images."""
-    return float(np.mean(fidelity.colourfulness(jnp.asarray(images))))
+    return float(np.mean(_of_each(_colourfulness).in_chunks(None, {"image": images}, CHUNK)))
+
+
+def _colourfulness(_: None, batch: Batch) -> jax.Array:
+    return fidelity.colourfulness(batch["image"])
 
 
 def as_table(metrics: Mapping[str, Any], prefix: str = "test/") -> Table:

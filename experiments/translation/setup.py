@@ -82,7 +82,9 @@ def translation_setup(
 
     source, made = spec.spatial or spec.shape, spec.shape
     return Setup(
-        init=lambda train: jax.jit(translator.init)(jax.random.clone(init_key), spec.blank()),
+        init=lambda train: training.compile_once(translator.init)(
+            jax.random.clone(init_key), spec.blank()
+        ),
         train_step=translator.train_step,
         validate=validate,
         film=film,

@@ -90,7 +90,11 @@ def inverse_transform(
 def _fit(x: Array, n_components: int) -> PCA:
     mean = x.mean(axis=0)
     centered = x - mean[None]
-    _, s, vt = jnp.linalg.svd(centered, full_matrices=False)
+    # With X = Q R, R has the singular values and right vectors of X (Chan 1982): for tall data it
+    # is small, and the left ones, which nobody needs, are not computed.
+    tall = x.shape[0] > x.shape[1]
+    small = jnp.linalg.qr(centered, mode="r") if tall else centered
+    _, s, vt = jnp.linalg.svd(small, full_matrices=False)
     return _record(mean, centered, s, vt, n_components)
 
 

@@ -8,6 +8,7 @@ from gen_jax.evaluation.features import (
     balanced_subsets,
     few_label_accuracy,
     fit_probe,
+    probe_accuracy,
 )
 from gen_jax.evaluation.fid import (
     Extrapolation,
@@ -76,6 +77,7 @@ __all__ = [
     "normalized_mutual_information",
     "parzen_log_likelihood",
     "precision_recall",
+    "probe_accuracy",
     "purity",
     "r_precision",
     "resize",

@@ -9,10 +9,12 @@ almost always black and latent units that are not in use.
 """
 
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Float, Int
 
@@ -23,6 +25,9 @@ L2_UNCHOSEN = 1e-2  # with one label a class there is nothing to hold out
 MAX_FOLDS = 5
 MAX_ITERATIONS = 200
 GRADIENT_NORM = 1e-4  # of an objective that begins at log(n_classes)
+
+
+Evaluate = Callable[[tuple[Array, Array], Mapping[str, Array]], Array | np.ndarray]
 
 
 class Probe(NamedTuple):
@@ -75,13 +80,17 @@ def fit_probe(
         updates, state = solver.update(grad, state, probe, value=value, grad=grad, value_fn=loss)
         return optax.apply_updates(probe, updates), state, optax.tree.norm(grad), iteration + 1
 
-    zero = Probe(
-        jnp.zeros((features.shape[1], n_classes), features.dtype),
-        jnp.zeros((n_classes,), features.dtype),
-    )
+    zero = _zero_probe(features, n_classes)
     start = (zero, solver.init(zero), jnp.asarray(jnp.inf, features.dtype), 0)
     probe, *_ = jax.lax.while_loop(going, iterate, start)
     return probe
+
+
+def _zero_probe(features: Float[Array, "n d"], n_classes: int) -> Probe:
+    return Probe(
+        jnp.zeros((features.shape[1], n_classes), features.dtype),
+        jnp.zeros((n_classes,), features.dtype),
+    )
 
 
 def accuracy(
@@ -133,66 +142,83 @@ def few_label_accuracy(
     n_labels: int,
     n_classes: int,
     draws: int = 10,
-) -> Float[Array, " draws"]:
+    evaluate: Evaluate | None = None,
+) -> Float[Array | np.ndarray, " draws"]:
     """Test accuracy of a linear probe that sees ``n_labels`` labels, for several draws of them.
 
     Of each draw, ``l2`` is chosen from ``L2_GRID`` by cross-validated likelihood within the drawn
     labels (at most five folds, each class spread evenly over them); with one label a class it is
-    ``L2_UNCHOSEN``. Test labels choose nothing. Raises ``ValueError`` as ``balanced_subsets``, and
-    where features and labels differ in length or width.
+    ``L2_UNCHOSEN``. Test labels choose nothing. ``evaluate`` is ``probe_accuracy`` with these
+    ``n_classes``, compiled to spread the draws over devices or cores; default: over none. Raises
+    ``ValueError`` as ``balanced_subsets``, and where features and labels differ in length or width.
     """
     _require_same_shapes(train_features, train_labels, test_features, test_labels)
     subsets = balanced_subsets(
         key, train_labels, n_labels=n_labels, n_classes=n_classes, draws=draws
     )
     train, test = standardize(jnp.asarray(train_features), jnp.asarray(test_features))
-    few, few_labels = train[subsets], jnp.asarray(train_labels)[subsets]
-    return _probe_draws(few, few_labels, test, jnp.asarray(test_labels), n_classes)
+    drawn = {"features": train[subsets], "labels": jnp.asarray(train_labels)[subsets]}
+    if evaluate is None:
+        evaluate = functools.partial(_probe_accuracy, n_classes=n_classes)
+    return evaluate((test, jnp.asarray(test_labels)), drawn)
 
 
-@functools.partial(jax.jit, static_argnames="n_classes")
-def _probe_draws(
-    few: Float[Array, "draws n d"],
-    few_labels: Int[Array, "draws n"],
-    test: Float[Array, "n_test d"],
-    test_labels: Int[Array, " n_test"],
+def probe_accuracy(
+    test: tuple[Float[Array, "n_test d"], Int[Array, " n_test"]],
+    drawn: Mapping[str, Array],
+    *,
     n_classes: int,
 ) -> Float[Array, " draws"]:
-    def one(draw: tuple[Array, Array]) -> Array:
-        features, labels = draw
-        l2 = choose_l2(features, labels, n_classes=n_classes)
-        return accuracy(fit_probe(features, labels, l2, n_classes=n_classes), test, test_labels)
+    """Accuracy on ``test``, features and labels, of one probe for each draw of ``"features"``
+    [draws, n, d] and their ``"labels"`` [draws, n], the classes in turn.
 
-    # One after another, here and over the grid: under vmap every line search of every fit would
-    # take as many steps as the slowest.
-    return jax.lax.map(one, (few, few_labels))
+    Draws come one after another.
+    """
+
+    def one(draw: Mapping[str, Array]) -> Array:
+        probe, _ = fit_chosen(draw["features"], draw["labels"], n_classes=n_classes)
+        return accuracy(probe, *test)
+
+    # Here and over the grid: under vmap every line search of every fit would take as many steps as
+    # the slowest.
+    return jax.lax.map(one, dict(drawn))
 
 
-def choose_l2(
+_probe_accuracy = jax.jit(probe_accuracy, static_argnames="n_classes")
+
+
+def fit_chosen(
     features: Float[Array, "n d"], labels: Int[Array, " n"], *, n_classes: int
-) -> Float[Array, ""]:
-    """The ``l2`` of ``L2_GRID`` with the best cross-validated likelihood.
+) -> tuple[Probe, Float[Array, ""]]:
+    """A probe, and its ``l2``: that of ``L2_GRID`` with the best cross-validated likelihood.
 
     ``labels`` hold the classes in turn, as ``balanced_subsets`` gives them.
     """
     n = features.shape[0]
     folds = min(MAX_FOLDS, n // n_classes)
     if folds < 2:
-        return jnp.asarray(L2_UNCHOSEN, features.dtype)
+        l2 = jnp.asarray(L2_UNCHOSEN, features.dtype)
+        return fit_probe(features, labels, l2, n_classes=n_classes), l2
     held_out = (jnp.arange(n) // n_classes)[None, :] % folds == jnp.arange(folds)[:, None]
     held_out = held_out.astype(features.dtype)  # [folds, n]
+    grid = jnp.asarray(L2_GRID, features.dtype)
 
-    def score(trial: tuple[Array, Array]) -> Array:
-        l2, held_out = trial
+    def trial(carry: tuple[Array, Any], place: tuple[Array, Array]) -> tuple[Any, None]:
+        (nll, _), (i, held_out) = carry, place
+        l2 = jnp.where(i < len(grid), grid[i], grid[jnp.argmin(nll)])
         probe = fit_probe(features, labels, l2, n_classes=n_classes, weights=1.0 - held_out)
         logits = features @ probe.weight + probe.bias[None]
-        nll = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return jnp.sum(nll * held_out)
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return (nll.at[i].add(jnp.sum(each * held_out), mode="drop"), (probe, l2)), None
 
-    grid = jnp.asarray(L2_GRID, features.dtype)
-    trials = jnp.repeat(grid, folds), jnp.tile(held_out, (len(grid), 1))
-    nll = jax.lax.map(score, trials).reshape(len(grid), folds).sum(axis=1)
-    return grid[jnp.argmin(nll)]
+    # The last trial is the probe itself, with nothing held out: one loop, and so one compiled fit.
+    places = (
+        jnp.append(jnp.repeat(jnp.arange(len(grid)), folds), len(grid)),
+        jnp.concatenate([jnp.tile(held_out, (len(grid), 1)), jnp.zeros((1, n), features.dtype)]),
+    )
+    nothing = _zero_probe(features, n_classes), jnp.zeros((), features.dtype)
+    (_, found), _ = jax.lax.scan(trial, (jnp.zeros_like(grid), nothing), places)
+    return found
 
 
 def _require_same_shapes(

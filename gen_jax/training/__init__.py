@@ -4,10 +4,16 @@ from gen_jax.files import RunError
 from gen_jax.training.arrays import params_digest
 from gen_jax.training.checkpoint import restore, saved_metrics
 from gen_jax.training.config import applies, without_idle
-from gen_jax.training.devices import check_platform, set_cpu_devices, split_cpu
+from gen_jax.training.devices import (
+    check_platform,
+    cores_for,
+    set_cpu_devices,
+    split_cpu,
+)
 from gen_jax.training.environment import environment
 from gen_jax.training.evaluating import CompiledEval, compile_eval
 from gen_jax.training.loop import FitResult, fit
+from gen_jax.training.once import compile_once
 from gen_jax.training.run import (
     DataStatus,
     Run,
@@ -39,7 +45,9 @@ __all__ = [
     "applies",
     "check_platform",
     "compile_eval",
+    "compile_once",
     "compile_step",
+    "cores_for",
     "environment",
     "experiment_of",
     "fit",

@@ -27,7 +27,12 @@ def split_cpu(batch_size: int) -> None:
     Does nothing where several processes share a run, or ``set_cpu_devices`` does nothing.
     """
     if not jax.distributed.is_initialized():
-        set_cpu_devices(min(n_cores(), max(1, batch_size // EXAMPLES)))
+        set_cpu_devices(cores_for(batch_size))
+
+
+def cores_for(batch_size: int) -> int:
+    """How many of a CPU's cores ``split_cpu`` makes devices of."""
+    return min(n_cores(), max(1, batch_size // EXAMPLES))
 
 
 def set_cpu_devices(n: int) -> None:

@@ -32,7 +32,8 @@ TINY["plus-plus-unet"] = AutoregressiveCase(TWO_STAGES, (6, 7, 3), batch_size=2)
 
 
 def test_rows_hold_together(tmp_path):
-    out, names = tmp_path / "rows.json", ["dense-vae", "row-lstm", "dcgan-28", "fit"]
+    out = tmp_path / "rows.json"
+    names = ["dense-vae", "row-lstm", "dcgan-28", "fit", "fit-masked"]
     benchmark_training.program(["smoke", "--model", *names, "--out", str(out)])
     result = json.loads(out.read_text())
     rows = {row["name"]: row for row in result["rows"]}
@@ -40,7 +41,7 @@ def test_rows_hold_together(tmp_path):
     assert result["environment"]["matrix_product_gflops"] > 0
     for name, row in rows.items():
         assert row["ours"] == pytest.approx(1e3 * row["batch"] / row["step_ms"])
-        if name == "fit" or (TORCH and name not in training_cases.TWINLESS):
+        if name in benchmark_training.FITTED or (TORCH and name not in training_cases.TWINLESS):
             assert row["ratio"] == pytest.approx(row["ours"] / row["peer"])
             assert row["peer"] == pytest.approx(1e3 * row["batch"] / row["peer_step_ms"])
         else:
@@ -50,7 +51,9 @@ def test_rows_hold_together(tmp_path):
 
 def test_every_model_has_a_step_of_its_own():
     known = training_cases.cases(small=True)
-    assert [*known, "fit"] == list(benchmark_training.Options().model)
+    fitted = benchmark_training.FITTED
+    assert [*known, *fitted] == list(benchmark_training.Options().model)
+    assert set(fitted.values()) <= set(known)
     for name, case in known.items():
         state = jax.eval_shape(lambda case=case: case.state("float32"))
         batch = case.batches(1).batch_at(0)

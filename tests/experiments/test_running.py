@@ -284,6 +284,20 @@ def test_help_shows_each_example_on_a_line_of_its_own(capsys):
     assert set(examples) <= set(lines)
 
 
+def test_no_command_imports_at_its_start_what_it_may_need_at_its_end():
+    code = (
+        "import importlib, pathlib, sys;"
+        "names = [path.stem for path in pathlib.Path('experiments').glob('*.py')];"
+        "[importlib.import_module(f'experiments.{name}') for name in names];"
+        "heavy = {'scipy.stats', 'matplotlib', 'orbax', 'tensorflow_datasets', 'torch', 'skimage'};"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+
+
 def test_help_may_be_piped_to_a_reader_that_leaves_early():
     command = f"{sys.executable} -m experiments.vae --help | head -1"
     done = subprocess.run(
