@@ -30,7 +30,7 @@ from experiments.benchmarks.steps import Stepping, repeated, twin_run
 from experiments.benchmarks.timing import alternate
 from experiments.benchmarks.training_cases import TWINLESS, AutoregressiveCase, Case, cases
 from experiments.running.fitting import usable_devices
-from experiments.running.options import UsageError, parse
+from experiments.running.options import parse, require_at_least, require_positive
 from experiments.running.output import prepare_output, write_json
 from experiments.running.terminal import main, say
 from gen_jax import data, training
@@ -93,9 +93,8 @@ class Options:
     """Write the rows as JSON."""
 
     def __post_init__(self):
-        steps = self.steps_per_dispatch
-        if self.seconds <= 0 or (steps is not None and steps < 1):
-            raise UsageError("--seconds must be positive, --steps-per-dispatch 1 or more")
+        require_positive(self, "seconds")
+        require_at_least(1, self, "steps_per_dispatch")
 
 
 PRESETS = {"smoke": Options(seconds=0.2, steps_per_dispatch=2, small=True), "default": Options()}
@@ -196,9 +195,8 @@ def program(argv: Sequence[str] | None = None) -> dict[str, Any]:
         environment["torch"] = torch.__version__
         environment["torch_threads"] = torch.get_num_threads()
     say(f"{environment['device']}, a matrix product reaches {peak / 1e9:.0f} GFLOP/s")
-    say(
-        f"{'examples/s':20} {'ours':>10} {'peer':>10} {'ratio':>6} {'step':>9} {'compile':>8} {'of peak':>8}"
-    )
+    head = "ours", "peer", "ratio", "step", "compile", "of peak"
+    say("{:20} {:>10} {:>10} {:>6} {:>9} {:>8} {:>8}".format("examples/s", *head))
     rows: list[Row] = []
     result = {"environment": environment, "rows": rows}
     for name in options.model:

@@ -126,8 +126,10 @@ def test_the_folder_of_another_device_or_of_other_options_is_refused(run, monkey
 
 
 def test_times_and_batches_are_positive():
-    with pytest.raises(UsageError, match="--minutes, --batch, --seconds and --paper-seconds must"):
-        options.Options(batch=(0,))
+    with pytest.raises(UsageError, match="--batch must be 1 or more, got 0"):
+        options.Options(batch=(16, 0))
+    with pytest.raises(UsageError, match=r"--minutes must be positive, got 0\.0"):
+        options.Options(minutes=0.0)
 
 
 def test_every_row_has_its_own_name_and_the_most_valuable_come_first():

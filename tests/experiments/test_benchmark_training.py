@@ -127,7 +127,7 @@ def test_rows_must_have_a_place_before_they_are_measured(tmp_path, monkeypatch):
 
 
 def test_seconds_must_be_positive():
-    with pytest.raises(UsageError, match="--seconds must be positive, got 0.0"):
+    with pytest.raises(UsageError, match=r"--seconds must be positive, got 0\.0"):
         benchmark_training.program(["smoke", "--seconds", "0"])
 
 
