@@ -33,7 +33,7 @@ from gen_jax.nn.causal import (
 from gen_jax.nn.condition import Condition, ConditionEmbedding
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.precision import cast_params, last_dtype
-from gen_jax.nn.recurrent import DiagonalLSTMLayer, RowLSTMLayer, lstm, neighbours
+from gen_jax.nn.recurrent import DiagonalLSTMLayer, RowLSTMLayer, lstm, moved
 from gen_jax.typing import Array, Params, PRNGKeys
 
 HEAD = ("head_0", "head_1")
@@ -78,17 +78,17 @@ class _PixelRNN(nn.Module):
         n_outputs = groups * self.likelihood.unit_outputs(x.shape[-1])
         cond_features = embedded(self, cond, x.shape)
         if cond_features is not None:
-            cond_features = jnp.moveaxis(cond_features, 0, 2)  # [H, W, B, c]
+            cond_features = cond_features.swapaxes(0, 1)  # [H, B, W, c]
         # The kernel's rows below the middle, all masked, are left out.
         size, padding = (reach + 1, 2 * reach + 1), ((reach, 0), (reach, reach))
         maps, mask = 2 * self.features, causal_mask("A", groups, here=-1 - reach)
         first = Conv(maps, size, padding=padding, mask=mask, dtype=self.dtype, name="first")
         stream = first(2.0 * x - 1.0)  # so that no pixel looks like the padding
-        stream = jnp.moveaxis(stream, 0, 2)  # [H, W, B, 2h]
+        stream = stream.swapaxes(0, 1)  # [H, B, W, 2h]
         for i in range(self.layers):
             states = self._layer(groups, f"lstm_{i}")(stream, cond_features)
             stream = stream + self._conv(f"out_{i}", maps, groups)(states)
-        hidden = nn.relu(jnp.moveaxis(stream, 2, 0))
+        hidden = nn.relu(stream.swapaxes(0, 1))
         head = {"mask": causal_mask("B", groups, here=-1), "dtype": last_dtype(self.dtype)}
         for name in HEAD:
             hidden = nn.relu(Conv(self.head_features, (1, 1), **head, name=name)(hidden))
@@ -259,7 +259,8 @@ class RowLSTM(_PixelRNN):
         self, w: Tree, states: list[Array], cond_bias: Array | None
     ) -> tuple[Tree, Tree, Tree]:
         h, c = states
-        around = neighbours(h, w["above_start"][0][:, None])
+        outside = w["above_start"][0][None, :, None]
+        around = jnp.concatenate([moved(h, outside, 1, 0), h, moved(h, outside, -1, 0)], axis=-1)
         gates = jnp.einsum("wlbc,lcd->wlbd", around, w["above"])
         if cond_bias is not None:
             gates = gates + jnp.broadcast_to(cond_bias, gates.shape)

@@ -12,13 +12,8 @@ from scipy.special import expit
 
 from gen_jax import autoregressive
 from gen_jax.autoregressive import Condition
-from gen_jax.nn.recurrent import (
-    DiagonalLSTMLayer,
-    RowLSTMLayer,
-    diagonal_lstm,
-    skew,
-    unskew,
-)
+from gen_jax.nn import recurrent
+from gen_jax.nn.recurrent import DiagonalLSTMLayer, RowLSTMLayer, diagonal_lstm, skew, unskew
 
 NAMES = ("row-lstm", "diagonal-bilstm")
 LAYERS = {"row-lstm": RowLSTMLayer, "diagonal-bilstm": DiagonalLSTMLayer}
@@ -122,33 +117,59 @@ def network(name: str, p, x: np.ndarray, told: np.ndarray, groups: int, layers: 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_skewing_puts_diagonals_into_columns_and_is_undone(size):
-    x = jnp.arange(1.0, 1 + 3 * size[0] * size[1]).reshape(*size, 3)
+    height, width = size
+    x = jnp.arange(1.0, 1 + 6 * height * width).reshape(height, 2, width, 3)
     skewed = skew(x)
-    assert skewed.shape == (sum(size) - 1, size[0], 3)
+    assert skewed.shape == (sum(size) - 1, 2, height, 3)
     for i, j in np.ndindex(size):
-        np.testing.assert_array_equal(skewed[i + j, i], x[i, j])
+        np.testing.assert_array_equal(skewed[i + j, :, i], x[i, :, j])
     assert (skewed != 0).sum() == x.size
     np.testing.assert_array_equal(unskew(skewed), x)
 
 
+def draw_diagonal_parameters(dtype: str = "float32"):
+    """Kernel, bias and initial states of two directions that read 3 channels, with h = 2."""
+    random, shapes = np.random.default_rng(0), ((2, 7, 8), (2, 8), (2, 2), (2, 2))
+    kernel, bias, *initial = (jnp.asarray(random.normal(size=s), dtype) for s in shapes)
+    return kernel, bias, (initial[0], initial[1])
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_nothing_depends_on_the_skewed_corners(size):
-    random = np.random.default_rng(0)
-    shapes = ((2, 7, 8), (2, 8), (2, 2), (2, 2))  # kernel, bias, initial h and c
-    kernel, bias, *initial = (jnp.asarray(random.normal(size=s), jnp.float32) for s in shapes)
-    inside = skew(jnp.ones(size, bool)).reshape(-1, 1, size[0], 1, 1)
-    x = jnp.asarray(random.normal(size=(len(inside), 2, size[0], 4, 3)), jnp.float32)
+    height, width = size
+    parameters, random = draw_diagonal_parameters(), np.random.default_rng(1)
+    inside = skew(jnp.ones((height, 1, width, 1), bool))[:, None]
+    x = jnp.asarray(random.normal(size=(len(inside), 2, 4, height, 3)), jnp.float32)
 
     @jax.jit
     @functools.partial(jax.grad, has_aux=True)
     def run(x):
-        states = diagonal_lstm(x, kernel, bias, (initial[0], initial[1]))
+        states = diagonal_lstm(x, *parameters, width)
         states = jax.vmap(unskew, 1)(states)
         return (states**2).sum(), states
 
     slope, states = run(x)
     np.testing.assert_array_equal(run(jnp.where(inside, x, 100.0))[1], states)
     np.testing.assert_array_equal(slope != 0, np.broadcast_to(inside, x.shape))
+
+
+@pytest.mark.parametrize("abreast", [2, 4])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_images_abreast_know_nothing_of_each_other(size, abreast):
+    with jax.enable_x64(True):
+        height, width = size
+        x = jnp.asarray(np.random.default_rng(1).normal(size=(height, 4, width, 3)))
+        arguments = x, *draw_diagonal_parameters("float64")
+
+        @functools.partial(jax.jit, static_argnums=0)
+        def run(abreast, arguments):
+            states, back = jax.vjp(
+                functools.partial(recurrent.diagonal_bilstm, abreast=abreast), *arguments
+            )
+            return states, back(jnp.cos(states))
+
+        for a, b in zip(*(jax.tree.leaves(run(n, arguments)) for n in (abreast, 1)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("groups", [1, 3])
@@ -158,10 +179,11 @@ def test_layers_are_the_equations(name, size, groups):
     with jax.enable_x64(True):
         random = np.random.default_rng(0)
         x, told = random.normal(size=(*size, 2, 8)), random.normal(size=(*size, 2, 3))
+        inputs = x.swapaxes(1, 2), told.swapaxes(1, 2)
         layer = LAYERS[name](4, groups, dtype=jnp.float64)
-        shapes = jax.eval_shape(layer.init, jax.random.key(0), x, told)["params"]
+        shapes = jax.eval_shape(layer.init, jax.random.key(0), *inputs)["params"]
         params = jax.tree.map(lambda p: random.normal(size=p.shape), shapes)
-        states = jax.jit(layer.apply)({"params": params}, x, told)
+        states = jax.jit(layer.apply)({"params": params}, *inputs).swapaxes(1, 2)
         np.testing.assert_allclose(
             states, REFERENCES[name](params, x, told, groups), rtol=1e-10, atol=1e-10
         )
