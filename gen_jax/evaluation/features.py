@@ -80,17 +80,13 @@ def fit_probe(
         updates, state = solver.update(grad, state, probe, value=value, grad=grad, value_fn=loss)
         return optax.apply_updates(probe, updates), state, optax.tree.norm(grad), iteration + 1
 
-    zero = _zero_probe(features, n_classes)
-    start = (zero, solver.init(zero), jnp.asarray(jnp.inf, features.dtype), 0)
-    probe, *_ = jax.lax.while_loop(going, iterate, start)
-    return probe
-
-
-def _zero_probe(features: Float[Array, "n d"], n_classes: int) -> Probe:
-    return Probe(
+    zero = Probe(
         jnp.zeros((features.shape[1], n_classes), features.dtype),
         jnp.zeros((n_classes,), features.dtype),
     )
+    start = (zero, solver.init(zero), jnp.asarray(jnp.inf, features.dtype), 0)
+    probe, *_ = jax.lax.while_loop(going, iterate, start)
+    return probe
 
 
 def accuracy(
@@ -176,8 +172,9 @@ def probe_accuracy(
     """
 
     def one(draw: Mapping[str, Array]) -> Array:
-        probe, _ = fit_chosen(draw["features"], draw["labels"], n_classes=n_classes)
-        return accuracy(probe, *test)
+        features, labels = draw["features"], draw["labels"]
+        l2 = choose_l2(features, labels, n_classes=n_classes)
+        return accuracy(fit_probe(features, labels, l2, n_classes=n_classes), *test)
 
     # Here and over the grid: under vmap every line search of every fit would take as many steps as
     # the slowest.
@@ -187,38 +184,31 @@ def probe_accuracy(
 _probe_accuracy = jax.jit(probe_accuracy, static_argnames="n_classes")
 
 
-def fit_chosen(
+def choose_l2(
     features: Float[Array, "n d"], labels: Int[Array, " n"], *, n_classes: int
-) -> tuple[Probe, Float[Array, ""]]:
-    """A probe, and its ``l2``: that of ``L2_GRID`` with the best cross-validated likelihood.
+) -> Float[Array, ""]:
+    """The ``l2`` of ``L2_GRID`` with the best cross-validated likelihood.
 
     ``labels`` hold the classes in turn, as ``balanced_subsets`` gives them.
     """
     n = features.shape[0]
     folds = min(MAX_FOLDS, n // n_classes)
     if folds < 2:
-        l2 = jnp.asarray(L2_UNCHOSEN, features.dtype)
-        return fit_probe(features, labels, l2, n_classes=n_classes), l2
+        return jnp.asarray(L2_UNCHOSEN, features.dtype)
     held_out = (jnp.arange(n) // n_classes)[None, :] % folds == jnp.arange(folds)[:, None]
     held_out = held_out.astype(features.dtype)  # [folds, n]
-    grid = jnp.asarray(L2_GRID, features.dtype)
 
-    def trial(carry: tuple[Array, Any], place: tuple[Array, Array]) -> tuple[Any, None]:
-        (nll, _), (i, held_out) = carry, place
-        l2 = jnp.where(i < len(grid), grid[i], grid[jnp.argmin(nll)])
+    def score(trial: tuple[Array, Array]) -> Array:
+        l2, held_out = trial
         probe = fit_probe(features, labels, l2, n_classes=n_classes, weights=1.0 - held_out)
         logits = features @ probe.weight + probe.bias[None]
-        each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return (nll.at[i].add(jnp.sum(each * held_out), mode="drop"), (probe, l2)), None
+        nll = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jnp.sum(nll * held_out)
 
-    # The last trial is the probe itself, with nothing held out: one loop, and so one compiled fit.
-    places = (
-        jnp.append(jnp.repeat(jnp.arange(len(grid)), folds), len(grid)),
-        jnp.concatenate([jnp.tile(held_out, (len(grid), 1)), jnp.zeros((1, n), features.dtype)]),
-    )
-    nothing = _zero_probe(features, n_classes), jnp.zeros((), features.dtype)
-    (_, found), _ = jax.lax.scan(trial, (jnp.zeros_like(grid), nothing), places)
-    return found
+    grid = jnp.asarray(L2_GRID, features.dtype)
+    trials = jnp.repeat(grid, folds), jnp.tile(held_out, (len(grid), 1))
+    nll = jax.lax.map(score, trials).reshape(len(grid), folds).sum(axis=1)
+    return grid[jnp.argmin(nll)]
 
 
 def _require_same_shapes(

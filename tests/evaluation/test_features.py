@@ -1,4 +1,3 @@
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,26 +142,15 @@ def test_l2_is_stronger_where_features_are_mostly_noise():
 
     def choose(x):
         x, _ = features.standardize(jnp.asarray(x, jnp.float32), jnp.zeros((1, 8)))
-        return float(features.fit_chosen(x, y, n_classes=2)[1])
+        return float(features.choose_l2(x, y, n_classes=2))
 
     assert choose(clean) == pytest.approx(min(features.L2_GRID))
     assert choose(noisy) == pytest.approx(max(features.L2_GRID))
 
 
-def test_the_probe_is_that_of_all_labels_with_the_chosen_l2(digits):
-    x, y = digits[0], digits[1]
-    (subset,) = balanced_subsets(jax.random.key(0), y, n_labels=30, n_classes=10, draws=1)
-    few, labels = jnp.asarray(x[subset], jnp.float32), jnp.asarray(y[subset])
-    probe, l2 = features.fit_chosen(few, labels, n_classes=10)
-    again = fit_probe(few, labels, l2, n_classes=10)
-    assert float(l2) in np.asarray(features.L2_GRID, np.float32)
-    chex.assert_trees_all_close(probe, again, atol=1e-5)
-
-
 def test_one_label_a_class_leaves_nothing_to_choose_by(digits):
     x, y = digits[0][:10], jnp.arange(10)
-    _, l2 = features.fit_chosen(x, y, n_classes=10)
-    assert float(l2) == pytest.approx(features.L2_UNCHOSEN)
+    assert float(features.choose_l2(x, y, n_classes=10)) == pytest.approx(features.L2_UNCHOSEN)
 
 
 def test_accuracy_counts_the_largest_logit():
