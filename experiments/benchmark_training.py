@@ -103,7 +103,7 @@ PRESETS = {"smoke": Options(seconds=0.2, steps_per_dispatch=2, small=True), "def
 def measure(name: str, case: Case, options: Options, peak: float) -> Row:
     """One row: our step, and beside it the twin's."""
     k = options.steps_per_dispatch or case.steps_per_dispatch
-    ours = Stepping.of(case, options.dtype, k, mesh_of(case))
+    ours = Stepping.of(case, options.dtype, compiled(case, k))
     k = ours.steps
     runs = [ours.run]
     if options.peer and name not in TWINLESS:
@@ -128,13 +128,17 @@ def measure(name: str, case: Case, options: Options, peak: float) -> Row:
     return row
 
 
-def mesh_of(case: Case) -> jax.sharding.Mesh:
-    """The devices that the case's experiment trains on."""
-    devices = jax.devices()
+def compiled(case: Case, steps_per_dispatch: int) -> training.CompiledStep:
+    """The case's step, on devices and spread over them as in its experiment."""
+    devices, how, cores = jax.devices(), "jit", 1
+    if isinstance(case, AutoregressiveCase):
+        how, cores = case.how, training.cores_for(case.batch_size)
     if jax.default_backend() == "cpu":
-        split = isinstance(case, AutoregressiveCase)
-        devices = devices[: training.cores_for(case.batch_size) if split else 1]
-    return training.make_mesh(usable_devices(case.batch_size, devices))
+        devices = devices[:cores]
+    mesh = training.make_mesh(usable_devices(case.batch_size, devices))
+    return training.compile_step(
+        case.train_step, mesh, steps_per_dispatch=steps_per_dispatch, how=how
+    )
 
 
 def measure_fit(name: str, case: Case, options: Options) -> Row:
@@ -144,7 +148,7 @@ def measure_fit(name: str, case: Case, options: Options) -> Row:
     dataset = data.ArrayDataset("noise", "train", noise)
     batches = data.Batches(dataset, case.batch_size, seed=0)
     state = case.state(options.dtype)
-    step = training.compile_step(case.train_step, mesh_of(case), steps_per_dispatch=k)
+    step = compiled(case, k)
     stack = step.gather(batches, 0, k)
     k = step.length(stack)
     bare_once = repeated(step, state, stack)

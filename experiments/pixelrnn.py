@@ -13,6 +13,7 @@ from typing import Literal
 
 from experiments.pixels.models import DEFAULT, PAPER, SMOKE, PixelConfig, build
 from experiments.running.fitting import Training
+from experiments.running.options import free
 from experiments.running.run import run
 from experiments.running.terminal import main
 from gen_jax import autoregressive
@@ -26,6 +27,8 @@ class Config(PixelConfig):
 
     model: Literal["diagonal-bilstm", "row-lstm"] = "diagonal-bilstm"
     features: int = 16
+    compile: Literal["jit", "pmap"] = free("pmap")
+    """How the step is spread over devices. With jit they wait for one another in every row."""
 
 
 PRESETS = {

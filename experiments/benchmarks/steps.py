@@ -31,13 +31,10 @@ class Stepping:
     first_s: float
 
     @classmethod
-    def of(
-        cls, case: Case, dtype: str, steps_per_dispatch: int, mesh: jax.sharding.Mesh
-    ) -> "Stepping":
-        """Compiles the step, and runs it once."""
+    def of(cls, case: Case, dtype: str, step: training.CompiledStep) -> "Stepping":
+        """Runs the step once, which compiles it."""
         state = case.state(dtype)
-        step = training.compile_step(case.train_step, mesh, steps_per_dispatch=steps_per_dispatch)
-        stack = step.gather(case.batches(steps_per_dispatch), 0, steps_per_dispatch)
+        stack = step.gather(case.batches(step.steps_per_dispatch), 0, step.steps_per_dispatch)
         k = step.length(stack)  # fewer where they would take more memory than a dispatch may
         run = repeated(step, state, stack)
         start = time.perf_counter()

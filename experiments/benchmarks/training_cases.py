@@ -108,6 +108,8 @@ class AutoregressiveCase:
     """Each dispatch allocates memory that its first step fills: WaveNet's step takes 1.0 s alone
     and 0.8 s as one of five, on two x86 cores."""
 
+    how: Literal["jit", "pmap"] = "jit"
+
     train_step = staticmethod(autoregressive.train_step)
 
     @property
@@ -267,8 +269,8 @@ def autoregressive_cases(small: bool) -> dict[str, AutoregressiveCase]:
         "masked": case(ar.PixelCNN(**masked), **binary),
         "plus-plus": case(ar.PixelCNNPlusPlus(mixture, **plus_plus), **colour),
         "wavenet": case(ar.WaveNet(**wavenet), **sound),
-        "row-lstm": case(ar.RowLSTM(**lstm), **binary),
-        "diagonal-bilstm": case(ar.DiagonalBiLSTM(**lstm), **binary),
+        "row-lstm": case(ar.RowLSTM(**lstm), **binary, how="pmap"),
+        "diagonal-bilstm": case(ar.DiagonalBiLSTM(**lstm), **binary, how="pmap"),
         "gated-unet": case(ar.GatedPixelCNN(mixture, **gated_7x32, condition=unet), **colour),
         "plus-plus-unet": case(
             ar.PixelCNNPlusPlus(mixture, **half_plus_plus, condition=unet), **colour

@@ -15,6 +15,10 @@ comes before the width so that the two as one axis are still spread over a mesh'
 A step is one product of [x; h] with the kernel [K_is; K_ss]. To have K_is ⊛ x of all positions
 before the first step, as the paper does, took 1.6 times as long on a CPU (a pass of 7 layers of
 h = 16 over 28×28): the gates are larger than x.
+
+Over several devices ``jax.pmap`` and ``jax.shard_map`` are faster than jit, under which XLA sums a
+layer's kernel gradient over the devices within the loop, after each row: on two CPU devices a
+training step of 7 layers took 0.6 (Row LSTM) and 0.5 (Diagonal BiLSTM) of the time.
 """
 
 import functools

@@ -49,7 +49,9 @@ def step_task(name: str, case: Case, dtype: str) -> Task:
 
     def measure(seconds: float) -> Mapping[str, Any]:
         mesh = training.make_mesh(jax.devices()[:1])
-        ours = Stepping.of(case, dtype, steps_per_dispatch(case), mesh)
+        k = steps_per_dispatch(case)
+        step = training.compile_step(case.train_step, mesh, steps_per_dispatch=k)
+        ours = Stepping.of(case, dtype, step)
         (dispatch_s,) = alternate([ours.run], seconds)
         flops = product_flops(case.train_step, ours.state, ours.batches.batch_at(0))
         return {
