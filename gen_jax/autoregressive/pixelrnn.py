@@ -196,12 +196,12 @@ class _PixelRNN(nn.Module):
 
     @nn.nowrap
     def _layer(self, groups: int, name: str) -> nn.Module:
-        raise NotImplementedError
+        raise NotImplementedError  # a kind of LSTM's
 
     @nn.nowrap
     def _cut(self, p: Params, groups: int) -> dict[str, Tree]:
         """The layers' weights, from their parameters, stacked."""
-        raise NotImplementedError
+        raise NotImplementedError  # a kind of LSTM's
 
     @nn.nowrap
     def _row(
@@ -211,23 +211,23 @@ class _PixelRNN(nn.Module):
 
         ``cond_bias`` [width or 1, layers, batch, gates] is what the condition adds to the gates.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # a kind of LSTM's
 
     @nn.nowrap
     def _known(self, w: Tree, left: Tree, context: Tree) -> tuple[Array, Array, Array | None]:
         """At a pixel, [layers, batch, ...]: the gates' sums without the pixel itself, the cells
         before, and the states from the right."""
-        raise NotImplementedError
+        raise NotImplementedError  # a kind of LSTM's
 
     @nn.nowrap
     def _remember(self, streams: Array, h: Array, c: Array) -> tuple[Tree, Tree]:
         """The memory left of the next pixel and the trace, from what each layer read and found."""
-        raise NotImplementedError
+        raise NotImplementedError  # a kind of LSTM's
 
     @nn.nowrap
     def _end_row(self, w: Tree, kept: Tree, traces: Tree) -> list[Array]:
         """The states of the row just drawn."""
-        raise NotImplementedError
+        raise NotImplementedError  # a kind of LSTM's
 
 
 class RowLSTM(_PixelRNN):

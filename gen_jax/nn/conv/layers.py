@@ -266,7 +266,7 @@ class _Kernel(nn.Module):
 
     def linear(self, x: Array, kernel: Array) -> Array:
         """What each of the layers below does with its kernel: this class alone is not a layer."""
-        raise NotImplementedError
+        raise NotImplementedError  # a layer's
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *space c_in"]) -> Float[Array, "batch *out c_out"]:
